@@ -1,0 +1,100 @@
+"""The meaning of the op, in ``jax.lax``: what the kernel must agree with on every input.
+
+Everything else in this package is a faster way to compute these few lines on a CPU.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from resfuse.spec import ConvSpec
+
+__all__ = ["batch_statistics", "conv", "conv_bn_relu", "conv_bn_relu_train", "normalize"]
+
+
+def conv(x: Array, kernel: Array, spec: ConvSpec) -> Array:
+    """Convolves ``(B, H, W, Cin)`` with ``(kh, kw, Cin/groups, Cout)``."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=spec.strides,
+        padding=spec.padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=spec.feature_group_count,
+        precision=spec.precision,
+    )
+
+
+def batch_statistics(y: Array) -> tuple[Array, Array]:
+    """Mean and biased variance over every axis but the last, as Flax computes them.
+
+    ``var = max(0, E[y^2] - E[y]^2)`` in at least float32: Flax's ``use_fast_variance``.
+    """
+    y = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+    axes = tuple(range(y.ndim - 1))
+    mean = y.mean(axes)
+    return mean, jnp.maximum(0.0, (y * y).mean(axes) - mean * mean)
+
+
+def normalize(
+    y: Array,
+    scale: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    residual: Array | None,
+    *,
+    epsilon: float,
+    relu: bool,
+) -> Array:
+    """``relu(scale * (y - mean) / sqrt(var + epsilon) + bias + residual)``."""
+    multiplier = lax.rsqrt(var + epsilon)
+    if scale is not None:
+        multiplier = multiplier * scale
+    y = (y - mean) * multiplier
+    if bias is not None:
+        y = y + bias
+    if residual is not None:
+        y = y + residual
+    return jax.nn.relu(y) if relu else y
+
+
+def conv_bn_relu(
+    x: Array,
+    kernel: Array,
+    scale: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    conv_bias: Array | None,
+    residual: Array | None,
+    *,
+    spec: ConvSpec,
+    epsilon: float,
+    relu: bool,
+) -> Array:
+    """Convolution, batch norm with the given statistics, residual add and ReLU."""
+    y = conv(x, kernel, spec)
+    if conv_bias is not None:
+        y = y + conv_bias
+    return normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
+
+
+def conv_bn_relu_train(
+    x: Array,
+    kernel: Array,
+    scale: Array | None,
+    bias: Array | None,
+    conv_bias: Array | None,
+    residual: Array | None,
+    *,
+    spec: ConvSpec,
+    epsilon: float,
+    relu: bool,
+) -> tuple[Array, Array, Array]:
+    """The same with the statistics of the batch, returned as ``(y, mean, var)``."""
+    y = conv(x, kernel, spec)
+    if conv_bias is not None:
+        y = y + conv_bias
+    mean, var = batch_statistics(y)
+    return normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu), mean, var

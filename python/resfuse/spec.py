@@ -1,0 +1,169 @@
+"""What a call asks for: arguments checked once, at the edge, and brought to one form.
+
+The errors say which argument is wrong, what it was, and what was expected.
+"""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+__all__ = [
+    "ConvSpec",
+    "PaddingLike",
+    "PrecisionLike",
+    "StridesLike",
+    "as_array",
+    "as_epsilon",
+    "check_arrays",
+    "make_spec",
+]
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+StridesLike = int | Sequence[int]
+PaddingLike = str | Sequence[tuple[int, int]]
+PrecisionLike = str | lax.Precision | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvSpec:
+    """The static half of a convolution: hashable, with padding resolved to numbers of pixels."""
+
+    strides: tuple[int, int]
+    padding: Pads
+    feature_group_count: int
+    precision: lax.Precision | None
+
+    def output_shape(self, x: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+        """``(B, Ho, Wo, Cout)`` for ``x`` of ``(B, H, W, Cin)`` and an HWIO kernel."""
+        height, width = (
+            max(0, (size + sum(pads) - window) // stride + 1)
+            for size, pads, window, stride in zip(
+                x[1:3], self.padding, kernel[:2], self.strides, strict=True
+            )
+        )
+        return (x[0], height, width, kernel[3])
+
+
+def make_spec(
+    x: Array,
+    kernel: Array,
+    *,
+    strides: StridesLike,
+    padding: PaddingLike,
+    feature_group_count: int,
+    precision: PrecisionLike,
+) -> ConvSpec:
+    """Checks the shapes of ``x`` and ``kernel`` and the static arguments against each other."""
+    if x.ndim not in (3, 4):
+        raise ValueError(f"x must be (B, H, W, Cin) or (H, W, Cin), got shape {x.shape}")
+    if kernel.ndim != 4:
+        raise ValueError(f"kernel must be (kh, kw, Cin/groups, Cout), got shape {kernel.shape}")
+    groups = _positive_int("feature_group_count", feature_group_count)
+    channels, per_group, features = x.shape[-1], kernel.shape[2], kernel.shape[3]
+    if channels != per_group * groups:
+        raise ValueError(
+            f"kernel of shape {kernel.shape} with feature_group_count={groups} expects "
+            f"{per_group * groups} input channels, got x with {channels} (shape {x.shape})"
+        )
+    if features % groups:
+        raise ValueError(
+            f"kernel's {features} output channels (shape {kernel.shape}) must be a multiple of "
+            f"feature_group_count={groups}"
+        )
+    pair = _strides(strides)
+    pads = _padding(padding, x.shape[-3:-1], kernel.shape[:2], pair)
+    return ConvSpec(pair, pads, groups, _precision(precision))
+
+
+def check_arrays(
+    spec: ConvSpec,
+    x: Array,
+    kernel: Array,
+    residual: Array | None,
+    **per_channel: Array | None,
+) -> None:
+    """Checks the arrays whose shapes follow from ``x`` and ``kernel``."""
+    batched = x.shape if x.ndim == 4 else (1, *x.shape)
+    shape = spec.output_shape(batched, kernel.shape)
+    for name, value in per_channel.items():
+        if value is not None and value.shape != shape[-1:]:
+            raise ValueError(
+                f"{name} must have shape {shape[-1:]}, one value per output channel, "
+                f"got {value.shape}"
+            )
+    expected = shape if x.ndim == 4 else shape[1:]
+    if residual is not None and residual.shape != expected:
+        raise ValueError(
+            f"residual must have the shape of the output, {expected}, got {residual.shape}"
+        )
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """``jnp.asarray``, with the argument's name in the error."""
+    try:
+        return jnp.asarray(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}") from error
+
+
+def as_epsilon(value: float) -> float:
+    """A finite, non-negative float."""
+    try:
+        epsilon = float(value)
+    except TypeError as error:
+        raise TypeError(f"epsilon must be a number, got {value!r}") from error
+    if not (math.isfinite(epsilon) and epsilon >= 0):
+        raise ValueError(f"epsilon must be finite and at least 0, got {value!r}")
+    return epsilon
+
+
+def _positive_int(name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from error
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return number
+
+
+def _strides(strides: StridesLike) -> tuple[int, int]:
+    pair = tuple(strides) if isinstance(strides, Sequence) else (strides, strides)
+    if len(pair) != 2 or isinstance(strides, str):
+        raise ValueError(f"strides must be an integer or a pair of them, got {strides!r}")
+    return _positive_int("strides", pair[0]), _positive_int("strides", pair[1])
+
+
+def _padding(
+    padding: PaddingLike, size: Sequence[int], window: Sequence[int], strides: Sequence[int]
+) -> Pads:
+    expected = f"padding must be 'SAME', 'VALID' or ((top, bottom), (left, right)), got {padding!r}"
+    if isinstance(padding, str):
+        if padding.upper() not in ("SAME", "VALID"):
+            raise ValueError(expected)
+        (top, bottom), (left, right) = lax.padtype_to_pads(size, window, strides, padding.upper())
+    else:
+        try:
+            (top, bottom), (left, right) = (map(operator.index, pair) for pair in padding)
+        except (TypeError, ValueError) as error:
+            raise ValueError(expected) from error
+    if min(top, bottom, left, right) < 0:
+        raise ValueError(f"padding must not be negative, got {padding!r}")
+    return (int(top), int(bottom)), (int(left), int(right))
+
+
+def _precision(precision: PrecisionLike) -> lax.Precision | None:
+    if precision is None or isinstance(precision, lax.Precision):
+        return precision
+    try:
+        return lax.Precision(precision)
+    except ValueError as error:
+        raise ValueError(
+            f"precision must be None, 'default', 'high', 'highest' or a jax.lax.Precision, "
+            f"got {precision!r}"
+        ) from error
