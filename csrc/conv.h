@@ -1,0 +1,48 @@
+// The contract: what a convolution is, what its epilogue is, and what every kernel computes.
+//
+//   acc[b, y, x, o] = sum over (i, j, c) of
+//       in[b, y * stride_h - pad_top + i, x * stride_w - pad_left + j, group(o) * in_c/groups + c]
+//       * kernel[i, j, c, o],       where pixels outside the image count as zero,
+//   out = relu(scale[o] * acc + shift[o] + residual[b, y, x, o]).
+//
+// Arrays are dense float32: images NHWC, kernels HWIO. The sum runs in the order (i, j, c), one
+// accumulator an output, so the bits depend on neither the tiling nor the number of threads.
+
+#pragma once
+
+#include <cstdint>
+
+namespace resfuse {
+
+struct Conv {
+  int64_t batch, in_h, in_w, in_c;
+  int64_t kernel_h, kernel_w;
+  int64_t out_h, out_w, out_c;
+  int64_t stride_h, stride_w;
+  int64_t pad_top, pad_left;  // what hangs over below and right follows from out_h and out_w
+  int64_t groups;
+
+  int64_t pixels() const { return batch * out_h * out_w; }
+  int64_t group_in() const { return in_c / groups; }
+  int64_t group_out() const { return out_c / groups; }
+  int64_t reduction() const { return kernel_h * kernel_w * group_in(); }
+};
+
+struct Epilogue {
+  const float* scale;     // (out_c,)
+  const float* shift;     // (out_c,)
+  const float* residual;  // the shape of the output, or null
+  bool relu;              // NaN stays NaN, as in max(NaN, 0)
+};
+
+// What one call reads and writes. Training asks for sums instead of an epilogue: out is then acc,
+// and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles.
+struct Operands {
+  const float* in;
+  const float* kernel;
+  float* out;
+  const Epilogue* epilogue;  // null in training
+  double* sums;              // (blocks, 3, out_c), null in inference
+};
+
+}  // namespace resfuse

@@ -1,0 +1,54 @@
+// The instruction sets: what each one's file offers, and which of them is in use.
+//
+// Adding one is a file like isa_avx2.cc and a line in isa.cc.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "conv.h"
+#include "plan.h"
+
+namespace resfuse {
+
+struct Job {
+  Conv conv;
+  Plan plan;
+  Operands operands;
+};
+
+// One thread's scratch, 64-byte aligned, and the panel whose weights are packed in it.
+struct Memory {
+  char* bytes;
+  int64_t panel = -1;
+};
+
+struct Isa {
+  const char* name;
+  TileShape tile;
+  size_t (*scratch_bytes)(const Plan&);
+  void (*run_unit)(const Job&, Memory&, int64_t unit);
+  // Performs `rounds` rounds of independent fused multiply-adds in registers; returns their count
+  // of floating-point operations.
+  double (*multiply_add)(int64_t rounds);
+};
+
+// Null where the file was compiled for another architecture.
+extern const Isa* const kAvx512;
+extern const Isa* const kAvx2;
+extern const Isa* const kGeneric;
+
+// Those that this machine can run, best first; their number is returned.
+constexpr int kMaxIsas = 3;
+int usable_isas(const Isa* (&isas)[kMaxIsas]);
+
+const Isa& isa_in_use();
+// False when this machine has none of that name.
+bool use_isa(const char* name);
+
+// GFLOP/s of one thread's multiply-adds in the ISA in use: the best of short trials that fill
+// about `seconds`.
+double measure_peak(double seconds);
+
+}  // namespace resfuse

@@ -1,0 +1,55 @@
+// The Python module: hands out the handlers, and says and sets what they run on.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <string>
+
+#include "ffi.h"
+#include "isa.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+template <typename Handler>
+nb::capsule encapsulate(Handler* handler) {
+  return nb::capsule(reinterpret_cast<void*>(handler));
+}
+
+nb::dict registrations() {
+  nb::dict targets;
+  targets["resfuse_conv_affine"] = encapsulate(resfuse::conv_affine);
+  targets["resfuse_conv_statistics"] = encapsulate(resfuse::conv_statistics);
+  return targets;
+}
+
+nb::tuple isas() {
+  const resfuse::Isa* usable[resfuse::kMaxIsas];
+  const int count = resfuse::usable_isas(usable);
+  nb::list names;
+  for (int i = 0; i < count; ++i) names.append(usable[i]->name);
+  return nb::tuple(names);
+}
+
+void use_isa(const std::string& name) {
+  if (!resfuse::use_isa(name.c_str()))
+    throw nb::value_error(("no instruction set named '" + name + "' on this machine").c_str());
+}
+
+double fma_peak(double seconds) {
+  const nb::gil_scoped_release release;
+  return resfuse::measure_peak(seconds);
+}
+
+}  // namespace
+
+NB_MODULE(_ext, m) {
+  m.doc() = "The fused convolution kernel: FFI handlers and the instruction sets they run on.";
+  m.def("registrations", registrations);
+  m.def("isas", isas);
+  m.def("isa", [] { return resfuse::isa_in_use().name; });
+  m.def("use_isa", use_isa, nb::arg("name"));
+  m.def("fma_peak", fma_peak, nb::arg("seconds"));
+  m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+}

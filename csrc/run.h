@@ -1,0 +1,52 @@
+// Runs a planned job on the ISA in use, on the threads that it is given.
+
+#pragma once
+
+#include <atomic>
+
+#include "arena.h"
+#include "isa.h"
+#include "parallel.h"
+
+namespace resfuse {
+
+// False when a thread found no memory for its scratch; the output is then incomplete.
+template <typename Schedule>
+bool run(const Isa& isa, const Job& job, Schedule schedule) {
+  std::atomic<bool> out_of_memory{false};
+  struct Worker {
+    const Isa& isa;
+    const Job& job;
+    std::atomic<bool>& out_of_memory;
+    Arena& arena = Arena::of_this_thread();
+    Memory memory{arena.reserve(isa.scratch_bytes(job.plan))};
+
+    ~Worker() { arena.trim(); }
+
+    void operator()(int64_t unit) {
+      if (memory.bytes)
+        isa.run_unit(job, memory, unit);
+      else
+        out_of_memory = true;
+    }
+  };
+  const auto make_worker = [&] { return Worker{isa, job, out_of_memory}; };
+  parallel_for(job.plan.units, job.plan.threads, schedule, make_worker);
+  return !out_of_memory;
+}
+
+// Mean and biased variance of each channel, from the sums of its blocks added in their order.
+inline void reduce_sums(const Job& job, float* mean, float* var) {
+  const int64_t channels = job.conv.out_c;
+  const auto count = static_cast<double>(job.conv.pixels());
+  for (int64_t o = 0; o < channels; ++o) {
+    double total[3] = {};
+    for (int64_t row = 0; row < job.plan.blocks * 3; ++row)
+      total[row % 3] += job.operands.sums[row * channels + o];
+    const double m2 = total[2] + (total[1] - total[0] * total[0] / count);
+    mean[o] = static_cast<float>(total[0] / count);
+    var[o] = static_cast<float>(m2 < 0.0 ? 0.0 : m2 / count);
+  }
+}
+
+}  // namespace resfuse

@@ -1,0 +1,43 @@
+// A vector of floats on the compiler's vector extensions. Arithmetic is the built-in operators;
+// a * b + c contracts to a fused multiply-add where the ISA has one (-ffp-contract=fast).
+//
+// Everything here and in direct.h has internal linkage: each isa_*.cc compiles its own copy with
+// its own flags, and the linker must not merge, say, the AVX-512 copy into the generic one.
+
+#pragma once
+
+#include <cstdint>
+
+namespace resfuse {
+namespace {
+
+constexpr int kLanes = RESFUSE_LANES;
+// AVX-512 and AArch64 have 32 vector registers, the others 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+// The same at any float's address: users' arrays are aligned to 16 bytes at best.
+typedef float UnalignedVec __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
+
+inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
+inline Vec splat(float value) { return value - Vec{}; }
+// Not max(0, v): the comparison is false for NaN, which must pass.
+inline Vec relu(Vec value) { return value < 0.0f ? Vec{} : value; }
+
+// The first `count` lanes; the others read as zero and are left unwritten.
+inline Vec load_partial(const float* from, int64_t count) {
+  Vec value = {};
+  for (int64_t lane = 0; lane < kLanes && lane < count; ++lane) value[lane] = from[lane];
+  return value;
+}
+inline void store_partial(float* to, Vec value, int64_t count) {
+  for (int64_t lane = 0; lane < kLanes && lane < count; ++lane) to[lane] = value[lane];
+}
+
+}  // namespace
+}  // namespace resfuse

@@ -1,0 +1,122 @@
+"""The compiled extension: loading it, and the two calls that it serves.
+
+The package works without it, on the reference; then :func:`unavailable_reason` says why.
+"""
+
+import functools
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from resfuse.spec import ConvSpec
+
+__all__ = [
+    "API_VERSION",
+    "available",
+    "conv_affine",
+    "conv_statistics",
+    "fma_peak",
+    "force_isa",
+    "isa",
+    "isas",
+    "unavailable_reason",
+]
+
+_ENVIRONMENT = "RESFUSE_ISA"
+
+try:
+    from resfuse import _ext
+except ImportError as error:
+    _ext = None
+    _reason: str | None = f"the extension does not load: {error}"
+else:
+    _reason = None
+    for _target, _handler in _ext.registrations().items():
+        jax.ffi.register_ffi_target(_target, _handler, platform="cpu")
+
+API_VERSION: tuple[int, int] | None = _ext.ffi_version if _ext else None
+"""The FFI version that the extension was compiled against, or None."""
+
+
+def available() -> bool:
+    """Whether the kernel is loaded."""
+    return _ext is not None
+
+
+def unavailable_reason() -> str | None:
+    """Why the kernel is not loaded, in a sentence; None if it is."""
+    return _reason
+
+
+def isas() -> tuple[str, ...]:
+    """The instruction sets that this machine can run the kernel on, best first."""
+    return _ext.isas() if _ext else ()
+
+
+def isa() -> str | None:
+    """The instruction set in use; None without the extension."""
+    return _ext.isa() if _ext else None
+
+
+def force_isa(name: str) -> None:
+    """Runs the kernel on the instruction set ``name`` from now on.
+
+    Raises:
+        ValueError: if this machine has none of that name.
+    """
+    if name not in isas():
+        raise ValueError(f"{_ENVIRONMENT} must be one of {isas()} on this machine, got {name!r}")
+    _ext.use_isa(name)
+
+
+def fma_peak(seconds: float = 0.05) -> float:
+    """Measures one thread's fused multiply-adds in the instruction set in use, in GFLOP/s."""
+    if _ext is None:
+        raise RuntimeError(_reason)
+    return _ext.fma_peak(seconds)
+
+
+def conv_affine(
+    x: Array, kernel: Array, scale: Array, shift: Array, *residual: Array, spec: ConvSpec, relu: bool
+) -> Array:
+    """``relu(scale * conv(x, kernel) + shift + residual)``, on the kernel.
+
+    Args:
+        x: ``(B, H, W, Cin)``, float32 as all of them.
+        kernel: ``(kh, kw, Cin/groups, Cout)``.
+        scale: ``(Cout,)``.
+        shift: ``(Cout,)``.
+        *residual: at most one array of the output's shape.
+        spec: strides, padding and groups.
+        relu: whether to apply ReLU.
+    """
+    out = _struct(spec.output_shape(x.shape, kernel.shape))
+    call = jax.ffi.ffi_call("resfuse_conv_affine", out)
+    return call(x, kernel, scale, shift, *residual, relu=np.bool_(relu), **_attributes(spec))
+
+
+def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
+    """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
+    shape = spec.output_shape(x.shape, kernel.shape)
+    out = (_struct(shape), _struct(shape[-1:]), _struct(shape[-1:]))
+    y, mean, var = jax.ffi.ffi_call("resfuse_conv_statistics", out)(x, kernel, **_attributes(spec))
+    return y, mean, var
+
+
+_struct = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+
+
+def _attributes(spec: ConvSpec) -> dict[str, Any]:
+    return {
+        "strides": np.array(spec.strides, np.int64),
+        "padding": np.array(spec.padding, np.int64).ravel(),
+        "groups": np.int64(spec.feature_group_count),
+    }
+
+
+if _ext and os.environ.get(_ENVIRONMENT):
+    force_isa(os.environ[_ENVIRONMENT])
