@@ -1,17 +1,20 @@
 """The compiled extension: loading it, and the two calls that it serves.
 
-The package works without it, on the reference; then :func:`unavailable_reason` says why.
+The package works without it, on the reference; then :func:`unavailable_reason` says why. The type
+of a call's result, which in JAX includes its sharding, is the type of the reference's.
 """
 
 import functools
+import importlib
 import os
+from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from resfuse import reference
 from resfuse.spec import ConvSpec
 
 __all__ = [
@@ -28,11 +31,12 @@ __all__ = [
 
 _ENVIRONMENT = "RESFUSE_ISA"
 
+_ext: ModuleType | None
+_reason: str | None
 try:
-    from resfuse import _ext
+    _ext = importlib.import_module("resfuse._ext")
 except ImportError as error:
-    _ext = None
-    _reason: str | None = f"the extension does not load: {error}"
+    _ext, _reason = None, f"the extension does not load: {error}"
 else:
     _reason = None
     for _target, _handler in _ext.registrations().items():
@@ -70,6 +74,7 @@ def force_isa(name: str) -> None:
     """
     if name not in isas():
         raise ValueError(f"{_ENVIRONMENT} must be one of {isas()} on this machine, got {name!r}")
+    assert _ext is not None  # isas() is empty without it
     _ext.use_isa(name)
 
 
@@ -81,7 +86,13 @@ def fma_peak(seconds: float = 0.05) -> float:
 
 
 def conv_affine(
-    x: Array, kernel: Array, scale: Array, shift: Array, *residual: Array, spec: ConvSpec, relu: bool
+    x: Array,
+    kernel: Array,
+    scale: Array,
+    shift: Array,
+    *residual: Array,
+    spec: ConvSpec,
+    relu: bool,
 ) -> Array:
     """``relu(scale * conv(x, kernel) + shift + residual)``, on the kernel.
 
@@ -94,20 +105,17 @@ def conv_affine(
         spec: strides, padding and groups.
         relu: whether to apply ReLU.
     """
-    out = _struct(spec.output_shape(x.shape, kernel.shape))
+    operands = (x, kernel, scale, shift, *residual)
+    out = jax.eval_shape(functools.partial(reference.affine, spec=spec), *operands)
     call = jax.ffi.ffi_call("resfuse_conv_affine", out)
-    return call(x, kernel, scale, shift, *residual, relu=np.bool_(relu), **_attributes(spec))
+    return call(*operands, relu=np.bool_(relu), **_attributes(spec))
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
     """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
-    shape = spec.output_shape(x.shape, kernel.shape)
-    out = (_struct(shape), _struct(shape[-1:]), _struct(shape[-1:]))
+    out = jax.eval_shape(functools.partial(reference.conv_statistics, spec=spec), x, kernel)
     y, mean, var = jax.ffi.ffi_call("resfuse_conv_statistics", out)(x, kernel, **_attributes(spec))
     return y, mean, var
-
-
-_struct = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
 
 
 def _attributes(spec: ConvSpec) -> dict[str, Any]:

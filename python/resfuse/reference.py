@@ -9,7 +9,15 @@ from jax import Array, lax
 
 from resfuse.spec import ConvSpec
 
-__all__ = ["batch_statistics", "conv", "conv_bn_relu", "conv_bn_relu_train", "normalize"]
+__all__ = [
+    "affine",
+    "batch_statistics",
+    "conv",
+    "conv_bn_relu",
+    "conv_bn_relu_train",
+    "conv_statistics",
+    "normalize",
+]
 
 
 def conv(x: Array, kernel: Array, spec: ConvSpec) -> Array:
@@ -23,6 +31,19 @@ def conv(x: Array, kernel: Array, spec: ConvSpec) -> Array:
         feature_group_count=spec.feature_group_count,
         precision=spec.precision,
     )
+
+
+def affine(
+    x: Array, kernel: Array, scale: Array, shift: Array, *residual: Array, spec: ConvSpec
+) -> Array:
+    """``scale * conv(x, kernel) + shift + residual``: batch norm with its statistics folded in."""
+    return sum(residual, conv(x, kernel, spec) * scale + shift)
+
+
+def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
+    """The convolution with its :func:`batch_statistics`."""
+    y = conv(x, kernel, spec)
+    return y, *batch_statistics(y)
 
 
 def batch_statistics(y: Array) -> tuple[Array, Array]:

@@ -1,0 +1,81 @@
+"""The kernel's two calls under ``vmap``: folded into the batch, or one call after the other."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.custom_batching import custom_vmap
+
+from resfuse import sharding
+from resfuse.spec import ConvSpec
+
+__all__ = ["conv_affine", "conv_statistics"]
+
+
+def conv_affine(
+    x: Array,
+    kernel: Array,
+    scale: Array,
+    shift: Array,
+    *residual: Array,
+    spec: ConvSpec,
+    relu: bool,
+) -> Array:
+    """As :func:`resfuse.ffi.conv_affine`; with shared weights ``vmap`` only enlarges the batch."""
+
+    @custom_vmap
+    def call(*operands: Array) -> Array:
+        return sharding.conv_affine(*operands, spec=spec, relu=relu)
+
+    @call.def_vmap
+    def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Array, bool]:
+        if any(batched[1:4]):
+            return _in_turn(call, batched, operands), True
+        images = [operands[0], *operands[4:]]
+        folded = [
+            _fold(image if is_batched else jnp.broadcast_to(image, (size, *image.shape)))
+            for image, is_batched in zip(images, [batched[0], *batched[4:]], strict=True)
+        ]
+        y = call(folded[0], *operands[1:4], *folded[1:])
+        return y.reshape(size, y.shape[0] // size, *y.shape[1:]), True
+
+    return call(x, kernel, scale, shift, *residual)
+
+
+def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
+    """As :func:`resfuse.ffi.conv_statistics`; each example has statistics of its own."""
+
+    @custom_vmap
+    def call(x: Array, kernel: Array) -> tuple[Array, Array, Array]:
+        return sharding.conv_statistics(x, kernel, spec=spec)
+
+    @call.def_vmap
+    def rule(
+        size: int, batched: Sequence[bool], *operands: Array
+    ) -> tuple[tuple[Array, Array, Array], tuple[bool, bool, bool]]:
+        del size
+        return _in_turn(call, batched, operands), (True, True, True)
+
+    return call(x, kernel)
+
+
+def _in_turn(call: Callable[..., Any], batched: Sequence[bool], operands: Sequence[Array]) -> Any:
+    """One call for each example; broadcasting would copy what the examples share."""
+    mapped = [operand for operand, is_batched in zip(operands, batched, strict=True) if is_batched]
+
+    def one(example: list[Array]) -> Any:
+        rest = iter(example)
+        return call(
+            *(
+                next(rest) if is_batched else operand
+                for operand, is_batched in zip(operands, batched, strict=True)
+            )
+        )
+
+    return jax.lax.map(one, mapped)
+
+
+def _fold(images: Array) -> Array:
+    return images.reshape(images.shape[0] * images.shape[1], *images.shape[2:])

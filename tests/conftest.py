@@ -1,0 +1,29 @@
+"""Two CPU devices, strict promotion, and the fixture that forces an instruction set."""
+
+import os
+
+# Before JAX starts. Two devices, for the tests of sharding.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+)
+
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+from resfuse import ffi
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "allow")
+
+
+@pytest.fixture(params=ffi.isas() or ["none"])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test on each instruction set that this machine has."""
+    if not ffi.available():
+        pytest.fail(f"the tests need the kernel: {ffi.unavailable_reason()}")
+    before = ffi.isa()
+    ffi.force_isa(request.param)
+    yield request.param
+    ffi.force_isa(before)
