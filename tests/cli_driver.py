@@ -1,0 +1,41 @@
+"""The command line as a user calls it."""
+
+import os
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from resfuse._cli.app import app
+
+COMMAND = (sys.executable, "-m", "resfuse.cli")
+
+
+def resfuse(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs ``resfuse`` with these arguments, in a process of its own."""
+    return _run(*COMMAND, *map(str, arguments), **environment)
+
+
+def resfuse_without(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs ``resfuse`` where ``module`` cannot be imported."""
+    program = f"import sys; sys.modules[{module!r}] = None; from resfuse.cli import main; main()"
+    return _run(sys.executable, "-c", program, *map(str, arguments))
+
+
+def assert_refused(*arguments: object, why: str) -> None:
+    """``resfuse`` with these arguments ends with code 2, and its last line says why."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 2
+    assert not result.stdout
+    assert why in result.stderr.splitlines()[-1]
+
+
+def _run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {"COLUMNS": "200"}  # no wrapped lines
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | settings | environment,
+        timeout=300,
+    )

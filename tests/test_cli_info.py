@@ -1,0 +1,53 @@
+import re
+from importlib.metadata import version
+
+import pytest
+
+from cli_driver import resfuse, resfuse_without
+from resfuse import __version__, ffi
+
+
+def facts(output: str) -> dict[str, str]:
+    """The rows of the table, whose columns are two or more spaces apart."""
+    rows = (re.split(" {2,}", line.strip()) for line in output.splitlines())
+    return dict(rows)
+
+
+def test_info_names_versions_and_what_runs() -> None:
+    result = resfuse("info")
+    assert result.returncode == 0, result.stderr
+    table = facts(result.stdout)
+    assert table["resfuse"] == __version__
+    assert table["jax"] == version("jax")
+    assert table["jaxlib"] == version("jaxlib")
+    assert table["kernel"] == "live"
+    assert table["ISAs found"] == ", ".join(ffi.isas())
+    assert table["ISA in use"] in ffi.isas()
+    assert ffi.API_VERSION is not None
+    assert table["built against FFI"] == ".".join(map(str, ffi.API_VERSION))
+    assert "cpu" in table["devices"].lower()
+
+
+@pytest.mark.parametrize("isa", ffi.isas())
+def test_info_follows_the_forced_isa(isa: str) -> None:
+    assert facts(resfuse("info", RESFUSE_ISA=isa).stdout)["ISA in use"] == isa
+
+
+def test_info_gives_the_threads_of_xla() -> None:
+    assert facts(resfuse("info", NPROC="3").stdout)["threads"] == "3"
+
+
+def test_info_without_the_extension_says_why() -> None:
+    result = resfuse_without("resfuse._ext", "info")
+    assert result.returncode == 0, result.stderr
+    table = facts(result.stdout)
+    assert table["kernel"].startswith("not live: ")
+    assert len(table["kernel"]) > len("not live: ")
+    assert table["ISA in use"] == "-"
+
+
+@pytest.mark.parametrize("module", ["typer", "sklearn"])
+def test_without_the_extra_one_line_says_what_to_install(module: str) -> None:
+    result = resfuse_without(module, "info")
+    assert result.returncode == 1
+    assert result.stderr == f"resfuse: {module} not installed: pip install 'resfuse[cli]'\n"
