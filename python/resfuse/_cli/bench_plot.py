@@ -49,6 +49,8 @@ def _ratios(axes: Axes, results: list[Result]) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.15, y=0.02)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.5), max(high, 2))  # so that small differences look small
     axes.set(
         title="Time of the better XLA (stock or YNN off) over resfuse's",
         xlabel="ratio, above 1 resfuse is faster (bar: median, line: least to most of the rounds)",
