@@ -4,9 +4,12 @@
 #include "ffi.h"
 
 #include <cstdint>
+#include <exception>
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "run.h"
 
@@ -92,13 +95,13 @@ ffi::Error run_job(Job& job, const Isa& isa, ffi::ThreadPool& pool) {
   return ffi::Error(ffi::ErrorCode::kResourceExhausted, "resfuse: out of memory for scratch");
 }
 
-Job plan_job(const Conv& conv, const Isa& isa, const ffi::ThreadPool& pool) {
-  return {conv, make_plan(conv, isa.tile, pool.num_threads()), {}};
+Job plan_job(const Conv& conv, const Isa& isa, const ffi::ThreadPool& pool, bool winograd) {
+  return {conv, make_plan(conv, isa.tile, pool.num_threads(), winograd), {}};
 }
 
 ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input scale, Input shift,
                             ffi::RemainingArgs rest, Output y, Attribute strides, Attribute padding,
-                            int64_t groups, bool relu) {
+                            int64_t groups, bool relu, bool winograd) {
   Conv conv;
   ffi::Error error = make_conv(x, kernel, y, {strides, padding, groups}, conv);
   if (error.success()) error = check_shape("scale", scale.dimensions(), {conv.out_c});
@@ -115,7 +118,7 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
     epilogue.residual = residual->typed_data();
   }
   const Isa& isa = isa_in_use();
-  Job job = plan_job(conv, isa, pool);
+  Job job = plan_job(conv, isa, pool, winograd);
   job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(), &epilogue, nullptr};
   return run_job(job, isa, pool);
 }
@@ -128,7 +131,8 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   if (error.success()) error = check_shape("var", var->dimensions(), {conv.out_c});
   if (error.failure()) return error;
   const Isa& isa = isa_in_use();
-  Job job = plan_job(conv, isa, pool);
+  // Direct: Winograd's rounding would swamp the variance of a channel with a large mean.
+  Job job = plan_job(conv, isa, pool, false);
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
   if (!sums) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "resfuse: out of memory for sums");
@@ -166,7 +170,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_affine, NoThrow<conv_affine_impl>::call,
                                   .Attr<Attribute>("strides")
                                   .Attr<Attribute>("padding")
                                   .Attr<int64_t>("groups")
-                                  .Attr<bool>("relu"));
+                                  .Attr<bool>("relu")
+                                  .Attr<bool>("winograd"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_statistics, NoThrow<conv_statistics_impl>::call,
                               ffi::Ffi::Bind()

@@ -12,12 +12,6 @@
 
 namespace resfuse {
 
-struct Job {
-  Conv conv;
-  Plan plan;
-  Operands operands;
-};
-
 // One thread's scratch, 64-byte aligned, and the panel whose weights are packed in it.
 struct Memory {
   char* bytes;

@@ -23,20 +23,25 @@ typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 // The same at any float's address: users' arrays are aligned to 16 bytes at best.
 typedef float UnalignedVec __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
 
+// Not std::min, a template that the linker might take from another file.
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
 inline Vec splat(float value) { return value - Vec{}; }
 // Not max(0, v): the comparison is false for NaN, which must pass.
 inline Vec relu(Vec value) { return value < 0.0f ? Vec{} : value; }
 
-// The first `count` lanes; the others read as zero and are left unwritten.
-inline Vec load_partial(const float* from, int64_t count) {
+// The first `count` lanes, where an array ends; the others read as zero and are left unwritten.
+inline Vec load_some(const float* from, int64_t count) {
+  if (count >= kLanes) return load(from);
   Vec value = {};
-  for (int64_t lane = 0; lane < kLanes && lane < count; ++lane) value[lane] = from[lane];
+  for (int64_t lane = 0; lane < count; ++lane) value[lane] = from[lane];
   return value;
 }
-inline void store_partial(float* to, Vec value, int64_t count) {
-  for (int64_t lane = 0; lane < kLanes && lane < count; ++lane) to[lane] = value[lane];
+inline void store_some(float* to, Vec value, int64_t count) {
+  if (count >= kLanes) return store(to, value);
+  for (int64_t lane = 0; lane < count; ++lane) to[lane] = value[lane];
 }
 
 }  // namespace

@@ -102,13 +102,15 @@ def conv_affine(
         scale: ``(Cout,)``.
         shift: ``(Cout,)``.
         *residual: at most one array of the output's shape.
-        spec: strides, padding and groups.
+        spec: strides, padding and groups; a precision above the default forbids Winograd's
+            algorithm, which the kernel takes where it pays.
         relu: whether to apply ReLU.
     """
     operands = (x, kernel, scale, shift, *residual)
     out = jax.eval_shape(functools.partial(reference.affine, spec=spec), *operands)
     call = jax.ffi.ffi_call("resfuse_conv_affine", out)
-    return call(*operands, relu=np.bool_(relu), **_attributes(spec))
+    winograd = spec.precision in (None, jax.lax.Precision.DEFAULT)
+    return call(*operands, relu=np.bool_(relu), winograd=np.bool_(winograd), **_attributes(spec))
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:

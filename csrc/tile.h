@@ -1,0 +1,123 @@
+// The register tile, written once for any vector width: MR rows of inputs times NR output channels,
+// all of their sums in registers. Rows are pixels for the direct algorithm.
+//
+//   for each run, for each k in it
+//     acc[m][:] += rows[run][m][k] * panel[k][:]
+
+#pragma once
+
+#include <utility>
+
+#include "epilogue.h"
+#include "simd.h"
+
+namespace resfuse {
+namespace {
+
+constexpr int kVectors = 2;
+constexpr int kNR = kVectors * kLanes;
+// 12 x 2 accumulators of 32 registers, or 6 x 2 of 16, leave room for two vectors of weights and
+// for the broadcast inputs. 12 pointers to rows also just fit into x86's general registers.
+constexpr int kMR = kRegisters == 32 ? 12 : 6;
+
+// One register tile: which runs it reads, and what becomes of it.
+struct Tile {
+  const float* const* rows;  // (runs, m): each row's pointer into each run
+  int64_t runs, length;
+  const float* panel;
+  float* acc;
+  bool first, last;  // of the passes
+  const Output* output;
+  int64_t pixel, pixel_stride;  // in the output, in floats
+  int64_t columns;              // how many of NR are real
+  double (*sums)[kNR];          // null in inference
+};
+
+template <int N>
+inline void add_sums(const Tile& tile, const Vec& sum, const Vec& deviation, int n, int m) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const int o = n * kLanes + lane;
+    const double s = sum[lane];
+    tile.sums[0][o] += s;
+    tile.sums[1][o] += s * s / m;
+    tile.sums[2][o] += deviation[lane];
+  }
+}
+
+// Adds the tile to its block's sums: its total s, s^2 / M and the squared deviations from its own
+// mean. In doubles s^2 / M may cancel against the grand total: a mean a thousand times the
+// deviation costs six of sixteen digits (Chan, Golub & LeVeque 1983, eq. 1.5b, for many samples).
+template <int M, int N>
+inline void accumulate_sums(const Tile& tile, const Vec (&acc)[M][N]) {
+  for (int n = 0; n < N; ++n) {
+    Vec sum = acc[0][n];
+    for (int m = 1; m < M; ++m) sum += acc[m][n];
+    const Vec mean = sum * splat(1.0f / M);
+    Vec deviation = {};
+    for (int m = 0; m < M; ++m) deviation += (acc[m][n] - mean) * (acc[m][n] - mean);
+    add_sums<N>(tile, sum, deviation, n, M);
+  }
+}
+
+template <int M, int N>
+inline void finish(const Tile& tile, const Vec (&acc)[M][N]) {
+  if (tile.sums) accumulate_sums(tile, acc);
+  const Output output = *tile.output;
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n)
+      finish_vector(output, tile.pixel + m * tile.pixel_stride, n * kLanes,
+                    tile.columns - n * kLanes, acc[m][n]);
+}
+
+template <int M, int N>
+void compute_tile(const Tile& tile) {
+  Vec acc[M][N];
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n)
+      acc[m][n] = tile.first ? Vec{} : load(tile.acc + (m * N + n) * kLanes);
+
+  const float* weights = tile.panel;
+  for (int64_t run = 0; run < tile.runs; ++run) {
+    const float* in[M];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) in[m] = tile.rows[run * M + m];
+    for (int64_t k = 0; k < tile.length; ++k, weights += N * kLanes) {
+      Vec w[N];
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) w[n] = load(weights + n * kLanes);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) {
+        const Vec x = splat(in[m][k]);
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) acc[m][n] += x * w[n];
+      }
+    }
+  }
+
+  if (tile.last) return finish<M, N>(tile, acc);
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) store(tile.acc + (m * N + n) * kLanes, acc[m][n]);
+}
+
+using TileFunction = void (*)(const Tile&);
+
+// Every height from 1 to MR, so that a remainder costs only what it computes.
+template <int N, int... M>
+TileFunction pick_height(int64_t m, std::integer_sequence<int, M...>) {
+  static constexpr TileFunction functions[] = {compute_tile<M + 1, N>...};
+  return functions[m - 1];
+}
+
+inline TileFunction tile_function(int64_t m, int64_t vectors) {
+  using Heights = std::make_integer_sequence<int, kMR>;
+  return vectors == 1 ? pick_height<1>(m, Heights{}) : pick_height<2>(m, Heights{});
+}
+
+}  // namespace
+}  // namespace resfuse
