@@ -19,7 +19,7 @@ def promote(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Brings the arrays to their common inexact dtype, as Flax's ``promote_dtype`` does."""
     dtype = jnp.result_type(*(array for array in arrays.values() if array is not None))
     if not jnp.issubdtype(dtype, jnp.inexact):
-        dtype = jnp.promote_types(dtype, jnp.float32)
+        dtype = jnp.dtype(jnp.float32)
     return {name: None if array is None else array.astype(dtype) for name, array in arrays.items()}
 
 

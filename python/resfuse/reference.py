@@ -101,6 +101,7 @@ def conv_bn_relu(
     return normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
 
 
+@jax.numpy_dtype_promotion("standard")  # statistics of bfloat16 are in float32
 def conv_bn_relu_train(
     x: Array,
     kernel: Array,
@@ -118,4 +119,5 @@ def conv_bn_relu_train(
     if conv_bias is not None:
         y = y + conv_bias
     mean, var = batch_statistics(y)
-    return normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu), mean, var
+    y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
+    return y.astype(x.dtype), mean, var

@@ -107,7 +107,7 @@ def as_array(name: str, value: ArrayLike) -> Array:
     """``jnp.asarray``, with the argument's name in the error."""
     try:
         return jnp.asarray(value)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array, got {type(value).__name__}") from error
 
 
@@ -115,7 +115,7 @@ def as_epsilon(value: float) -> float:
     """A finite, non-negative float."""
     try:
         epsilon = float(value)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"epsilon must be a number, got {value!r}") from error
     if not (math.isfinite(epsilon) and epsilon >= 0):
         raise ValueError(f"epsilon must be finite and at least 0, got {value!r}")
