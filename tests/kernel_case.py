@@ -1,0 +1,115 @@
+"""One convolution for the kernel's tests: its shapes, arrays for it, and what each ISA returns."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+import oracle
+from resfuse import ffi
+from resfuse.spec import make_spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    batch: int
+    size: tuple[int, int]
+    channels: tuple[int, int]
+    window: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    groups: int = 1
+    residual: bool = True
+    relu: bool = True
+
+    @property
+    def shapes(self):
+        """Of image, kernel and output."""
+        image = (self.batch, *self.size, self.channels[0])
+        kernel = (*self.window, self.channels[0] // self.groups, self.channels[1])
+        spec = self.spec(np.empty(image), np.empty(kernel))
+        return image, kernel, spec.output_shape(image, kernel)
+
+    @property
+    def work(self):
+        """Multiply-adds."""
+        _, kernel, out = self.shapes
+        return int(np.prod(kernel[:3])) * int(np.prod(out))
+
+    def spec(self, x, kernel, precision="highest"):
+        """By default at the highest precision, which only the direct algorithm has."""
+        return make_spec(x, kernel, strides=self.strides, padding=self.padding,
+                         feature_group_count=self.groups, precision=precision)  # fmt: skip
+
+    def convolve(self, x, kernel):
+        return oracle.convolve(x, kernel, self.strides, self.padding, self.groups)
+
+
+def integers(case, seed=0):
+    """Operands on which every sum is exact in float32, in any order."""
+    random = np.random.default_rng(seed)
+    image, kernel, out = case.shapes
+    x, kernel = (random.integers(-4, 5, shape) for shape in (image, kernel))
+    scale = random.choice([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0, 4.0], out[-1:])
+    shift = random.integers(-30, 31, out[-1:])
+    residual = [random.integers(-30, 31, out)] if case.residual else []
+    return [a.astype(np.float32) for a in (x, kernel, scale, shift, *residual)]
+
+
+def normals(case, seed=0):
+    """Operands like those of a network."""
+    random = np.random.default_rng(seed)
+    image, kernel, out = case.shapes
+    shapes = [image, kernel, out[-1:], out[-1:], *([out] if case.residual else [])]
+    return [random.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def compiled(case, operands, precision="highest"):
+    """Both calls as one program, because compiling takes longer than running.
+
+    Returns a function without arguments, for ``(affine, conv, mean, var)`` on the ISA in use.
+    """
+    spec = case.spec(*operands[:2], precision=precision)
+
+    def both(x, kernel, *rest):
+        y = ffi.conv_affine(x, kernel, *rest, spec=spec, relu=case.relu)
+        return y, *ffi.conv_statistics(x, kernel, spec=spec)
+
+    call = functools.partial(jax.jit(both), *operands)
+    return lambda: [np.asarray(result) for result in call()]
+
+
+def on_every_isa(call):
+    """``{isa: call()}``: the ISA is chosen when the kernel runs, so one program serves all."""
+    assert ffi.available(), ffi.unavailable_reason()
+    before, results = ffi.isa(), {}
+    try:
+        for isa in ffi.isas():
+            ffi.force_isa(isa)
+            results[isa] = call()
+    finally:
+        ffi.force_isa(before)
+    return results
+
+
+def assert_exact(case, seed=0):
+    """Holds the kernel against the oracle on integers: images and means bit for bit."""
+    operands = integers(case, seed)
+    conv = case.convolve(*operands[:2])
+    mean, variance = oracle.statistics(conv)
+    expected = (oracle.affine(conv, *operands[2:], relu=case.relu), conv, mean)
+    _, tolerance = oracle.statistics_tolerance(conv)
+    for isa, (*got, var) in on_every_isa(compiled(case, operands)).items():
+        for name, ours, theirs in zip(("affine", "conv", "mean"), got, expected, strict=True):
+            assert_same_bits(ours, theirs.astype(np.float32), f"{name} of {case} on {isa}")
+        assert (abs(var - variance) <= tolerance).all(), f"var of {case} on {isa}"
+
+
+def assert_same_bits(got, expected, what):
+    assert got.shape == expected.shape, what
+    wrong = np.argwhere(got.view(np.uint32) != expected.view(np.uint32))
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        message = f"{what}: {len(wrong)} of {got.size} differ, first at {at}"
+        raise AssertionError(f"{message}: {got[at]!r}, expected {expected[at]!r}")
