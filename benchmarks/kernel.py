@@ -1,0 +1,97 @@
+"""The kernel against the machine: its share of one thread's FMA peak, and what a second adds.
+
+The peak is measured right after each timing, so that a change of the clock touches both.
+"""
+
+import argparse
+import contextlib
+import functools
+import statistics
+import sys
+from collections.abc import Callable
+
+import jax
+
+import resfuse
+from resfuse import ffi
+from resfuse._cli.timing import seconds_per_call
+from turns import Engine, serve
+
+STAGES = [(56, 64), (28, 128), (14, 256), (7, 512)]  # of a ResNet: size, channels
+SCALING = (8, 56, 64)
+
+
+def gflop(batch: int, size: int, channels: int, *, padding: bool) -> float:
+    """Arithmetic of a 3x3 convolution, with or without the taps that fall on the padding."""
+    rows = 3 * size if padding else 3 * size - 2
+    return 2 * batch * rows**2 * channels**2 / 1e9
+
+
+@functools.cache
+def convolution(isa: str, batch: int, size: int, channels: int) -> Callable[[], jax.Array]:
+    """One compiled 3x3 convolution; ``isa`` only keeps them apart."""
+    del isa
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (batch, size, size, channels))
+    kernel = jax.random.normal(keys[1], (3, 3, channels, channels))
+    ones, zeros = jax.numpy.ones(channels), jax.numpy.zeros(channels)
+    # Direct whatever the default may be: nothing else has a share of the peak.
+    op = functools.partial(resfuse.conv_bn_relu, implementation="ffi", precision="highest")
+    compiled = jax.jit(op)
+    return lambda: compiled(x, kernel, ones, zeros, zeros, ones)
+
+
+def time(isa: str, *shape: int) -> tuple[float, float]:
+    """Seconds of a call, and the GFLOP/s of one thread's multiply-adds."""
+    ffi.force_isa(isa)
+    call = convolution(isa, *shape)
+    seconds_per_call(call, 0.01)  # warms up
+    return seconds_per_call(call, 0.05), ffi.fma_peak(0.02)
+
+
+def print_shares(one: Engine, rounds: int) -> None:
+    """Prints the share of the peak, for each instruction set and shape."""
+    print("isa      shape           ms    GFLOP/s  peak   share  without padding")
+    for isa in ffi.isas():
+        for shape in [(batch, *stage) for batch in (1, 8) for stage in STAGES]:
+            timings = [one.ask([isa, *shape]) for _ in range(rounds)]
+            seconds, peak = (statistics.median(each) for each in zip(*timings, strict=True))
+            share = statistics.median(1 / (time * peak) for time, peak in timings)
+            every, inside = (gflop(*shape, padding=padding) for padding in (True, False))
+            batch, size, channels = shape
+            print(
+                f"{isa:8} {f'{batch}x{size}x{size}x{channels}':12} {1e3 * seconds:7.3f} "
+                f"{every / seconds:8.1f} {peak:6.1f} {every * share:7.1%} {inside * share:10.1%}",
+                flush=True,
+            )
+
+
+def print_scaling(one: Engine, two: Engine, rounds: int) -> None:
+    """Prints how many times as fast two threads are, for each instruction set."""
+    for isa in ffi.isas():
+        pairs = [[engine.ask([isa, *SCALING])[0] for engine in (one, two)] for _ in range(rounds)]
+        ratios = [alone / together for alone, together in pairs]
+        batch, size, channels = SCALING
+        print(
+            f"{isa:8} {batch}x{size}x{size}x{channels}: two threads are "
+            f"{statistics.median(ratios):.2f} times one ({min(ratios):.2f}-{max(ratios):.2f})"
+        )
+
+
+def main() -> None:
+    """Measures in processes of one and of two threads, in turn."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    with contextlib.ExitStack() as stack:
+        one, two = (stack.enter_context(contextlib.closing(engine)) for engine in
+                    (Engine(__file__, threads, "worker") for threads in (1, 2)))  # fmt: skip
+        print_shares(one, rounds)
+        print_scaling(one, two, rounds)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["worker"]:
+        serve(time)
+    else:
+        main()
