@@ -1,0 +1,103 @@
+"""Random shapes on random integers, bit for bit, for as long as the box allows.
+
+    RESFUSE_SWEEP_SEED=7 RESFUSE_SWEEP_CASE=123 python -m pytest tests/test_kernel_sweep.py
+
+runs one case again; a failure prints its line. Without a seed every run draws another.
+"""
+
+import itertools
+import os
+import random
+import time
+
+import jax
+import pytest
+
+from kernel_case import Case, assert_exact
+
+SECONDS = 12
+FEWEST = 50  # cases, on however slow a machine
+MOST_WORK = 8_000_000
+PROGRAMS = 500  # kept by JAX before they are dropped
+
+
+@pytest.fixture
+def seed(capsys):
+    chosen = os.environ.get("RESFUSE_SWEEP_SEED") or str(random.SystemRandom().getrandbits(32))
+    with capsys.disabled():  # also where the test passes
+        print(f"\nRESFUSE_SWEEP_SEED={chosen}", flush=True)
+    return chosen
+
+
+@pytest.fixture
+def long_run(request):
+    if "long" not in request.config.option.markexpr:
+        pytest.skip("minutes; run with -m long")
+
+
+def random_case(generator):
+    """Any case that has pixels and takes milliseconds."""
+    while True:
+        case = _random_case(generator)
+        if 0 < case.work <= MOST_WORK:
+            return case
+
+
+def _random_case(generator):
+    def pair(draw):
+        return draw(), draw()
+
+    def small(most):
+        """1 to ``most``, small ones more often."""
+        return int(most ** generator.random())
+
+    window = pair(lambda: small(8))
+    groups = generator.choice([1, 1, 1, small(40)])
+    return Case(
+        small(9),
+        pair(lambda: small(60)),
+        (groups * small(140 / groups**0.5), groups * small(140 / groups**0.5)),
+        window,
+        pair(lambda: generator.choice([1, 1, 2, 3, 4])),
+        pair(lambda: pair(lambda: generator.choice([0, 0, 1, window[0] // 2, small(20)]))),
+        groups,
+        generator.random() < 0.5,
+        generator.random() < 0.5,
+    )
+
+
+def check(seed, index):
+    case = random_case(random.Random(f"{seed} {index}"))
+    try:
+        assert_exact(case, seed=index)
+    except Exception as error:
+        line = f"RESFUSE_SWEEP_SEED={seed} RESFUSE_SWEEP_CASE={index}"
+        raise AssertionError(
+            f"{error}\nreproduce: {line} python -m pytest tests/test_kernel_sweep.py"
+        ) from error
+
+
+def indices():
+    """Those of the cases to run: one, or as many as fit into the box."""
+    if "RESFUSE_SWEEP_CASE" in os.environ:
+        yield int(os.environ["RESFUSE_SWEEP_CASE"])
+        return
+    end = time.monotonic() + SECONDS
+    for index in itertools.count():
+        if index >= FEWEST and time.monotonic() > end:
+            return
+        yield index
+
+
+def test_sweep(seed):
+    for index in indices():
+        check(seed, index)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("long_run")
+def test_ten_thousand_shapes(seed):
+    for index in range(10_000):
+        check(seed, index)
+        if index % PROGRAMS == 0:
+            jax.clear_caches()

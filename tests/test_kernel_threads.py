@@ -1,0 +1,100 @@
+"""The same bits for any number of threads, from run to run, and whichever thread takes what.
+
+XLA makes its pool when it starts, of NPROC threads; so each number is a process, which runs this
+file as a program.
+"""
+
+import collections
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from kernel_case import Case, compiled, normals, on_every_isa
+
+THREADS = (1, 2, 3)
+RERUNS = 3
+SAME = ((1, 1), (1, 1))
+# All worth three threads, which is from three million multiply-adds on; normal floats, whose sums
+# depend on their order.
+CASES = [
+    Case(1, (28, 28), (64, 64), (3, 3), padding=SAME),
+    Case(5, (14, 14), (67, 33), (3, 3), padding=SAME),
+    Case(1, (7, 7), (256, 512), (1, 1)),
+    Case(8, (2, 2), (512, 512), (3, 3), padding=SAME),
+    Case(2, (29, 31), (32, 48), (3, 3), (2, 2), ((0, 1), (1, 0))),
+    Case(1, (112, 113), (3, 17), (7, 7), (2, 2), ((3, 3), (3, 3))),
+    Case(8, (56, 56), (32, 32), (3, 3), padding=SAME, groups=32),
+    Case(4, (14, 14), (64, 96), (5, 3), padding=((2, 2), (1, 1)), groups=4),
+    Case(2, (5, 5), (10300, 17), (1, 1)),
+]
+
+
+def digest(arrays):
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def reruns(call):
+    """The different digests of some runs."""
+    return sorted({digest(call()) for _ in range(RERUNS)})
+
+
+def pool_size():
+    names = (task.joinpath("comm") for task in pathlib.Path("/proc/self/task").iterdir())
+    return collections.Counter(name.read_text().strip() for name in names)["tf_XLAEigen"]
+
+
+def algorithms(case):
+    """Precisions that may each choose another."""
+    return ("highest", None) if (case.window, case.strides) == ((3, 3), (1, 1)) else ("highest",)
+
+
+def main():
+    digests = {}
+    for case in CASES:
+        for precision in algorithms(case):
+            call = compiled(case, normals(case), precision)
+            digests[f"{case} {precision}"] = on_every_isa(functools.partial(reruns, call))
+    json.dump({"pool": pool_size(), "digests": digests}, sys.stdout)
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """What ``main`` says, by number of threads."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "RESFUSE_ISA")}
+    results = {}
+    for threads in THREADS:
+        process = subprocess.run(
+            [sys.executable, __file__],
+            env=environment | {"NPROC": str(threads)},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        results[threads] = json.loads(process.stdout)
+    return results
+
+
+def test_every_case_is_worth_all_threads():
+    assert min(case.work for case in CASES) >= max(THREADS) << 20
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_pool_has_as_many_threads(reports, threads):
+    assert reports[threads]["pool"] == threads
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_same_bits(reports, threads):
+    """As the first run on one thread."""
+    for case, digests in reports[1]["digests"].items():
+        for isa, (first, *_) in digests.items():
+            assert reports[threads]["digests"][case][isa] == [first], f"{case} on {isa}"
+
+
+if __name__ == "__main__":
+    main()
