@@ -55,14 +55,14 @@ def convolved(x, kernel, strides=1, padding="SAME", feature_group_count=1):
         for size, window, stride in zip(x.shape[1:3], windows, strides, strict=True)
     )
     y = np.zeros((len(x), height, width, groups, kernel.shape[3] // groups))
-    x = x.reshape(*x.shape[:3], groups, -1)
-    kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
+    x = x.reshape(*x.shape[:3], groups, x.shape[3] // groups)
+    kernel = kernel.reshape(*kernel.shape[:3], groups, kernel.shape[3] // groups)
     for i, j in np.ndindex(*windows):
         rows = slice(i, i + height * strides[0], strides[0])
         columns = slice(j, j + width * strides[1], strides[1])
         taps = x[:, rows, columns][:, :height, :width]
         y += np.einsum("bhwgi,igo->bhwgo", taps, kernel[i, j])
-    return y.reshape(*y.shape[:3], -1)
+    return y.reshape(*y.shape[:3], kernel.shape[3] * kernel.shape[4])
 
 
 def _pads(size, window, stride, padding):

@@ -1,0 +1,91 @@
+"""Gradients by every argument, as accurate as the reference's; float64 is the judge."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from agreement import assert_as_accurate, assert_identical, in_float64
+from cases import OPS, call, problem
+
+CASES = {
+    "plain": {},
+    "geometry": {
+        "kernel": (3, 2, 2, 6),
+        "feature_group_count": 2,
+        "strides": 2,
+        "padding": ((0, 1), (2, 1)),
+    },
+    "bare": {
+        "x": (6, 5, 4),
+        "without": ("scale", "bias", "conv_bias", "residual"),
+        "relu": False,
+    },
+}
+
+
+def loss(op, implementation="ffi", **options):
+    """Of all outputs, each with another weight: in training mode their sum is constant."""
+
+    def function(arrays):
+        outputs = jax.tree.leaves(call(op, arrays, implementation, **options))
+        weights = (jnp.arange(y.size, dtype=y.dtype).reshape(y.shape) for y in outputs)
+        return sum(jnp.sum(jnp.sin(y + w)) for y, w in zip(outputs, weights, strict=True))
+
+    return function
+
+
+def check(transform, op, case):
+    """Holds ``transform`` of the loss, a function of the arrays, against the reference's."""
+    options = {k: v for k, v in case.items() if k not in ("x", "kernel", "without")}
+    arrays = problem(op, **{name: value for name, value in case.items() if name != "relu"})
+    ours, theirs = (jax.jit(transform(loss(op, i, **options))) for i in ("ffi", "xla"))
+    assert_as_accurate(ours(arrays), theirs(arrays), in_float64(theirs, arrays))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_by_every_argument(op, case):
+    check(jax.grad, op, case)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_grad_of_grad(op):
+    """Of the squared norm of the gradient, by every argument again."""
+
+    def squared_norm(f):
+        return lambda arrays: sum(jnp.sum(g * g) for g in jax.tree.leaves(jax.grad(f)(arrays)))
+
+    check(lambda f: jax.grad(squared_norm(f)), op, {"x": (2, 4, 3, 4)})
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_checkpoint(op):
+    arrays = problem(op)
+    plain, again = (jax.jit(jax.grad(f))(arrays) for f in (loss(op), jax.checkpoint(loss(op))))
+    assert_identical(plain, again)
+
+
+def test_scan():
+    """Three layers that share all but their scale."""
+
+    def layers(arrays, implementation):
+        def layer(x, scale):
+            call_arrays = arrays | {"x": x, "scale": scale}
+            return call("training", call_arrays, implementation)[0], None
+
+        scales = arrays["scale"] * jnp.arange(1, 4, dtype=arrays["x"].dtype)[:, None]
+        return jnp.sum(jax.lax.scan(layer, arrays["x"], scales)[0] ** 2)
+
+    arrays = problem("training", kernel=(3, 3, 4, 4))
+    ours, theirs = (
+        jax.jit(jax.grad(lambda arrays, i=i: layers(arrays, i))) for i in ("ffi", "xla")
+    )
+    assert_as_accurate(ours(arrays), theirs(arrays), in_float64(theirs, arrays))
+
+
+def test_relu_at_zero():
+    """Every output is exactly 0, where JAX defines the derivative of ReLU as 0."""
+    arrays = problem(without=("conv_bias", "residual"))
+    arrays |= {name: jnp.zeros_like(arrays[name]) for name in ("x", "mean", "bias")}
+    gradients = jax.grad(lambda arrays: jnp.sum(call("inference", arrays, "ffi")))(arrays)
+    assert not any(jnp.any(gradient) for gradient in jax.tree.leaves(gradients))

@@ -1,0 +1,113 @@
+"""``vmap``, over whatever arrays: each example as it would be alone, and no copies of weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import agreement
+from cases import OPS, call, kernel_calls, problem
+
+MAPPED = {  # the names of the arguments that have an axis of examples, and where it is
+    "images": {"x": 0, "residual": 0},
+    "images at the end": {"x": 4, "residual": 2},
+    "x": {"x": 0},
+    "residual": {"residual": 0},
+    "kernel": {"kernel": 0},
+    "kernel at the end": {"kernel": -1},
+    "scale": {"scale": 0},
+    "everything": dict.fromkeys(problem(), 0),
+}
+CASES = [
+    *(("inference", name) for name in MAPPED),
+    ("training", "images"),
+    ("training", "kernel at the end"),
+    ("training", "scale"),
+]
+SIZE = 3
+
+
+def stacked(arrays, axes):
+    """``SIZE`` different examples of the arrays of ``axes``."""
+    grow = np.linspace(0.5, 1.5, SIZE, dtype=np.float32)
+    return arrays | {
+        name: np.stack([g * np.asarray(arrays[name]) for g in grow], axis)
+        for name, axis in axes.items()
+    }
+
+
+def apply(op, implementation="ffi"):
+    # "highest" is direct convolution: the same bits for whatever batch.
+    return lambda arrays: call(op, arrays, implementation, precision="highest")
+
+
+def mapped(function, arrays, axes):
+    return jax.jit(jax.vmap(function, ({name: axes.get(name) for name in arrays},)))
+
+
+def one_by_one(function, arrays, axes):
+    """What ``vmap`` means."""
+    examples = [
+        arrays | {name: np.take(arrays[name], i, axis) for name, axis in axes.items()}
+        for i in range(SIZE)
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *map(function, examples))
+
+
+@pytest.mark.parametrize(("op", "axes"), [(op, MAPPED[name]) for op, name in CASES], ids=str)
+def test_values(op, axes):
+    arrays = stacked(problem(op), axes)
+    ours = mapped(apply(op), arrays, axes)(arrays)
+    exact = agreement.in_float64(mapped(apply(op, "xla"), arrays, axes), arrays)
+    agreement.assert_as_accurate(ours, one_by_one(apply(op), arrays, axes), exact)
+
+
+@pytest.mark.parametrize("name", ["x", "kernel"])
+def test_inference_has_the_bits_of_each_example(name):
+    axes = {name: 0}
+    arrays = stacked(problem(), axes)
+    ours = mapped(apply("inference"), arrays, axes)(arrays)
+    agreement.assert_identical(ours, one_by_one(apply("inference"), arrays, axes))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_nested(op):
+    """Over kernels and, inside, over images: every kernel with every image."""
+    kernels, images = {"kernel": 0}, {"x": 0, "residual": 0}
+    arrays = stacked(stacked(problem(op), kernels), images)
+    inner, reference = (mapped(apply(op, i), arrays, images) for i in ("ffi", "xla"))
+    ours = mapped(inner, arrays, kernels)(arrays)
+    exact = agreement.in_float64(mapped(reference, arrays, kernels), arrays)
+    agreement.assert_as_accurate(ours, one_by_one(inner, arrays, kernels), exact)
+
+
+@pytest.mark.parametrize(
+    ("op", "name"), [("inference", "images"), ("inference", "everything"), ("training", "images")]
+)
+def test_of_grad(op, name):
+    def gradient(implementation):
+        function = apply(op, implementation)
+        return jax.grad(lambda a: sum(jnp.sum(y**2) for y in jax.tree.leaves(function(a))))
+
+    arrays = stacked(problem(op, x=(2, 4, 3, 4)), MAPPED[name])
+    ours, theirs = (mapped(gradient(i), arrays, MAPPED[name]) for i in ("ffi", "xla"))
+    exact = agreement.in_float64(theirs, arrays)
+    agreement.assert_as_accurate(ours(arrays), theirs(arrays), exact)
+
+
+def test_images_make_one_larger_batch():
+    axes = MAPPED["images"]
+    arrays = stacked(problem(), axes)
+    (one,) = kernel_calls(mapped(apply("inference"), arrays, axes), arrays)
+    images, channels = "tensor<6x6x5x4xf32>", "tensor<6xf32>"
+    operands = (images, "tensor<3x3x4x6xf32>", channels, channels, "tensor<6x6x5x6xf32>")
+    assert one == ("resfuse_conv_affine", ", ".join(operands))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_kernels_make_calls_in_turn(op):
+    """One call in a loop, on images that are not copied."""
+    axes = {"kernel": 0}
+    arrays = stacked(problem(op), axes)
+    ((_, operands),) = kernel_calls(mapped(apply(op), arrays, axes), arrays)
+    assert operands.startswith("tensor<2x6x5x4xf32>, tensor<3x3x4x6xf32>")

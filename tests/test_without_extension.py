@@ -1,0 +1,73 @@
+"""Where the extension does not load, everything works on the reference and says why."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from resfuse import ffi
+
+BLOCK = "import sys; sys.modules['resfuse._ext'] = None\n"  # the import system's own way to refuse
+CALL = """
+import jax.numpy as jnp
+import resfuse
+from resfuse import ffi
+x, kernel, ones = jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 4)), jnp.ones(4)
+arguments = x, kernel, ones, ones, ones, ones
+"""
+
+
+def run(code, **environment):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RESFUSE_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_op_runs_on_the_reference():
+    script = """
+y = resfuse.conv_bn_relu(*arguments)
+reference = resfuse.conv_bn_relu(*arguments, implementation="xla")
+assert (y == reference).all()
+assert resfuse.conv_bn_relu_train(*arguments[:4])[1].shape == (4,)
+assert not ffi.available() and ffi.isas() == () and ffi.isa() is None
+assert ffi.unavailable_reason().startswith("the extension does not load: "), "no reason"
+try:
+    resfuse.conv_bn_relu(*arguments, implementation="ffi")
+except ValueError as error:
+    print(error)
+"""
+    process = run(BLOCK + CALL + script)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(
+        'implementation="ffi" cannot be had: the extension does not load: '
+    )
+
+
+def test_the_modules_import():
+    process = run(BLOCK + "from resfuse import cli, d2l, linen, nnx")
+    assert process.returncode == 0, process.stderr
+
+
+def test_an_instruction_set_by_the_environment():
+    name = ffi.isas()[-1]
+    process = run(CALL + "resfuse.conv_bn_relu(*arguments); print(ffi.isa())", RESFUSE_ISA=name)
+    assert (process.returncode, process.stdout) == (0, f"{name}\n"), process.stderr
+
+
+def test_an_unknown_instruction_set_in_the_environment():
+    process = run("import resfuse", RESFUSE_ISA="abacus")
+    assert process.returncode != 0
+    expected = f"ValueError: RESFUSE_ISA must be one of {ffi.isas()} on this machine, got 'abacus'"
+    assert expected in process.stderr
+
+
+def test_an_unknown_instruction_set_by_name():
+    with pytest.raises(ValueError, match=r"RESFUSE_ISA must be one of .* got 'abacus'"):
+        ffi.force_isa("abacus")
