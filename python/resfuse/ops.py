@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from resfuse import batching, gradients, reference
 from resfuse.dispatch import promote, takes_kernel
-from resfuse.forward_mode import refuse_forward_mode
+from resfuse.forward_mode import named, refuse_forward_mode
 from resfuse.spec import (
     ConvSpec,
     PaddingLike,
@@ -96,7 +96,8 @@ def conv_bn_relu(
                         conv_bias=conv_bias, residual=residual)  # fmt: skip
     call = _make_call(arrays, implementation, epsilon, relu, strides=strides, padding=padding,
                       feature_group_count=feature_group_count, precision=precision)  # fmt: skip
-    return _inference(call, promote(arrays))
+    with named():
+        return _inference(call, promote(arrays))
 
 
 def conv_bn_relu_train(
@@ -154,7 +155,8 @@ def conv_bn_relu_train(
                         conv_bias=conv_bias, residual=residual)  # fmt: skip
     call = _make_call(arrays, implementation, epsilon, relu, strides=strides, padding=padding,
                       feature_group_count=feature_group_count, precision=precision)  # fmt: skip
-    return _training(call, promote(arrays))
+    with named():
+        return _training(call, promote(arrays))
 
 
 @dataclasses.dataclass(frozen=True)
