@@ -1,0 +1,73 @@
+"""Winograd's algorithm, which the kernel takes at inference where it pays, unless told not to."""
+
+import numpy as np
+import pytest
+
+import oracle
+from kernel_case import Case, compiled, normals, on_every_isa
+
+# Largest error in units of the largest output: what oneDNN's tests allow its own Winograd.
+TOLERANCE = 2e-5
+SAME = ((1, 1), (1, 1))
+# Sizes around whole tiles of 4 pixels, output channels around whole vectors and register tiles.
+TAKEN = [
+    Case(2, (8, 8), (32, 32), (3, 3), padding=SAME),
+    Case(1, (14, 14), (64, 33), (3, 3), padding=SAME),
+    Case(3, (7, 9), (48, 47), (3, 3), padding=SAME, relu=False),
+    Case(1, (16, 15), (32, 64), (3, 3), padding=((0, 3), (2, 1)), residual=False),
+    Case(1, (19, 23), (64, 100), (3, 3)),
+    Case(1, (10, 9), (32, 65), (3, 3), padding=((5, 0), (0, 6))),
+    Case(9, (4, 4), (512, 48), (3, 3), padding=SAME),
+]
+# Each breaks one condition: window, stride, groups, channels, few tiles, few pixels in them.
+LEFT = [
+    Case(2, (12, 12), (32, 32), (5, 5), padding=((2, 2), (2, 2))),
+    Case(2, (24, 24), (32, 32), (3, 3), (2, 2), SAME),
+    Case(2, (12, 12), (64, 64), (3, 3), padding=SAME, groups=2),
+    Case(2, (12, 12), (33, 32), (3, 3), padding=SAME),
+    Case(2, (12, 12), (32, 31), (3, 3), padding=SAME),
+    Case(1, (7, 7), (32, 32), (3, 3), padding=SAME),
+    Case(32, (2, 2), (32, 32), (3, 3), padding=SAME),
+    Case(2, (8, 8), (2048, 32), (3, 3), padding=SAME),
+]
+
+
+def both_ways(case, operands):
+    """``(isa, results of direct convolution, results where Winograd is allowed)``."""
+    direct, free = (on_every_isa(compiled(case, operands, p)) for p in ("highest", None))
+    return [(isa, direct[isa], free[isa]) for isa in direct]
+
+
+def same(results, others):
+    return all((a == b).all() for a, b in zip(results, others, strict=True))
+
+
+@pytest.mark.parametrize("case", TAKEN, ids=repr)
+def test_accuracy(case):
+    operands = normals(case)
+    y = oracle.affine(case.convolve(*operands[:2]), *operands[2:], relu=case.relu)
+    for isa, direct, free in both_ways(case, operands):
+        assert (free[0] != direct[0]).any(), f"{isa} did not take Winograd"
+        assert np.abs(free[0] - y).max() <= TOLERANCE * np.abs(y).max(), isa
+        # Training needs the accuracy of direct convolution whatever the precision.
+        assert same(free[1:], direct[1:]), isa
+
+
+@pytest.mark.parametrize("case", LEFT, ids=repr)
+def test_direct_where_it_does_not_pay(case):
+    for isa, direct, free in both_ways(case, normals(case)):
+        assert same(free, direct), isa
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_stays_in_the_tile_that_reads_it(value):
+    case = Case(1, (16, 16), (32, 32), (3, 3), padding=SAME, residual=False, relu=False)
+    operands = normals(case)
+    before = on_every_isa(compiled(case, operands, None))
+    operands[0][0, 5, 5] = value  # read by the tile of rows and columns 4 to 7, and by no other
+    after = on_every_isa(compiled(case, operands, None))
+    outside = np.ones((1, 16, 16, 32), bool)
+    outside[:, 4:8, 4:8] = False
+    for isa in before:
+        assert not np.isfinite(after[isa][0][:, 4:7, 4:7]).any(), isa
+        assert (after[isa][0][outside] == before[isa][0][outside]).all(), isa
