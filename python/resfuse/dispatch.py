@@ -10,9 +10,16 @@ import jax.numpy as jnp
 from resfuse import ffi
 from resfuse.spec import ConvSpec
 
-__all__ = ["promote", "takes_kernel"]
+__all__ = ["check_implementation", "promote", "takes_kernel"]
 
 _MAX_EXTENT = 2**31  # of strides and padding, in the kernel
+
+
+def check_implementation(implementation: str | None) -> str | None:
+    """Returns ``implementation`` if there is such a one."""
+    if implementation not in (None, "ffi", "xla"):
+        raise ValueError(f'implementation must be None, "ffi" or "xla", got {implementation!r}')
+    return implementation
 
 
 def promote(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,9 +37,7 @@ def takes_kernel(implementation: str | None, arrays: Mapping[str, Any], spec: Co
         ValueError: the name is unknown, or ``"ffi"`` is asked for and cannot be had.
         TypeError: ``"ffi"`` is asked for with a dtype that the kernel does not take.
     """
-    if implementation not in (None, "ffi", "xla"):
-        raise ValueError(f'implementation must be None, "ffi" or "xla", got {implementation!r}')
-    if implementation == "xla":
+    if check_implementation(implementation) == "xla":
         return False
     if implementation == "ffi":
         _insist(arrays, spec)

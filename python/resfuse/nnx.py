@@ -14,7 +14,8 @@ from flax.typing import PaddingLike
 from jax import Array
 
 from resfuse import layer
-from resfuse.support import Weights, check_implementation
+from resfuse.dispatch import check_implementation
+from resfuse.support import Weights
 
 __all__ = [
     "BasicBlock",

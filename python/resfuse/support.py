@@ -12,7 +12,9 @@ from flax.linen.linear import canonicalize_padding
 from flax.typing import PaddingLike
 from jax import Array, lax
 
-__all__ = ["Weights", "check_implementation", "fusible"]
+from resfuse.dispatch import check_implementation
+
+__all__ = ["Weights", "fusible"]
 
 
 class Weights(NamedTuple):
@@ -24,13 +26,6 @@ class Weights(NamedTuple):
     bias: Array | None
     mean: Array
     var: Array
-
-
-def check_implementation(implementation: str | None) -> str | None:
-    """Returns ``implementation`` if there is such a one."""
-    if implementation not in (None, "ffi", "xla"):
-        raise ValueError(f"implementation must be None, 'ffi' or 'xla', got {implementation!r}")
-    return implementation
 
 
 def _is_none(value: Any) -> bool:
