@@ -2,9 +2,14 @@
 
 import os
 
-# Before JAX starts. Two devices, for the tests of sharding.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+# Before JAX starts. Two devices, for the tests of sharding; and XLA's own code, which is only the
+# yardstick here, may be slow as long as it compiles fast.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=2",
+        "--xla_backend_optimization_level=0",
+    ]
 )
 
 from collections.abc import Iterator

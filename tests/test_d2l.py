@@ -188,5 +188,5 @@ def test_training_without_mutable_is_flax_own_error(implementation):
 @pytest.mark.parametrize("name", ["residual", "resnext", "resnet"])
 def test_unknown_implementation(name):
     model, _, x = pair(name, True, "cuda")
-    with pytest.raises(ValueError, match='implementation must be None, "ffi" or "xla", got .cuda.'):
+    with pytest.raises(ValueError, match=r'must be None, "ffi" or "xla", got .cuda.'):
         jax.eval_shape(model.init, agreement.key(0), x)

@@ -16,6 +16,7 @@ def scanned(function):
 TRANSFORMS = {
     "jvp": lambda f, value: jax.jvp(f, (value,), (value,))[1],
     "jacfwd": lambda f, value: jax.jacfwd(f)(value),
+    "hessian": lambda f, value: jax.hessian(lambda v: f(v).sum())(value),
     "linearize": lambda f, value: jax.linearize(f, value)[1](value),
     "jvp of jit": lambda f, value: jax.jvp(jax.jit(f), (value,), (value,))[1],
     "jit of jvp": lambda f, value: jax.jit(lambda v: jax.jvp(f, (v,), (v,))[1])(value),

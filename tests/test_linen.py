@@ -166,7 +166,7 @@ def test_training_without_mutable_is_flax_own_error(implementation):
 def test_unknown_implementation(call):
     block, theirs, x = pair("textbook", "cuda")
     first = agreement.key(0) if call == "init" else trained(theirs, x)
-    with pytest.raises(ValueError, match='implementation must be None, "ffi" or "xla", got .cuda.'):
+    with pytest.raises(ValueError, match=r'must be None, "ffi" or "xla", got .cuda.'):
         getattr(block, call)(first, x)
 
 

@@ -156,7 +156,7 @@ def test_the_op_runs_unless_xla_is_asked_for(monkeypatch, implementation, averag
 
 @pytest.mark.parametrize("model", ["textbook", "classifier"])
 def test_unknown_implementation(model):
-    with pytest.raises(ValueError, match='implementation must be None, "ffi" or "xla", got .cuda.'):
+    with pytest.raises(ValueError, match=r'must be None, "ffi" or "xla", got .cuda.'):
         make(pair(model, "cuda")[0])
 
 

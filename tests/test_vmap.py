@@ -96,6 +96,19 @@ def test_of_grad(op, name):
     agreement.assert_as_accurate(ours(arrays), theirs(arrays), exact)
 
 
+@pytest.mark.parametrize("op", OPS)
+def test_grad_of_vmap(op):
+    """The other order: here the refusal of forward mode, on tangents, is batched too."""
+
+    def gradient(implementation):
+        function = mapped(apply(op, implementation), arrays, MAPPED["images"])
+        return jax.grad(lambda a: sum(jnp.sum(y**2) for y in jax.tree.leaves(function(a))))
+
+    arrays = stacked(problem(op, x=(2, 4, 3, 4)), MAPPED["images"])
+    exact = agreement.in_float64(gradient("xla"), arrays)
+    agreement.assert_as_accurate(gradient("ffi")(arrays), gradient("xla")(arrays), exact)
+
+
 def test_images_make_one_larger_batch():
     axes = MAPPED["images"]
     arrays = stacked(problem(), axes)
