@@ -50,7 +50,7 @@ class Direct {
   void run_block(int64_t block) const {
     const int64_t begin = block * plan_.block_size;
     const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
-    for (double(&row)[kNR] : scratch_.sums)
+    for (double (&row)[kNR] : scratch_.sums)
       for (double& sum : row) sum = 0.0;
     // Tiles of nearly equal height: 13 pixels are 7 and 6, not 12 and 1.
     const int64_t tiles = (end - begin + kMR - 1) / kMR;
@@ -92,8 +92,7 @@ class Direct {
         tile.runs = smaller(plan_.pass_runs, plan_.runs - run);
         tile.length = smaller(plan_.pass_length, plan_.run_length - offset);
         tile.last = run + tile.runs == plan_.runs && offset + tile.length == plan_.run_length;
-        for (int64_t r = 0; r < tile.runs; ++r)
-          point(corners, m, run + r, offset, tile.length, r);
+        for (int64_t r = 0; r < tile.runs; ++r) point(corners, m, run + r, offset, tile.length, r);
         compute(tile);
         tile.panel += tile.runs * tile.length * vectors_ * kLanes;
         tile.first = false;

@@ -16,7 +16,11 @@ struct Output {
   bool relu;
 
   Output(const Operands& operands, int64_t channel)
-      : out(operands.out + channel), residual(nullptr), scale(nullptr), shift(nullptr), relu(false) {
+      : out(operands.out + channel),
+        residual(nullptr),
+        scale(nullptr),
+        shift(nullptr),
+        relu(false) {
     const Epilogue* epilogue = operands.epilogue;
     if (!epilogue) return;
     residual = epilogue->residual ? epilogue->residual + channel : nullptr;
@@ -28,7 +32,8 @@ struct Output {
 
 // Finishes `count` (at least one, at most kLanes) channels from `channel` of the panel on, of the
 // pixel whose outputs begin at `pixel`.
-inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, int64_t count, Vec acc) {
+inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, int64_t count,
+                          Vec acc) {
   const int64_t at = pixel + channel;
   if (to.scale) {
     acc = acc * load_some(to.scale + channel, count) + load_some(to.shift + channel, count);

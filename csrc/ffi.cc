@@ -37,7 +37,9 @@ std::string to_string(const Dimensions& dimensions) {
   return text + ")";
 }
 
-ffi::Error invalid(const std::string& what) { return ffi::Error::InvalidArgument("resfuse: " + what); }
+ffi::Error invalid(const std::string& what) {
+  return ffi::Error::InvalidArgument("resfuse: " + what);
+}
 
 ffi::Error check_shape(const char* name, ffi::Span<const int64_t> got,
                        std::initializer_list<int64_t> expected) {
@@ -81,10 +83,20 @@ ffi::Error make_conv(const Input& x, const Input& kernel, Output y, const Attrib
     return invalid("kernel " + to_string(window) + " and groups=" + std::to_string(groups) +
                    " do not fit x " + to_string(in));
   const int64_t stride_h = attributes.strides[0], stride_w = attributes.strides[1];
-  conv = {in[0], in[1], in[2], in[3], window[0], window[1],
+  conv = {in[0],
+          in[1],
+          in[2],
+          in[3],
+          window[0],
+          window[1],
           output_size(in[1], pad[0], pad[1], window[0], stride_h),
           output_size(in[2], pad[2], pad[3], window[1], stride_w),
-          window[3], stride_h, stride_w, pad[0], pad[2], groups};
+          window[3],
+          stride_h,
+          stride_w,
+          pad[0],
+          pad[2],
+          groups};
   return check_shape("the output", y->dimensions(),
                      {conv.batch, conv.out_h, conv.out_w, conv.out_c});
 }
@@ -135,7 +147,8 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   Job job = plan_job(conv, isa, pool, false);
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
-  if (!sums) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "resfuse: out of memory for sums");
+  if (!sums)
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "resfuse: out of memory for sums");
   job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(), nullptr, sums.get()};
   error = run_job(job, isa, pool);
   if (error.success()) reduce_sums(job, mean->typed_data(), var->typed_data());
@@ -161,11 +174,11 @@ struct NoThrow<implementation> {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_affine, NoThrow<conv_affine_impl>::call,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<Input>()  // x
-                                  .Arg<Input>()  // kernel
-                                  .Arg<Input>()  // scale
-                                  .Arg<Input>()  // shift
-                                  .RemainingArgs()  // residual
+                                  .Arg<Input>()                  // x
+                                  .Arg<Input>()                  // kernel
+                                  .Arg<Input>()                  // scale
+                                  .Arg<Input>()                  // shift
+                                  .RemainingArgs()               // residual
                                   .Ret<ffi::Buffer<ffi::F32>>()  // y
                                   .Attr<Attribute>("strides")
                                   .Attr<Attribute>("padding")
@@ -176,8 +189,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_affine, NoThrow<conv_affine_impl>::call,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_statistics, NoThrow<conv_statistics_impl>::call,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<Input>()  // x
-                                  .Arg<Input>()  // kernel
+                                  .Arg<Input>()                  // x
+                                  .Arg<Input>()                  // kernel
                                   .Ret<ffi::Buffer<ffi::F32>>()  // conv
                                   .Ret<ffi::Buffer<ffi::F32>>()  // mean
                                   .Ret<ffi::Buffer<ffi::F32>>()  // var

@@ -56,7 +56,8 @@ class Queue {
 // Calls `make_worker()` once on each thread that gets work, and the worker once for each unit.
 // `schedule(task)` hands a task to the pool; workers must not throw.
 template <typename Schedule, typename MakeWorker>
-void parallel_for(int64_t units, int64_t threads, Schedule schedule, const MakeWorker& make_worker) {
+void parallel_for(int64_t units, int64_t threads, Schedule schedule,
+                  const MakeWorker& make_worker) {
   if (units <= 0) return;
   const auto queue = std::make_shared<Queue>(units);
   // Until a unit is taken, make_worker may be gone: the caller has returned.

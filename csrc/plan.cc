@@ -68,8 +68,8 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t tiles, Plan& plan) 
     rows += tile.mr;
   plan.blocks = ceil_div(tiles, rows);
   plan.block_size = ceil_div(tiles, plan.blocks);
-  plan.panel_floats = static_cast<size_t>(kWinogradPanel * kWinogradPoints *
-                                          (conv.in_c * tile.nr + kWinogradPad));
+  plan.panel_floats =
+      static_cast<size_t>(kWinogradPanel * kWinogradPoints * (conv.in_c * tile.nr + kWinogradPad));
   plan.work_floats = static_cast<size_t>(winograd_floats(conv, tile, plan.block_size));
 }
 

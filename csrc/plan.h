@@ -2,7 +2,8 @@
 //
 //   panel   NR output channels of one group, the width of a register tile (Winograd: two of them).
 //           Its packed weights are read once for all blocks of a unit.
-//   block   a run of output pixels, numbered over (batch, out_h, out_w), or of Winograd's 4x4 tiles.
+//   block   a run of output pixels, numbered over (batch, out_h, out_w), or of Winograd's 4x4
+//   tiles.
 //           Sums are kept by block, so blocks follow from the sizes alone.
 //   unit    a panel times some blocks: what a thread takes at a time. Units with the same panel are
 //           neighbours, so a thread seldom packs twice.
@@ -31,7 +32,7 @@ struct Plan {
   int64_t threads;
   // One pass of the register tile reads `pass_runs` whole runs, or `pass_length` of one long run.
   int64_t run_length, runs, pass_length, pass_runs;
-  int64_t tiles_h, tiles_w;  // of one image, Winograd
+  int64_t tiles_h, tiles_w;          // of one image, Winograd
   size_t panel_floats, work_floats;  // scratch of one thread
 };
 

@@ -11,9 +11,9 @@ namespace {
 struct Scratch {
   float* panel;  // packed weights, Plan::panel_floats
   float* work;   // Plan::work_floats: windows that hang over an edge, or Winograd's transforms
-  alignas(64) float acc[kMR * kNR];         // accumulators, between two passes
-  const float* rows[kMR * kMaxPassRuns];    // Tile::rows
-  double sums[3][kNR];                      // Tile::sums
+  alignas(64) float acc[kMR * kNR];       // accumulators, between two passes
+  const float* rows[kMR * kMaxPassRuns];  // Tile::rows
+  double sums[3][kNR];                    // Tile::sums
 };
 
 constexpr size_t kAlign = 64;

@@ -33,16 +33,8 @@ struct Tile {
   double (*sums)[kNR];          // null in inference
 };
 
-template <int N>
-inline void add_sums(const Tile& tile, const Vec& sum, const Vec& deviation, int n, int m) {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const int o = n * kLanes + lane;
-    const double s = sum[lane];
-    tile.sums[0][o] += s;
-    tile.sums[1][o] += s * s / m;
-    tile.sums[2][o] += deviation[lane];
-  }
-}
+// As many doubles as a vector has floats.
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
 
 // Adds the tile to its block's sums: its total s, s^2 / M and the squared deviations from its own
 // mean. In doubles s^2 / M may cancel against the grand total: a mean a thousand times the
@@ -50,12 +42,18 @@ inline void add_sums(const Tile& tile, const Vec& sum, const Vec& deviation, int
 template <int M, int N>
 inline void accumulate_sums(const Tile& tile, const Vec (&acc)[M][N]) {
   for (int n = 0; n < N; ++n) {
-    Vec sum = acc[0][n];
-    for (int m = 1; m < M; ++m) sum += acc[m][n];
-    const Vec mean = sum * splat(1.0f / M);
-    Vec deviation = {};
-    for (int m = 0; m < M; ++m) deviation += (acc[m][n] - mean) * (acc[m][n] - mean);
-    add_sums<N>(tile, sum, deviation, n, M);
+    Doubles sum = {};
+    for (int m = 0; m < M; ++m) sum += __builtin_convertvector(acc[m][n], Doubles);
+    // Off by a rounding d, the mean adds only d^2 to the squares.
+    const Vec mean = __builtin_convertvector(sum / M, Vec);
+    Vec squares = {};
+    for (int m = 0; m < M; ++m) squares += (acc[m][n] - mean) * (acc[m][n] - mean);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int o = n * kLanes + lane;
+      tile.sums[0][o] += sum[lane];
+      tile.sums[1][o] += sum[lane] * sum[lane] / M;
+      tile.sums[2][o] += squares[lane];
+    }
   }
 }
 

@@ -25,7 +25,8 @@ namespace {
 // interpolation points 0, 1, -1, 2, -2 and infinity.
 inline void transform_kernel(const Vec (&g)[3], Vec (&u)[6]) {
   const Vec even = (g[0] + g[2]) * splat(-1.0f / 6), odd = g[1] * splat(-1.0f / 6);
-  const Vec even2 = g[0] * splat(1.0f / 24) + g[2] * splat(1.0f / 6), odd2 = g[1] * splat(1.0f / 12);
+  const Vec even2 = g[0] * splat(1.0f / 24) + g[2] * splat(1.0f / 6),
+            odd2 = g[1] * splat(1.0f / 12);
   u[0] = g[0] * splat(0.25f);
   u[1] = even + odd;
   u[2] = even - odd;
@@ -190,7 +191,7 @@ class Winograd {
   const Plan& plan_;
   const Operands& operands_;
   Scratch& scratch_;
-  const int64_t channel_, end_;  // of the panel
+  const int64_t channel_, end_;                                  // of the panel
   const int64_t inputs_point_, products_point_, weights_point_;  // floats from point to point
 };
 

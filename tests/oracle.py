@@ -42,11 +42,10 @@ def statistics(y):
 def statistics_tolerance(y):
     """How far from :func:`statistics` the kernel may be, whatever the data.
 
-    Only sums over a tile's pixels are in float32. The mean of each is off by at most ``d``, which
-    shifts the mean by as much, and the variance by ``2 * deviation * d + d**2``. Squares and their
-    sum over a tile cost a relative ``(TILE + 2) * EPSILON / 2``. The sums of tiles, in doubles,
-    are off by less than ``d**2`` up to thousands of tiles.
+    Totals are in doubles: the mean is rounded once, to float32. In float32 are the deviations from
+    a tile's mean, their squares and the sums of a tile's squares, which cost a relative
+    ``(TILE + 3) * EPSILON / 2``; and the tile's mean, whose rounding ``d`` adds ``d**2``.
     """
-    _, variance = statistics(y)
-    d = TILE * EPSILON * np.abs(y.astype(np.float64)).max((0, 1, 2))
-    return d, TILE * EPSILON * variance + 2 * np.sqrt(variance) * d + 2 * d**2
+    mean, variance = statistics(y)
+    d = EPSILON * np.abs(y.astype(np.float64)).max((0, 1, 2))
+    return EPSILON * np.abs(mean) + 1e-12 * d, TILE * EPSILON * variance + d**2
