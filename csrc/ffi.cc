@@ -82,21 +82,13 @@ ffi::Error make_conv(const Input& x, const Input& kernel, Output y, const Attrib
   if (in[3] % groups != 0 || window[2] != in[3] / groups || window[3] % groups != 0)
     return invalid("kernel " + to_string(window) + " and groups=" + std::to_string(groups) +
                    " do not fit x " + to_string(in));
-  const int64_t stride_h = attributes.strides[0], stride_w = attributes.strides[1];
-  conv = {in[0],
-          in[1],
-          in[2],
-          in[3],
-          window[0],
-          window[1],
-          output_size(in[1], pad[0], pad[1], window[0], stride_h),
-          output_size(in[2], pad[2], pad[3], window[1], stride_w),
-          window[3],
-          stride_h,
-          stride_w,
-          pad[0],
-          pad[2],
-          groups};
+  conv.batch = in[0], conv.in_h = in[1], conv.in_w = in[2], conv.in_c = in[3];
+  conv.kernel_h = window[0], conv.kernel_w = window[1], conv.out_c = window[3];
+  conv.stride_h = attributes.strides[0], conv.stride_w = attributes.strides[1];
+  conv.pad_top = pad[0], conv.pad_left = pad[2];
+  conv.out_h = output_size(in[1], pad[0], pad[1], window[0], conv.stride_h);
+  conv.out_w = output_size(in[2], pad[2], pad[3], window[1], conv.stride_w);
+  conv.groups = groups;
   return check_shape("the output", y->dimensions(),
                      {conv.batch, conv.out_h, conv.out_w, conv.out_c});
 }
