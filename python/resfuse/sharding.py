@@ -72,8 +72,15 @@ def _partitioned(local: Callable[..., Any], shard: Callable[..., Any], rule: str
         del results
         function, out_specs, in_specs = shard(_batch_spec(mesh, operands[0]))
         named = lambda spec: NamedSharding(mesh, spec)  # noqa: E731
+
+        def on_each_device(*operands: Array) -> Any:
+            # Without the caller's mesh: what a device computes for itself must not be annotated
+            # with shardings, which XLA no longer expects at this stage.
+            with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+                return function(*operands)
+
         outs = jax.tree.map(named, out_specs, is_leaf=lambda s: isinstance(s, PartitionSpec))
-        return mesh, function, outs, tuple(map(named, in_specs))
+        return mesh, on_each_device, outs, tuple(map(named, in_specs))
 
     # In the order of their appearance, as Shardy wants them.
     factors = tuple(dict.fromkeys(letter for letter in rule if letter.isalpha() and letter != "n"))
