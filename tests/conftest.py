@@ -20,7 +20,6 @@ import pytest
 from resfuse import ffi
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "allow")
 
 
 @pytest.fixture(params=ffi.isas() or ["none"])
