@@ -52,13 +52,7 @@ class Direct {
     const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
     for (double (&row)[kNR] : scratch_.sums)
       for (double& sum : row) sum = 0.0;
-    // Tiles of nearly equal height: 13 pixels are 7 and 6, not 12 and 1.
-    const int64_t tiles = (end - begin + kMR - 1) / kMR;
-    for (int64_t t = 0, pixel = begin; t < tiles; ++t) {
-      const int64_t m = (end - pixel) / (tiles - t);
-      run_tile(pixel, m);
-      pixel += m;
-    }
+    for_each_tile(end - begin, [&](int64_t first, int64_t m) { run_tile(begin + first, m); });
     if (operands_.sums) store_sums(block);
   }
 

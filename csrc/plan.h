@@ -2,9 +2,8 @@
 //
 //   panel   NR output channels of one group, the width of a register tile (Winograd: two of them).
 //           Its packed weights are read once for all blocks of a unit.
-//   block   a run of output pixels, numbered over (batch, out_h, out_w), or of Winograd's 4x4
-//   tiles.
-//           Sums are kept by block, so blocks follow from the sizes alone.
+//   block   a run of output pixels, numbered over (batch, out_h, out_w), or of 4x4 tiles of them
+//           (Winograd). Sums are kept by block, so blocks follow from the sizes alone.
 //   unit    a panel times some blocks: what a thread takes at a time. Units with the same panel are
 //           neighbours, so a thread seldom packs twice.
 //   run     floats of a pixel's window that lie side by side in the image: a whole row of the

@@ -117,5 +117,17 @@ inline TileFunction tile_function(int64_t m, int64_t vectors) {
   return vectors == 1 ? pick_height<1>(m, Heights{}) : pick_height<2>(m, Heights{});
 }
 
+// Cuts `rows` into tiles of nearly equal height, 13 into 7 and 6 and not into 12 and 1, and calls
+// `function(first, m)` for each.
+template <typename Function>
+inline void for_each_tile(int64_t rows, Function function) {
+  const int64_t tiles = (rows + kMR - 1) / kMR;
+  for (int64_t tile = 0, first = 0; tile < tiles; ++tile) {
+    const int64_t m = (rows - first) / (tiles - tile);
+    function(first, m);
+    first += m;
+  }
+}
+
 }  // namespace
 }  // namespace resfuse

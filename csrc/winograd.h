@@ -161,15 +161,12 @@ class Winograd {
     tile.first = true;
     for (int64_t point = 0; point < kWinogradPoints; ++point) {
       tile.panel = weights(part) + point * weights_point_;
-      const int64_t heights = (tiles + kMR - 1) / kMR;
-      for (int64_t h = 0, t = 0; h < heights; ++h) {
-        const int64_t m = (tiles - t) / (heights - h);
+      for_each_tile(tiles, [&](int64_t first, int64_t m) {
         for (int64_t i = 0; i < m; ++i)
-          scratch_.rows[i] = inputs() + point * inputs_point_ + (t + i) * conv_.in_c;
-        tile.acc = products() + point * products_point_ + t * kNR;
+          scratch_.rows[i] = inputs() + point * inputs_point_ + (first + i) * conv_.in_c;
+        tile.acc = products() + point * products_point_ + first * kNR;
         tile_function(m, kVectors)(tile);
-        t += m;
-      }
+      });
     }
   }
 

@@ -14,15 +14,7 @@ from resfuse.spec import ConvSpec
 __all__ = ["conv_affine", "conv_statistics"]
 
 
-def conv_affine(
-    x: Array,
-    kernel: Array,
-    scale: Array,
-    shift: Array,
-    *residual: Array,
-    spec: ConvSpec,
-    relu: bool,
-) -> Array:
+def conv_affine(*operands: Array, spec: ConvSpec, relu: bool) -> Array:
     """As :func:`resfuse.ffi.conv_affine`; with shared weights ``vmap`` only enlarges the batch."""
 
     @custom_vmap
@@ -41,7 +33,7 @@ def conv_affine(
         y = call(folded[0], *operands[1:4], *folded[1:])
         return y.reshape(size, y.shape[0] // size, *y.shape[1:]), True
 
-    return call(x, kernel, scale, shift, *residual)
+    return call(*operands)
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:

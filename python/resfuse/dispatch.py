@@ -24,10 +24,13 @@ def check_implementation(implementation: str | None) -> str | None:
 
 def promote(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Brings the arrays to their common inexact dtype, as Flax's ``promote_dtype`` does."""
-    dtype = jnp.result_type(*(array for array in arrays.values() if array is not None))
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        dtype = jnp.dtype(jnp.float32)
+    dtype = _common_dtype(arrays)
     return {name: None if array is None else array.astype(dtype) for name, array in arrays.items()}
+
+
+def _common_dtype(arrays: Mapping[str, Any]) -> Any:
+    dtype = jnp.result_type(*(array for array in arrays.values() if array is not None))
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
 
 
 def takes_kernel(implementation: str | None, arrays: Mapping[str, Any], spec: ConvSpec) -> bool:
@@ -42,25 +45,25 @@ def takes_kernel(implementation: str | None, arrays: Mapping[str, Any], spec: Co
     if implementation == "ffi":
         _insist(arrays, spec)
         return True
-    return _unsupported(promote(arrays), spec) is None
+    return _unsupported(arrays, _common_dtype(arrays), spec) is None
 
 
 def _insist(arrays: Mapping[str, Any], spec: ConvSpec) -> None:
     for name, array in arrays.items():
         if array is not None and array.dtype != jnp.float32:
             raise TypeError(f'implementation="ffi" needs float32, got {name} of {array.dtype}')
-    reason = _unsupported(arrays, spec) or _elsewhere(arrays)
+    reason = _unsupported(arrays, jnp.float32, spec) or _elsewhere(arrays)
     if reason:
         raise ValueError(f'implementation="ffi" cannot be had: {reason}')
 
 
-def _unsupported(arrays: Mapping[str, Any], spec: ConvSpec) -> str | None:
-    """Why the kernel cannot compute this, or None."""
+def _unsupported(arrays: Mapping[str, Any], dtype: Any, spec: ConvSpec) -> str | None:
+    """Why the kernel cannot compute this in ``dtype``, or None."""
     if not ffi.available():
         return ffi.unavailable_reason()
     x, kernel = arrays["x"], arrays["kernel"]
-    if x.dtype != jnp.float32:
-        return f"the kernel computes in float32, not in {x.dtype}"
+    if dtype != jnp.float32:
+        return f"the kernel computes in float32, not in {dtype}"
     if 0 in x.shape[-3:] or math.prod(kernel.shape) == 0:
         return f"x of shape {x.shape} or kernel of shape {kernel.shape} is empty"
     if max(*spec.strides, *spec.padding[0], *spec.padding[1]) > _MAX_EXTENT:

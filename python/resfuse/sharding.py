@@ -18,26 +18,20 @@ from resfuse.spec import ConvSpec
 __all__ = ["conv_affine", "conv_statistics"]
 
 
-def conv_affine(
-    x: Array,
-    kernel: Array,
-    scale: Array,
-    shift: Array,
-    *residual: Array,
-    spec: ConvSpec,
-    relu: bool,
-) -> Array:
+def conv_affine(*operands: Array, spec: ConvSpec, relu: bool) -> Array:
     """As :func:`resfuse.ffi.conv_affine`, on each device's part of the batch."""
 
     def local(*operands: Array) -> Array:
         return ffi.conv_affine(*operands, spec=spec, relu=relu)
 
+    residuals = len(operands) - 4
+
     def shard(batch: Any) -> tuple[Callable[..., Array], PartitionSpec, list[PartitionSpec]]:
         weights = [PartitionSpec()] * 3
-        return local, batch, [batch, *weights, *[batch] * len(residual)]
+        return local, batch, [batch, *weights, *[batch] * residuals]
 
-    rule = "n h w i, p q j o, o, o" + ", n y x o" * len(residual) + " -> n y x o"
-    return _partitioned(local, shard, rule)(x, kernel, scale, shift, *residual)
+    rule = "n h w i, p q j o, o, o" + ", n y x o" * residuals + " -> n y x o"
+    return _partitioned(local, shard, rule)(*operands)
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
