@@ -14,12 +14,18 @@ from resfuse.spec import ConvSpec
 __all__ = ["conv_affine", "conv_statistics"]
 
 
-def conv_affine(*operands: Array, spec: ConvSpec, relu: bool) -> Array:
-    """As :func:`resfuse.ffi.conv_affine`; with shared weights ``vmap`` only enlarges the batch."""
+def conv_affine(
+    packed: Array | None, x: Array, kernel: Array, *rest: Array, spec: ConvSpec, relu: bool
+) -> Array:
+    """As :func:`resfuse.ffi.conv_affine`; with shared weights ``vmap`` only enlarges the batch.
+
+    ``packed``, if it is there, is what the call reads in place of ``kernel``.
+    """
+    weights, kernel_shape = (kernel, None) if packed is None else (packed, kernel.shape)
 
     @custom_vmap
     def call(*operands: Array) -> Array:
-        return sharding.conv_affine(*operands, spec=spec, relu=relu)
+        return sharding.conv_affine(*operands, spec=spec, relu=relu, kernel_shape=kernel_shape)
 
     @call.def_vmap
     def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Array, bool]:
@@ -33,7 +39,7 @@ def conv_affine(*operands: Array, spec: ConvSpec, relu: bool) -> Array:
         y = call(folded[0], *operands[1:4], *folded[1:])
         return y.reshape(size, y.shape[0] // size, *y.shape[1:]), True
 
-    return call(*operands)
+    return call(x, weights, *rest)
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:

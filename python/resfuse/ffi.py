@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -93,22 +94,29 @@ def conv_affine(
     *residual: Array,
     spec: ConvSpec,
     relu: bool,
+    kernel_shape: tuple[int, ...] | None = None,
 ) -> Array:
     """``relu(scale * conv(x, kernel) + shift + residual)``, on the kernel.
 
     Args:
         x: ``(B, H, W, Cin)``, float32 as all of them.
-        kernel: ``(kh, kw, Cin/groups, Cout)``.
+        kernel: ``(kh, kw, Cin/groups, Cout)``, or what :func:`pack` made of it.
         scale: ``(Cout,)``.
         shift: ``(Cout,)``.
         *residual: at most one array of the output's shape.
         spec: strides, padding and groups; a precision above the default forbids Winograd's
             algorithm, which the kernel takes where it pays.
         relu: whether to apply ReLU.
+        kernel_shape: of the kernel, if it is packed.
     """
+
+    def like(x: Array, kernel: Array, *rest: Array) -> Array:
+        if kernel_shape is not None:
+            kernel = jnp.broadcast_to(kernel.ravel()[0], kernel_shape)
+        return reference.affine(x, kernel, *rest, spec=spec)
+
     operands = (x, kernel, scale, shift, *residual)
-    out = jax.eval_shape(functools.partial(reference.affine, spec=spec), *operands)
-    call = jax.ffi.ffi_call("resfuse_conv_affine", out)
+    call = jax.ffi.ffi_call("resfuse_conv_affine", jax.eval_shape(like, *operands))
     winograd = spec.precision in (None, jax.lax.Precision.DEFAULT)
     return call(*operands, relu=np.bool_(relu), winograd=np.bool_(winograd), **_attributes(spec))
 

@@ -1,7 +1,7 @@
 """The op for JAX: what a user calls, and the way from there to the kernel.
 
-``conv_bn_relu`` checks and chooses, then folds the batch norm into a scale and a shift; on a CPU
-``_affine`` is the kernel with its derivatives. How the kernel goes through ``vmap`` is in
+``conv_bn_relu`` checks and chooses, then folds the batch norm into a scale and a shift for the
+kernel's call in ``affine.py``. How the kernel goes through ``vmap`` is in
 ``batching.py``, through sharding in ``sharding.py``; its derivatives are in ``gradients.py``.
 """
 
@@ -14,6 +14,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from resfuse import batching, gradients, reference
+from resfuse.affine import affine_on_cpu
 from resfuse.dispatch import promote, takes_kernel
 from resfuse.forward_mode import named, refuse_forward_mode
 from resfuse.spec import (
@@ -221,7 +222,8 @@ def _inference(call: _Call, arrays: Operands) -> Array:
         if bias is not None:
             shift = shift + bias
         residuals = () if residual is None else (residual,)
-        return _affine(call, *map(refuse_forward_mode, (x, kernel, multiplier, shift, *residuals)))
+        operands = (x, kernel, multiplier, shift, *residuals)
+        return affine_on_cpu(call.spec, call.relu, None, *operands)
 
     return _on_cpu(fused, plain, arrays)
 
@@ -261,24 +263,6 @@ def _on_cpu(fused: Any, plain: Any, arrays: Operands) -> Any:
     return lax.platform_dependent(
         arrays, cpu=lambda arrays: fused(**arrays), default=lambda arrays: plain(**arrays)
     )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _affine(call: _Call, *operands: Array) -> Array:
-    return batching.conv_affine(*operands, spec=call.spec, relu=call.relu)
-
-
-def _affine_forward(call: _Call, *operands: Array) -> tuple[Array, Any]:
-    y = _affine(call, *operands)
-    return y, (operands, y > 0 if call.relu else None)
-
-
-def _affine_backward(call: _Call, saved: Any, cotangent: Array) -> tuple[Array, ...]:
-    operands, active = saved
-    return gradients.affine_gradients(call.spec, operands, active, cotangent)
-
-
-_affine.defvjp(_affine_forward, _affine_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -18,11 +18,13 @@ from resfuse.spec import ConvSpec
 __all__ = ["conv_affine", "conv_statistics"]
 
 
-def conv_affine(*operands: Array, spec: ConvSpec, relu: bool) -> Array:
+def conv_affine(
+    *operands: Array, spec: ConvSpec, relu: bool, kernel_shape: tuple[int, ...] | None
+) -> Array:
     """As :func:`resfuse.ffi.conv_affine`, on each device's part of the batch."""
 
     def local(*operands: Array) -> Array:
-        return ffi.conv_affine(*operands, spec=spec, relu=relu)
+        return ffi.conv_affine(*operands, spec=spec, relu=relu, kernel_shape=kernel_shape)
 
     residuals = len(operands) - 4
 
@@ -30,7 +32,8 @@ def conv_affine(*operands: Array, spec: ConvSpec, relu: bool) -> Array:
         weights = [PartitionSpec()] * 3
         return local, batch, [batch, *weights, *[batch] * residuals]
 
-    rule = "n h w i, p q j o, o, o" + ", n y x o" * residuals + " -> n y x o"
+    weights = "p q j o" if kernel_shape is None else "p q r s"
+    rule = f"n h w i, {weights}, o, o" + ", n y x o" * residuals + " -> n y x o"
     return _partitioned(local, shard, rule)(*operands)
 
 
