@@ -15,7 +15,7 @@ import jax
 import resfuse
 from resfuse import ffi
 from resfuse._cli.timing import seconds_per_call
-from turns import Engine, serve
+from resfuse._cli.turns import Worker, serve
 
 STAGES = [(56, 64), (28, 128), (14, 256), (7, 512)]  # of a ResNet: size, channels
 SCALING = (8, 56, 64)
@@ -28,7 +28,7 @@ def gflop(batch: int, size: int, channels: int, *, padding: bool) -> float:
 
 
 @functools.cache
-def convolution(isa: str, batch: int, size: int, channels: int) -> Callable[[], jax.Array]:
+def convolution(isa: str, batch: int, size: int, channels: int) -> Callable[[], object]:
     """One compiled 3x3 convolution; ``isa`` only keeps them apart."""
     del isa
     keys = jax.random.split(jax.random.key(0))
@@ -38,7 +38,7 @@ def convolution(isa: str, batch: int, size: int, channels: int) -> Callable[[], 
     # Direct whatever the default may be: nothing else has a share of the peak.
     op = functools.partial(resfuse.conv_bn_relu, implementation="ffi", precision="highest")
     compiled = jax.jit(op)
-    return lambda: compiled(x, kernel, ones, zeros, zeros, ones)
+    return lambda: compiled(x, kernel, ones, zeros, zeros, ones).block_until_ready()
 
 
 def time(isa: str, *shape: int) -> tuple[float, float]:
@@ -49,12 +49,12 @@ def time(isa: str, *shape: int) -> tuple[float, float]:
     return seconds_per_call(call, 0.05), ffi.fma_peak(0.02)
 
 
-def print_shares(one: Engine, rounds: int) -> None:
+def print_shares(one: Worker, rounds: int) -> None:
     """Prints the share of the peak, for each instruction set and shape."""
     print("isa      shape           ms    GFLOP/s  peak   share  without padding")
     for isa in ffi.isas():
         for shape in [(batch, *stage) for batch in (1, 8) for stage in STAGES]:
-            timings = [one.ask([isa, *shape]) for _ in range(rounds)]
+            timings = [one.ask(isa, *shape) for _ in range(rounds)]
             seconds, peak = (statistics.median(each) for each in zip(*timings, strict=True))
             share = statistics.median(1 / (time * peak) for time, peak in timings)
             every, inside = (gflop(*shape, padding=padding) for padding in (True, False))
@@ -66,10 +66,10 @@ def print_shares(one: Engine, rounds: int) -> None:
             )
 
 
-def print_scaling(one: Engine, two: Engine, rounds: int) -> None:
+def print_scaling(one: Worker, two: Worker, rounds: int) -> None:
     """Prints how many times as fast two threads are, for each instruction set."""
     for isa in ffi.isas():
-        pairs = [[engine.ask([isa, *SCALING])[0] for engine in (one, two)] for _ in range(rounds)]
+        pairs = [[engine.ask(isa, *SCALING)[0] for engine in (one, two)] for _ in range(rounds)]
         ratios = [alone / together for alone, together in pairs]
         batch, size, channels = SCALING
         print(
@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     with contextlib.ExitStack() as stack:
-        one, two = (stack.enter_context(contextlib.closing(engine)) for engine in
-                    (Engine(__file__, threads, "worker") for threads in (1, 2)))  # fmt: skip
+        workers = [Worker("the kernel", __file__, "worker", threads=each) for each in (1, 2)]
+        one, two = (stack.enter_context(contextlib.closing(worker)) for worker in workers)
         print_shares(one, rounds)
         print_scaling(one, two, rounds)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from rich.progress import Progress
 from resfuse import ffi
 from resfuse._cli import bench_plot, results
 from resfuse._cli.cases import CASES, Case
-from resfuse._cli.engines import OURS, Worker, workers
+from resfuse._cli.engines import OURS, workers
 from resfuse._cli.files import publish, staging
 from resfuse._cli.interrupts import held_back
 from resfuse._cli.refuse import refuse
 from resfuse._cli.results import Result, Results
+from resfuse._cli.turns import take_turns
 
 
 def run(
@@ -52,21 +52,9 @@ def _measure(cases: list[Case], rounds: int, threads: int, check: Callable[[], N
     progress = Progress(console=Console(stderr=True))
     with progress, workers(threads) as engines:
         for case in progress.track(cases, description="Measuring"):
-            turns = _turns(case, rounds, engines, check)
+            take_turns(engines, case, 1, check)  # compiles and warms up
+            turns = take_turns(engines, case, rounds, check)
             seconds = {name: [turn[name]["seconds"] for turn in turns] for name in engines}
             peaks = [turn[OURS]["peak"] for turn in turns]
             measured.append(Result(case, threads, seconds, peaks))
     return Results(threads, measured)
-
-
-def _turns(
-    case: Case, rounds: int, engines: dict[str, Worker], check: Callable[[], None]
-) -> list[dict[str, dict[str, float]]]:
-    """The engines' replies in each round, one engine after the other."""
-    turns = []
-    order = deque(engines)
-    for _ in range(rounds + 1):
-        turns.append({name: engines[name].time(case) for name in order})
-        order.rotate()  # nobody is always first
-        check()
-    return turns[1:]  # the first round compiled and warmed up

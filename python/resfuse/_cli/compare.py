@@ -92,4 +92,4 @@ def _forward(
     """A compiled evaluation that gets weights and images as arguments: no folding beforehand."""
     graph = nnx.graphdef(model)
     logits = jax.jit(lambda state, images: nnx.merge(graph, state)(images))
-    return lambda: logits(state, images)
+    return lambda: logits(state, images).block_until_ready()

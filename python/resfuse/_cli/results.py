@@ -12,6 +12,7 @@ from rich.table import Table
 
 import resfuse
 from resfuse import ffi
+from resfuse._cli import ratios
 from resfuse._cli.cases import Case
 from resfuse._cli.engines import ENGINES, OURS
 
@@ -28,14 +29,12 @@ class Result:
     @property
     def milliseconds(self) -> dict[str, float]:
         """The medians over the rounds."""
-        return {name: 1e3 * statistics.median(each) for name, each in self.seconds.items()}
+        return ratios.milliseconds(self.seconds)
 
     @property
     def ratios(self) -> list[float]:
         """In each round, the time of the faster XLA over ours."""
-        others = [each for name, each in self.seconds.items() if name != OURS]
-        rounds = zip(self.seconds[OURS], *others, strict=True)
-        return [min(theirs) / ours for ours, *theirs in rounds]
+        return ratios.ratios(self.seconds, OURS, self.seconds.keys() - {OURS})
 
     @property
     def ratio(self) -> float:
@@ -82,10 +81,8 @@ def table(measured: Results) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for each in measured.results:
         times = (f"{each.milliseconds[name]:.3f}" for name in ENGINES)
-        spread = f"{min(each.ratios):.2f}-{max(each.ratios):.2f}"
-        table.add_row(
-            each.case.name, *times, f"{each.ratio:.2f}", spread, f"{each.share_of_peak:.1%}"
-        )
+        figures = (f"{each.ratio:.2f}", ratios.spread(each.ratios), f"{each.share_of_peak:.1%}")
+        table.add_row(each.case.name, *times, *figures)
     return table
 
 
@@ -112,7 +109,6 @@ def cpu_model() -> str:
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    ratios = result.ratios
     return {
         "name": result.case.name,
         **result.case._asdict(),
@@ -120,6 +116,6 @@ def _as_json(result: Result) -> dict[str, Any]:
         "seconds": result.seconds,
         "fma_peak_gflops": result.peaks,
         "milliseconds": result.milliseconds,
-        "ratio": {"median": result.ratio, "min": min(ratios), "max": max(ratios)},
+        "ratio": ratios.summary(result.ratios),
         "share_of_peak": result.share_of_peak,
     }

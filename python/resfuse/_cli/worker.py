@@ -1,13 +1,12 @@
-"""One engine of the benchmark: a process that times a case for each line that it is sent.
+"""One engine of the benchmark: a process that times the case that it is asked for.
 
-A line in is a case as a JSON list; a line out has the seconds of a call, and the FMA peak of one
-thread, measured right after, if the engine is resfuse. A new case is compiled first.
+The answer has the seconds of a call, and the FMA peak of one thread, measured right after, if the
+engine is resfuse. A new case is compiled first.
 """
 
-import json
+import functools
 import sys
 from collections.abc import Callable
-from functools import partial
 
 import jax
 from flax import nnx
@@ -16,33 +15,31 @@ import resfuse
 from resfuse import ffi
 from resfuse._cli.cases import Case
 from resfuse._cli.timing import seconds_per_call
+from resfuse._cli.turns import serve
 from resfuse.nnx import BasicBlock
 
 
 def main() -> None:
     """Serves standard input until it ends. The argument is the implementation."""
     implementation = None if sys.argv[1] == "default" else sys.argv[1]
-    current, call = None, None
-    for line in sys.stdin:
-        case = Case(*json.loads(line))
-        if case != current or call is None:
-            current, call = case, _compiled(case, implementation)
-        print(json.dumps(_timed(call, implementation is None)), flush=True)
+    # The processes take turns on a case until it is done with, so that one is kept.
+    compiled = functools.lru_cache(maxsize=1)(_compiled)
+    serve(lambda *case: _timed(compiled(Case(*case), implementation), implementation is None))
 
 
-def _timed(call: Callable[[], jax.Array], with_peak: bool) -> dict[str, float | None]:
+def _timed(call: Callable[[], object], with_peak: bool) -> dict[str, float | None]:
     seconds_per_call(call, 0.005)  # fills the caches that the engine before has emptied
     seconds = seconds_per_call(call)
     return {"seconds": seconds, "peak": ffi.fma_peak(0.02) if with_peak else None}
 
 
-def _compiled(case: Case, implementation: str | None) -> Callable[[], jax.Array]:
+def _compiled(case: Case, implementation: str | None) -> Callable[[], object]:
     """The case as a call; images and weights are arguments, so nothing is folded beforehand."""
     build = _op if case.layer == "op" else _block
     function, arguments = build(case, implementation)
     compiled = jax.jit(function)
     compiled(*arguments).block_until_ready()
-    return lambda: compiled(*arguments)
+    return lambda: compiled(*arguments).block_until_ready()
 
 
 def _op(case: Case, implementation: str | None) -> tuple[Callable[..., jax.Array], list[jax.Array]]:
@@ -50,7 +47,7 @@ def _op(case: Case, implementation: str | None) -> tuple[Callable[..., jax.Array
     channels = (case.channels,)
     kernel = 0.05 * jax.random.normal(key, (3, 3, *channels, *channels))
     scale, bias, mean = (jax.random.normal(jax.random.fold_in(key, i), channels) for i in range(3))
-    function = partial(resfuse.conv_bn_relu, implementation=implementation)
+    function = functools.partial(resfuse.conv_bn_relu, implementation=implementation)
     return function, [x, kernel, scale, bias, mean, jax.numpy.ones(channels)]
 
 
