@@ -39,7 +39,7 @@ struct Epilogue {
 // and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles.
 struct Operands {
   const float* in;
-  const float* kernel;
+  const float* kernel;  // packed as in pack.h, or HWIO: Plan::packed says which
   float* out;
   const Epilogue* epilogue;  // null in training
   double* sums;              // (blocks, 3, out_c), null in inference

@@ -43,5 +43,35 @@ inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, int6
   store_some(to.out + at, acc, count);
 }
 
+// The same for M pixels, `stride` apart, of N whole vectors each, in inference: what the branches
+// ask is asked once.
+template <int M, int N>
+inline void finish_tile(const Output& to, int64_t pixel, int64_t stride, Vec (&acc)[M][N]) {
+  Vec scale[N], shift[N];
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) {
+    scale[n] = load(to.scale + n * kLanes);
+    shift[n] = load(to.shift + n * kLanes);
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] * scale[n] + shift[n];
+  if (to.residual)
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[m][n] += load(to.residual + pixel + m * stride + n * kLanes);
+  if (to.relu)
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[m][n] = relu(acc[m][n]);
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) store(to.out + pixel + m * stride + n * kLanes, acc[m][n]);
+}
+
 }  // namespace
 }  // namespace resfuse

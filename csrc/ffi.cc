@@ -1,17 +1,18 @@
-// From XLA's buffers to the kernel: validate, plan, run. Nothing here trusts its caller: a program
-// can be exported, edited and loaded again. No exception leaves a handler.
+// From XLA's buffers to the kernel: validate, plan, run. Nothing here trusts its caller, and no
+// exception leaves a handler.
 
 #include "ffi.h"
 
 #include <cstdint>
 #include <exception>
-#include <initializer_list>
 #include <memory>
 #include <new>
 #include <string>
 #include <utility>
 
+#include "problem.h"
 #include "run.h"
+#include "select.h"
 
 namespace resfuse {
 namespace {
@@ -21,130 +22,109 @@ using Input = ffi::Buffer<ffi::F32>;
 using Output = ffi::Result<ffi::Buffer<ffi::F32>>;
 using Attribute = ffi::Span<const int64_t>;
 
-// Strides and padding beyond this would overflow the arithmetic on pixels.
-constexpr int64_t kMaxExtent = int64_t{1} << 31;
+Shape shape(Attribute values) { return {values.begin(), values.end()}; }
+Shape shape(const Input& buffer) { return shape(buffer.dimensions()); }
+Shape shape(Output& buffer) { return shape(buffer->dimensions()); }
 
-struct Attributes {
-  Attribute strides;  // (height, width)
-  Attribute padding;  // (top, bottom, left, right)
-  int64_t groups;
-};
-
-template <typename Dimensions>
-std::string to_string(const Dimensions& dimensions) {
-  std::string text = "(";
-  for (const int64_t size : dimensions) text += std::to_string(size) + ",";
-  return text + ")";
+ffi::Error invalid(const Problem& problem) {
+  return ffi::Error::InvalidArgument("resfuse: " + problem);
 }
 
-ffi::Error invalid(const std::string& what) {
-  return ffi::Error::InvalidArgument("resfuse: " + what);
+ffi::Error out_of_memory(const char* what) {
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                    std::string("resfuse: out of memory for ") + what);
 }
 
-ffi::Error check_shape(const char* name, ffi::Span<const int64_t> got,
-                       std::initializer_list<int64_t> expected) {
-  bool same = got.size() == expected.size();
-  size_t axis = 0;
-  for (const int64_t size : expected) same = same && got[axis++] == size;
-  if (same) return ffi::Error::Success();
-  return invalid(std::string(name) + " has shape " + to_string(got) + ", expected " +
-                 to_string(expected));
-}
-
-int64_t output_size(int64_t size, int64_t before, int64_t after, int64_t window, int64_t stride) {
-  const int64_t room = size + before + after - window;
-  return room < 0 ? 0 : room / stride + 1;
-}
-
-ffi::Error check_attributes(const Attributes& attributes) {
-  if (attributes.strides.size() != 2) return invalid("strides must be two integers");
-  if (attributes.padding.size() != 4) return invalid("padding must be four integers");
-  for (const int64_t stride : attributes.strides)
-    if (stride < 1 || stride > kMaxExtent)
-      return invalid("strides must be in [1, 2^31], got " + to_string(attributes.strides));
-  for (const int64_t pad : attributes.padding)
-    if (pad < 0 || pad > kMaxExtent)
-      return invalid("padding must be in [0, 2^31], got " + to_string(attributes.padding));
-  if (attributes.groups < 1)
-    return invalid("groups must be at least 1, got " + std::to_string(attributes.groups));
-  return ffi::Error::Success();
-}
-
-ffi::Error make_conv(const Input& x, const Input& kernel, Output y, const Attributes& attributes,
-                     Conv& conv) {
-  if (ffi::Error error = check_attributes(attributes); error.failure()) return error;
-  const auto in = x.dimensions(), window = kernel.dimensions(), pad = attributes.padding;
-  if (in.size() != 4) return invalid("x must have rank 4, got shape " + to_string(in));
-  if (window.size() != 4) return invalid("kernel must have rank 4, got shape " + to_string(window));
-  const int64_t groups = attributes.groups;
-  if (kernel.element_count() == 0 || in[1] == 0 || in[2] == 0 || in[3] == 0)
-    return invalid("x " + to_string(in) + " or kernel " + to_string(window) + " is empty");
-  if (in[3] % groups != 0 || window[2] != in[3] / groups || window[3] % groups != 0)
-    return invalid("kernel " + to_string(window) + " and groups=" + std::to_string(groups) +
-                   " do not fit x " + to_string(in));
-  conv.batch = in[0], conv.in_h = in[1], conv.in_w = in[2], conv.in_c = in[3];
-  conv.kernel_h = window[0], conv.kernel_w = window[1], conv.out_c = window[3];
-  conv.stride_h = attributes.strides[0], conv.stride_w = attributes.strides[1];
-  conv.pad_top = pad[0], conv.pad_left = pad[2];
-  conv.out_h = output_size(in[1], pad[0], pad[1], window[0], conv.stride_h);
-  conv.out_w = output_size(in[2], pad[2], pad[3], window[1], conv.stride_w);
-  conv.groups = groups;
-  return check_shape("the output", y->dimensions(),
-                     {conv.batch, conv.out_h, conv.out_w, conv.out_c});
+auto schedule_on(ffi::ThreadPool& pool) {
+  return [&pool](auto task) { pool.Schedule(std::move(task)); };
 }
 
 ffi::Error run_job(Job& job, const Isa& isa, ffi::ThreadPool& pool) {
-  const auto schedule = [&pool](auto task) { pool.Schedule(std::move(task)); };
-  if (run(isa, job, schedule)) return ffi::Error::Success();
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "resfuse: out of memory for scratch");
-}
-
-Job plan_job(const Conv& conv, const Isa& isa, const ffi::ThreadPool& pool, bool winograd) {
-  return {conv, make_plan(conv, isa.tile, pool.num_threads(), winograd), {}};
+  return run(isa, job, schedule_on(pool)) ? ffi::Error::Success() : out_of_memory("scratch");
 }
 
 ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input scale, Input shift,
                             ffi::RemainingArgs rest, Output y, Attribute strides, Attribute padding,
-                            int64_t groups, bool relu, bool winograd) {
+                            int64_t groups, bool relu, bool winograd, Attribute packed) {
   Conv conv;
-  ffi::Error error = make_conv(x, kernel, y, {strides, padding, groups}, conv);
-  if (error.success()) error = check_shape("scale", scale.dimensions(), {conv.out_c});
-  if (error.success()) error = check_shape("shift", shift.dimensions(), {conv.out_c});
-  if (error.failure()) return error;
+  const bool is_packed = packed.size() != 0;
+  const Isa* isa = &isa_in_use();
+  Problem problem = make_conv(shape(x), is_packed ? shape(packed) : shape(kernel),
+                              {shape(strides), shape(padding), groups}, conv);
+  if (problem.empty()) problem = check_shape("the output", shape(y), output_shape(conv));
+  if (problem.empty()) problem = check_shape("scale", shape(scale), {conv.out_c});
+  if (problem.empty()) problem = check_shape("shift", shape(shift), {conv.out_c});
+  if (problem.empty() && is_packed) problem = find_isa(conv, shape(kernel), isa);
+  if (!problem.empty()) return invalid(problem);
   Epilogue epilogue{scale.typed_data(), shift.typed_data(), nullptr, relu};
   if (rest.size() > 1) return invalid("at most one residual is expected");
   if (rest.size() == 1) {
     const auto residual = rest.get<Input>(0);
     if (!residual.has_value()) return residual.error();
-    error = check_shape("residual", residual->dimensions(),
-                        {conv.batch, conv.out_h, conv.out_w, conv.out_c});
-    if (error.failure()) return error;
+    problem = check_shape("residual", shape(*residual), output_shape(conv));
+    if (!problem.empty()) return invalid(problem);
     epilogue.residual = residual->typed_data();
   }
-  const Isa& isa = isa_in_use();
-  Job job = plan_job(conv, isa, pool, winograd);
+  const Request request{choice_in_use(winograd), is_packed, false, pool.num_threads()};
+  Job job{conv, make_plan(conv, isa->tile, request), {}};
   job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(), &epilogue, nullptr};
-  return run_job(job, isa, pool);
+  return run_job(job, *isa, pool);
 }
 
 ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Output y, Output mean,
                                 Output var, Attribute strides, Attribute padding, int64_t groups) {
   Conv conv;
-  ffi::Error error = make_conv(x, kernel, y, {strides, padding, groups}, conv);
-  if (error.success()) error = check_shape("mean", mean->dimensions(), {conv.out_c});
-  if (error.success()) error = check_shape("var", var->dimensions(), {conv.out_c});
-  if (error.failure()) return error;
+  Problem problem =
+      make_conv(shape(x), shape(kernel), {shape(strides), shape(padding), groups}, conv);
+  if (problem.empty()) problem = check_shape("the output", shape(y), output_shape(conv));
+  if (problem.empty()) problem = check_shape("mean", shape(mean), {conv.out_c});
+  if (problem.empty()) problem = check_shape("var", shape(var), {conv.out_c});
+  if (!problem.empty()) return invalid(problem);
   const Isa& isa = isa_in_use();
   // Direct: Winograd's rounding would swamp the variance of a channel with a large mean.
-  Job job = plan_job(conv, isa, pool, false);
+  const Request request{Choice::kDirect, false, true, pool.num_threads()};
+  Job job{conv, make_plan(conv, isa.tile, request), {}};
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
-  if (!sums)
-    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "resfuse: out of memory for sums");
+  if (!sums) return out_of_memory("sums");
   job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(), nullptr, sums.get()};
-  error = run_job(job, isa, pool);
+  const ffi::Error error = run_job(job, isa, pool);
   if (error.success()) reduce_sums(job, mean->typed_data(), var->typed_data());
   return error;
+}
+
+// The convolution of one pixel: packing asks nothing else of the image.
+Problem make_pixel_conv(const Shape& kernel, int64_t groups, Conv& conv) {
+  if (kernel.size() != 4) return "kernel must have rank 4, got shape " + to_string(kernel);
+  const Shape pads{kernel[0], 0, kernel[1], 0};
+  return make_conv({1, 1, 1, kernel[2] * groups}, kernel, {{1, 1}, pads, groups}, conv);
+}
+
+ffi::Error pack_impl(ffi::ThreadPool pool, Input kernel, Output packed, int64_t groups) {
+  Conv conv;
+  const Isa* isa = nullptr;
+  Problem problem = make_pixel_conv(shape(kernel), groups, conv);
+  if (problem.empty()) problem = find_isa(conv, shape(packed), isa);
+  if (!problem.empty()) return invalid(problem);
+  const Layout layout = make_layout(conv, isa->tile.nr);
+  const auto pack = [&](int64_t panel) {
+    pack_panel(conv, layout, kernel.typed_data(), panel,
+               packed->typed_data() + panel * layout.panel_floats());
+  };
+  parallel_for(layout.panels, pool.num_threads(), schedule_on(pool), [&] { return pack; });
+  return ffi::Error::Success();
+}
+
+ffi::Error max_pool_impl(ffi::ThreadPool threads, Input x, Output y, Attribute window,
+                         Attribute strides, Attribute padding) {
+  Pool pool;
+  Problem problem = make_pool(shape(x), shape(window), {shape(strides), shape(padding), 1}, pool);
+  const Shape expected{pool.batch, pool.out_h, pool.out_w, pool.channels};
+  if (problem.empty()) problem = check_shape("the output", shape(y), expected);
+  if (!problem.empty()) return invalid(problem);
+  run_pool(isa_in_use(), pool, x.typed_data(), y->typed_data(), threads.num_threads(),
+           schedule_on(threads));
+  return ffi::Error::Success();
 }
 
 // The handler without its exceptions: only allocation can throw here.
@@ -176,7 +156,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_affine, NoThrow<conv_affine_impl>::call,
                                   .Attr<Attribute>("padding")
                                   .Attr<int64_t>("groups")
                                   .Attr<bool>("relu")
-                                  .Attr<bool>("winograd"));
+                                  .Attr<bool>("winograd")
+                                  .Attr<Attribute>("packed"));  // the kernel's shape, or empty
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_statistics, NoThrow<conv_statistics_impl>::call,
                               ffi::Ffi::Bind()
@@ -189,5 +170,21 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_statistics, NoThrow<conv_statistics_impl>::ca
                                   .Attr<Attribute>("strides")
                                   .Attr<Attribute>("padding")
                                   .Attr<int64_t>("groups"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(pack, NoThrow<pack_impl>::call,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Input>()                  // kernel
+                                  .Ret<ffi::Buffer<ffi::F32>>()  // packed
+                                  .Attr<int64_t>("groups"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(max_pool, NoThrow<max_pool_impl>::call,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Input>()                  // x
+                                  .Ret<ffi::Buffer<ffi::F32>>()  // y
+                                  .Attr<Attribute>("window")
+                                  .Attr<Attribute>("strides")
+                                  .Attr<Attribute>("padding"));
 
 }  // namespace resfuse

@@ -10,5 +10,9 @@ namespace resfuse {
 XLA_FFI_DECLARE_HANDLER_SYMBOL(conv_affine);
 // (x, kernel) -> conv, mean, var
 XLA_FFI_DECLARE_HANDLER_SYMBOL(conv_statistics);
+// (kernel) -> packed
+XLA_FFI_DECLARE_HANDLER_SYMBOL(pack);
+// (x) -> y
+XLA_FFI_DECLARE_HANDLER_SYMBOL(max_pool);
 
 }  // namespace resfuse

@@ -9,13 +9,15 @@
 
 #include "conv.h"
 #include "plan.h"
+#include "pool.h"
 
 namespace resfuse {
 
-// One thread's scratch, 64-byte aligned, and the panel whose weights are packed in it.
+// One thread's scratch, 64-byte aligned, and what is still in it from the unit before: the first of
+// the packed or transformed panels, and the block whose inputs are transformed.
 struct Memory {
   char* bytes;
-  int64_t panel = -1;
+  int64_t packed_panel = -1, transformed_panel = -1, transformed_block = -1;
 };
 
 struct Isa {
@@ -23,6 +25,8 @@ struct Isa {
   TileShape tile;
   size_t (*scratch_bytes)(const Plan&);
   void (*run_unit)(const Job&, Memory&, int64_t unit);
+  // Rows [first, last) of the outputs, numbered over (batch, out_h).
+  void (*max_pool)(const Pool&, const float* in, float* out, int64_t first, int64_t last);
   // Performs `rounds` rounds of independent fused multiply-adds in registers; returns their count
   // of floating-point operations.
   double (*multiply_add)(int64_t rounds);

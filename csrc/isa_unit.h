@@ -4,34 +4,30 @@
 
 #include "direct.h"
 #include "isa.h"
+#include "max_pool.h"
 #include "peak.h"
 #include "winograd.h"
 
 namespace resfuse {
 namespace {
 
-template <typename Algorithm>
-void run_blocks(const Job& job, Memory& memory, int64_t unit) {
-  const Plan& plan = job.plan;
-  const int64_t panel = unit / plan.units_per_panel;
-  const Algorithm algorithm(job, lay_out(plan, memory.bytes), panel);
-  if (memory.panel != panel) algorithm.pack();
-  memory.panel = panel;
-  const int64_t first = unit % plan.units_per_panel * plan.unit_blocks;
-  const int64_t last = first + plan.unit_blocks;
-  for (int64_t block = first; block < last && block < plan.blocks; ++block)
-    algorithm.run_block(block);
-}
-
-inline void run_unit(const Job& job, Memory& memory, int64_t unit) {
-  if (job.plan.winograd)
-    run_blocks<Winograd>(job, memory, unit);
-  else
-    run_blocks<Direct>(job, memory, unit);
+inline void run_unit(const Job& job, Memory& memory, int64_t index) {
+  const Unit unit = unit_at(job.plan, index);
+  const float* packed = packed_panels(job, memory, unit);
+  if (job.plan.algorithm == Algorithm::kWinograd) return Winograd(job, memory, unit, packed).run();
+  Scratch& scratch = lay_out(job.plan, memory.bytes);
+  const Layout& layout = job.plan.layout;
+  const int64_t panel_floats = layout.taps * layout.depth * kNR;
+  for (int64_t block = unit.first_block; block < unit.last_block; ++block)
+    for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel) {
+      const Direct direct(job, scratch, panel, packed + (panel - unit.first_panel) * panel_floats);
+      if (job.plan.gathers && panel == unit.first_panel) direct.gather(block);
+      direct.run_block(block);
+    }
 }
 
 constexpr Isa make_isa(const char* name) {
-  return {name, {kMR, kNR}, scratch_bytes, run_unit, multiply_add};
+  return {name, {kMR, kNR}, scratch_bytes, run_unit, max_pool, multiply_add};
 }
 
 }  // namespace

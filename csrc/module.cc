@@ -2,11 +2,13 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <string>
 
 #include "ffi.h"
 #include "isa.h"
+#include "select.h"
 
 namespace nb = nanobind;
 
@@ -21,6 +23,8 @@ nb::dict registrations() {
   nb::dict targets;
   targets["resfuse_conv_affine"] = encapsulate(resfuse::conv_affine);
   targets["resfuse_conv_statistics"] = encapsulate(resfuse::conv_statistics);
+  targets["resfuse_pack"] = encapsulate(resfuse::pack);
+  targets["resfuse_max_pool"] = encapsulate(resfuse::max_pool);
   return targets;
 }
 
@@ -37,6 +41,23 @@ void use_isa(const std::string& name) {
     throw nb::value_error(("no instruction set named '" + name + "' on this machine").c_str());
 }
 
+void use_algorithm(const std::string& name) {
+  if (!resfuse::use_algorithm(name))
+    throw nb::value_error(("no algorithm named '" + name + "'").c_str());
+}
+
+// The algorithm that a call takes, and the shape of its packed weights, on the ISA in use.
+nb::tuple plan(const resfuse::Shape& x, const resfuse::Shape& kernel, const resfuse::Shape& strides,
+               const resfuse::Shape& padding, int64_t groups, bool winograd, bool packed) {
+  resfuse::Conv conv;
+  const auto problem = resfuse::make_conv(x, kernel, {strides, padding, groups}, conv);
+  if (!problem.empty()) throw nb::value_error(problem.c_str());
+  const resfuse::TileShape tile = resfuse::isa_in_use().tile;
+  const auto plan =
+      resfuse::make_plan(conv, tile, {resfuse::choice_in_use(winograd), packed, false, 1});
+  return nb::make_tuple(resfuse::name_of(plan.algorithm), resfuse::packed_shape(plan.layout));
+}
+
 double fma_peak(double seconds) {
   const nb::gil_scoped_release release;
   return resfuse::measure_peak(seconds);
@@ -50,6 +71,9 @@ NB_MODULE(_ext, m) {
   m.def("isas", isas);
   m.def("isa", [] { return resfuse::isa_in_use().name; });
   m.def("use_isa", use_isa, nb::arg("name"));
+  m.def("use_algorithm", use_algorithm, nb::arg("name"));
+  m.def("plan", plan, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"), nb::arg("padding"),
+        nb::arg("groups"), nb::arg("winograd"), nb::arg("packed"));
   m.def("fma_peak", fma_peak, nb::arg("seconds"));
   m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
 }

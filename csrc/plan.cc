@@ -9,6 +9,17 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
 constexpr double kThreadWork = 1 << 20;
+// A block's inputs, in floats: 384 KiB of a 1 MiB L2, the rest being for weights and outputs.
+constexpr int64_t kBlockFloats = 96 << 10;
+// Winograd's transformed weights stay from block to block up to 2.4 MiB: they are read from L3 once
+// a block. Beyond, the weights of a part of the channels are transformed again for each block, of
+// up to 64 tiles then: 90 cycles for each 16 weights against 36 a tile for their products. Measured
+// on 14x14x256: parts of 128 channels are 10 % faster than of 64, and blocks of 64 tiles than
+// of 32.
+constexpr int64_t kResidentFloats = 600 << 10;
+constexpr int64_t kStreamedFloats = 1200 << 10;
+constexpr int64_t kMaxWinogradTiles = 64;
+constexpr int64_t kPartChannels = 128;
 
 int64_t useful_threads(const Conv& conv, int64_t max_threads) {
   const double work = static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c) *
@@ -17,76 +28,131 @@ int64_t useful_threads(const Conv& conv, int64_t max_threads) {
       1, static_cast<int64_t>(std::min(work / kThreadWork, static_cast<double>(max_threads))));
 }
 
-// About four units a thread balance the load; where the panels alone are that many, a panel's
-// blocks stay together and its weights are packed once.
-void cut_units(Plan& plan, int64_t panels) {
-  const int64_t blocks = std::max<int64_t>(1, plan.blocks);
-  const int64_t wanted = plan.threads == 1 ? 1 : ceil_div(4 * plan.threads, panels);
-  plan.unit_blocks = ceil_div(blocks, std::min(wanted, blocks));
-  plan.units_per_panel = ceil_div(plan.blocks, plan.unit_blocks);
-  plan.units = panels * plan.units_per_panel;
+// About four units a thread balance the load. Packed weights are cut by blocks first, so that a
+// unit's images are read once; others by panels first, so that a panel is packed once.
+void cut_units(Plan& plan, int64_t max_panels) {
+  const int64_t blocks = std::max<int64_t>(1, plan.blocks), panels = plan.layout.panels;
+  const int64_t wanted = plan.threads == 1 ? 1 : 4 * plan.threads;
+  if (plan.packed) {
+    plan.unit_blocks = ceil_div(blocks, std::min(wanted, blocks));
+    const int64_t parts = ceil_div(wanted, ceil_div(blocks, plan.unit_blocks));
+    plan.unit_panels = std::min(max_panels, ceil_div(panels, std::min(parts, panels)));
+  } else {
+    plan.unit_panels = std::min(max_panels, panels);
+    const int64_t parts = ceil_div(wanted, ceil_div(panels, plan.unit_panels));
+    plan.unit_blocks = ceil_div(blocks, std::min(parts, blocks));
+  }
+  plan.panel_units = ceil_div(panels, plan.unit_panels);
+  plan.block_units = ceil_div(plan.blocks, plan.unit_blocks);
+  plan.units = plan.panel_units * plan.block_units;
   plan.threads = std::min(plan.threads, std::max<int64_t>(1, plan.units));
+  if (!plan.packed)
+    plan.packed_floats = static_cast<size_t>(plan.unit_panels * plan.layout.panel_floats());
 }
 
-void plan_direct(const Conv& conv, TileShape tile, Plan& plan) {
-  plan.panels_per_group = ceil_div(conv.group_out(), tile.nr);
-  // Blocks of at least 8 tiles, whole tiles each.
-  const int64_t tiles = ceil_div(conv.pixels(), tile.mr);
-  plan.block_size = std::max<int64_t>(8, ceil_div(tiles, kMaxBlocks)) * tile.mr;
-  plan.blocks = ceil_div(conv.pixels(), plan.block_size);
+// Copying a block's windows pays where runs are short, as in a stem of three channels; and where
+// pixels lie a multiple of a page apart, so that the rows of a tile would fall into one set of L1.
+bool gathers(const Conv& conv, const Plan& plan) {
+  if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
+  const bool short_runs = plan.runs > 1 && plan.run_length < 64;
+  const bool same_set = plan.runs == 1 && conv.kernel_w == 1 && conv.in_c % 1024 == 0;
+  return short_runs || same_set;
+}
 
+void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
+  plan.algorithm = plan.layout.lanes ? Algorithm::kLanes : Algorithm::kDirect;
   plan.run_length = conv.groups == 1 ? conv.kernel_w * conv.in_c : conv.group_in();
   plan.runs = conv.reduction() / plan.run_length;
+  if (plan.layout.lanes) plan.run_length = tile.nr, plan.runs = plan.layout.taps;
+  plan.pointwise = conv.groups == 1 && conv.kernel_h * conv.kernel_w == 1 &&
+                   conv.stride_h * conv.stride_w == 1 && conv.out_h == conv.in_h &&
+                   conv.out_w == conv.in_w && conv.pad_top == 0 && conv.pad_left == 0;
+  plan.gathers = !training && gathers(conv, plan);
+  // An odd number of cache lines keeps rows apart in L1.
+  plan.row_floats = conv.reduction() / 16 * 16 + 16;
+  if (plan.row_floats % 32 == 0) plan.row_floats += 16;
+
+  const int64_t tiles = ceil_div(conv.pixels(), tile.mr);
+  const int64_t pixel_floats =
+      plan.gathers ? plan.row_floats : conv.in_c * conv.stride_h * conv.stride_w;
+  const int64_t fitting = std::max<int64_t>(1, kBlockFloats / pixel_floats / tile.mr);
+  // Of whole tiles each, and in training of at least 8 for the sums' sake.
+  const int64_t block_tiles = training
+                                  ? std::max<int64_t>(8, ceil_div(tiles, kMaxBlocks))
+                                  : ceil_div(tiles, ceil_div(std::max<int64_t>(1, tiles), fitting));
+  plan.block_size = std::max<int64_t>(1, block_tiles) * tile.mr;
+  plan.blocks = ceil_div(conv.pixels(), plan.block_size);
+
   plan.pass_length = std::min(plan.run_length, kMaxPassFloats);
   plan.pass_runs =
       std::clamp<int64_t>(kMaxPassFloats / plan.run_length, 1, std::min(plan.runs, kMaxPassRuns));
-  plan.panel_floats = static_cast<size_t>(conv.reduction() * tile.nr);
-  plan.work_floats = static_cast<size_t>(plan.pass_runs * plan.pass_length * tile.mr);
+  plan.work_floats =
+      static_cast<size_t>(plan.gathers ? plan.block_size * plan.row_floats
+                                       : plan.pass_runs * plan.pass_length * tile.mr);
+  cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }
 
-// Floats of the transformed inputs and products of `rows` tiles.
-int64_t winograd_floats(const Conv& conv, TileShape tile, int64_t rows) {
-  return kWinogradPoints * (rows * (conv.in_c + tile.nr) + 2 * kWinogradPad);
+bool winograd_applies(const Conv& conv, TileShape tile) {
+  // Transforms work on whole vectors of input channels.
+  return conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h == 1 && conv.stride_w == 1 &&
+         conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels;
 }
 
-bool winograd_pays(const Conv& conv, TileShape tile, int64_t tiles) {
-  const bool applies = conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h == 1 &&
-                       conv.stride_w == 1 && conv.groups == 1;
-  // Transforms work on whole vectors of input channels, and must be few beside the products.
-  const bool channels = conv.in_c % (tile.nr / 2) == 0 && conv.in_c >= 32 && conv.out_c >= 32;
-  // Eight tiles repay the transform of the weights; fewer than half of 4x4 outputs in use repay
-  // nothing (direct takes 9 products an output, a tile 36).
-  const bool size = tiles >= 8 && conv.pixels() >= 8 * tiles;
-  return applies && channels && size && winograd_floats(conv, tile, tile.mr) <= kMaxWorkFloats;
+// Transforms must be few beside the products: some channels; eight tiles to repay that of the
+// weights; and half of the 4x4 outputs in use (direct takes 9 products an output, a tile 36).
+bool winograd_pays(const Conv& conv, int64_t tiles) {
+  return conv.in_c >= 32 && conv.out_c >= 32 && tiles >= 8 && conv.pixels() >= 8 * tiles;
+}
+
+// Floats of 36 matrices of `rows` by `columns`.
+int64_t points_floats(int64_t rows, int64_t columns) {
+  return kWinogradPoints * (rows * columns + kWinogradPad);
 }
 
 void plan_winograd(const Conv& conv, TileShape tile, int64_t tiles, Plan& plan) {
-  plan.winograd = true;
-  plan.panels_per_group = ceil_div(conv.out_c, kWinogradPanel * tile.nr);
-  int64_t rows = tile.mr;
-  while (rows < tiles && winograd_floats(conv, tile, rows + tile.mr) <= kMaxWorkFloats / 2)
-    rows += tile.mr;
-  plan.blocks = ceil_div(tiles, rows);
+  plan.algorithm = Algorithm::kWinograd;
+  plan.resident = plan.layout.panels * points_floats(conv.in_c, tile.nr) <= kResidentFloats;
+  const int64_t fitting = (plan.resident ? kBlockFloats : kStreamedFloats) /
+                          (kWinogradPoints * conv.in_c) / tile.mr * tile.mr;
+  plan.blocks = ceil_div(tiles, std::clamp<int64_t>(fitting, tile.mr, kMaxWinogradTiles));
   plan.block_size = ceil_div(tiles, plan.blocks);
-  plan.panel_floats =
-      static_cast<size_t>(kWinogradPanel * kWinogradPoints * (conv.in_c * tile.nr + kWinogradPad));
-  plan.work_floats = static_cast<size_t>(winograd_floats(conv, tile, plan.block_size));
+  plan.part_channels = plan.resident ? conv.in_c : std::min(conv.in_c, kPartChannels);
+  cut_units(plan, plan.packed ? plan.layout.panels : 2);
+  const int64_t inputs =
+      ceil_div(conv.in_c, plan.part_channels) * points_floats(plan.block_size, plan.part_channels);
+  const int64_t weights =
+      (plan.resident ? plan.unit_panels : 1) * points_floats(plan.part_channels, tile.nr);
+  plan.work_floats =
+      static_cast<size_t>(inputs + weights + points_floats(plan.block_size, tile.nr));
 }
 
 }  // namespace
 
-Plan make_plan(const Conv& conv, TileShape tile, int64_t max_threads, bool winograd) {
+Plan make_plan(const Conv& conv, TileShape tile, const Request& request) {
   Plan plan{};
+  plan.layout = make_layout(conv, tile.nr);
+  plan.packed = request.packed;
+  plan.threads = useful_threads(conv, request.max_threads);
   plan.tiles_h = ceil_div(conv.out_h, kWinogradOutput);
   plan.tiles_w = ceil_div(conv.out_w, kWinogradOutput);
   const int64_t tiles = conv.batch * plan.tiles_h * plan.tiles_w;
-  if (winograd && winograd_pays(conv, tile, tiles))
+  const bool may = request.choice != Choice::kDirect && !request.training && tiles > 0;
+  const bool wanted = request.choice == Choice::kWinograd || winograd_pays(conv, tiles);
+  if (may && winograd_applies(conv, tile) && wanted)
     plan_winograd(conv, tile, tiles, plan);
   else
-    plan_direct(conv, tile, plan);
-  plan.threads = useful_threads(conv, max_threads);
-  cut_units(plan, plan.panels_per_group * conv.groups);
+    plan_direct(conv, tile, request.training, plan);
   return plan;
+}
+
+Unit unit_at(const Plan& plan, int64_t index) {
+  // Neighbours share blocks if the weights are packed, so that a transformed block is used again,
+  // and panels if not.
+  const int64_t panel = plan.packed ? index % plan.panel_units : index / plan.block_units;
+  const int64_t block = plan.packed ? index / plan.panel_units : index % plan.block_units;
+  const int64_t first_panel = panel * plan.unit_panels, first_block = block * plan.unit_blocks;
+  return {first_panel, std::min(first_panel + plan.unit_panels, plan.layout.panels), first_block,
+          std::min(first_block + plan.unit_blocks, plan.blocks)};
 }
 
 }  // namespace resfuse

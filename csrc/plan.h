@@ -1,11 +1,11 @@
 // How a convolution is cut into work: plain data, from the sizes, the ISA and the thread count.
 //
-//   panel   NR output channels of one group, the width of a register tile (Winograd: two of them).
-//           Its packed weights are read once for all blocks of a unit.
+//   panel   NR output channels, the width of a register tile; see pack.h.
 //   block   a run of output pixels, numbered over (batch, out_h, out_w), or of 4x4 tiles of them
-//           (Winograd). Sums are kept by block, so blocks follow from the sizes alone.
-//   unit    a panel times some blocks: what a thread takes at a time. Units with the same panel are
-//           neighbours, so a thread seldom packs twice.
+//           (Winograd), whose inputs fit the cache. Sums are kept by block, so in training blocks
+//           follow from the sizes alone.
+//   unit    some panels of some blocks: what a thread takes at a time. In it every block meets all
+//           panels in turn, so an image is read from memory once.
 //   run     floats of a pixel's window that lie side by side in the image: a whole row of the
 //           window (kernel_w * in_c), or with groups one pixel of it (in_c / groups).
 
@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "conv.h"
+#include "pack.h"
 
 namespace resfuse {
 
@@ -23,16 +24,28 @@ struct TileShape {
   int nr;  // output channels
 };
 
+enum class Algorithm { kDirect, kLanes, kWinograd };
+// What the caller allows: the fastest, or one in particular where it applies.
+enum class Choice { kFastest, kDirect, kWinograd };
+
 struct Plan {
-  bool winograd;  // F(4x4, 3x3), see winograd.h; otherwise direct.h
-  int64_t panels_per_group;
+  Algorithm algorithm;
+  Layout layout;
+  bool packed;                 // are the weights? If not, each unit packs its own panels
   int64_t block_size, blocks;  // of pixels, or of Winograd's 4x4 tiles
-  int64_t unit_blocks, units_per_panel, units;
+  int64_t unit_panels, unit_blocks;
+  int64_t panel_units, block_units, units;  // units = panel_units * block_units
   int64_t threads;
-  // One pass of the register tile reads `pass_runs` whole runs, or `pass_length` of one long run.
+  bool pointwise;  // 1x1, stride 1, no padding: the windows lie side by side as they are
+  bool gathers;    // copies a block's windows to lie so, `row_floats` apart
+  int64_t row_floats;
+  // Direct: one pass of the register tile reads `pass_runs` whole runs, or `pass_length` of one.
   int64_t run_length, runs, pass_length, pass_runs;
-  int64_t tiles_h, tiles_w;          // of one image, Winograd
-  size_t panel_floats, work_floats;  // scratch of one thread
+  // Winograd: tiles of one image, and how many channels' transformed weights are there at a time:
+  // all of the unit's, kept from block to block, or a part of one panel's.
+  int64_t tiles_h, tiles_w, part_channels;
+  bool resident;
+  size_t packed_floats, work_floats;  // scratch of one thread
 };
 
 struct Job {
@@ -41,8 +54,19 @@ struct Job {
   Operands operands;
 };
 
-// `winograd` allows Winograd's algorithm, which rounds differently; it is taken where it pays.
-Plan make_plan(const Conv& conv, TileShape tile, int64_t max_threads, bool winograd);
+struct Unit {
+  int64_t first_panel, last_panel, first_block, last_block;
+};
+
+struct Request {
+  Choice choice;
+  bool packed;
+  bool training;
+  int64_t max_threads;
+};
+
+Plan make_plan(const Conv& conv, TileShape tile, const Request& request);
+Unit unit_at(const Plan& plan, int64_t index);
 
 // At most this many floats of a window go through a pass: copies of windows that hang over the
 // image's edge, 12 pixels of them, then fit into half of a 1 MiB L2.
@@ -52,16 +76,13 @@ constexpr int64_t kMaxPassRuns = 64;
 // Sums are doubles by block: 16 x 3 x 2048 channels are 0.75 MiB.
 constexpr int64_t kMaxBlocks = 16;
 
-// 1 MiB of scratch a thread, besides packed weights.
-constexpr int64_t kMaxWorkFloats = (1 << 20) / sizeof(float);
-
 // Winograd F(4x4, 3x3): tiles of 4x4 outputs from 6x6 inputs, 36 products each.
 constexpr int64_t kWinogradOutput = 4;
 constexpr int64_t kWinogradInput = 6;
 constexpr int64_t kWinogradPoints = kWinogradInput * kWinogradInput;
-// A panel is two register tiles wide, so that half as many panels transform the input again.
-constexpr int64_t kWinogradPanel = 2;
 // Between the points' matrices lies one cache line, or all 36 would fall into the same set.
 constexpr int64_t kWinogradPad = 16;
+// No more input channels than this, or a pixel's worth of zeros would outgrow kZeros.
+constexpr int64_t kWinogradMaxChannels = kMaxPassFloats;
 
 }  // namespace resfuse

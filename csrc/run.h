@@ -35,6 +35,22 @@ bool run(const Isa& isa, const Job& job, Schedule schedule) {
   return !out_of_memory;
 }
 
+// As many rows of outputs a unit as are worth waking a thread for.
+template <typename Schedule>
+void run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int64_t max_threads,
+              Schedule schedule) {
+  constexpr int64_t kUnitFloats = 1 << 16;
+  const int64_t row_floats = pool.out_w * pool.channels * pool.window_h * pool.window_w;
+  const int64_t rows = kUnitFloats / (row_floats + 1) + 1;
+  const auto pool_rows = [&](int64_t unit) {
+    const int64_t last = (unit + 1) * rows;
+    isa.max_pool(pool, in, out, unit * rows, last < pool.rows() ? last : pool.rows());
+  };
+  const int64_t units = pool.out_w == 0 ? 0 : (pool.rows() + rows - 1) / rows;
+  parallel_for(units, units < max_threads ? units : max_threads, schedule,
+               [&] { return pool_rows; });
+}
+
 // Mean and biased variance of each channel, from the sums of its blocks added in their order.
 inline void reduce_sums(const Job& job, float* mean, float* var) {
   const int64_t channels = job.conv.out_c;

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "isa.h"
 #include "plan.h"
 #include "tile.h"
 
@@ -9,8 +10,8 @@ namespace resfuse {
 namespace {
 
 struct Scratch {
-  float* panel;  // packed weights, Plan::panel_floats
-  float* work;   // Plan::work_floats: windows that hang over an edge, or Winograd's transforms
+  float* packed;  // the unit's panels, Plan::packed_floats, unless the weights came packed
+  float* work;    // Plan::work_floats: windows that hang over an edge, or Winograd's transforms
   alignas(64) float acc[kMR * kNR];       // accumulators, between two passes
   const float* rows[kMR * kMaxPassRuns];  // Tile::rows
   double sums[3][kNR];                    // Tile::sums
@@ -19,17 +20,31 @@ struct Scratch {
 constexpr size_t kAlign = 64;
 inline size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
-// The struct, then the packed panel, then the work space.
+// The struct, then the packed panels, then the work space.
 inline size_t scratch_bytes(const Plan& plan) {
-  return aligned(sizeof(Scratch)) + aligned(plan.panel_floats * sizeof(float)) +
+  return aligned(sizeof(Scratch)) + aligned(plan.packed_floats * sizeof(float)) +
          aligned(plan.work_floats * sizeof(float));
 }
 
 inline Scratch& lay_out(const Plan& plan, char* bytes) {
   auto& scratch = *reinterpret_cast<Scratch*>(bytes);
-  scratch.panel = reinterpret_cast<float*>(bytes + aligned(sizeof(Scratch)));
-  scratch.work = scratch.panel + aligned(plan.panel_floats * sizeof(float)) / sizeof(float);
+  scratch.packed = reinterpret_cast<float*>(bytes + aligned(sizeof(Scratch)));
+  scratch.work = scratch.packed + aligned(plan.packed_floats * sizeof(float)) / sizeof(float);
   return scratch;
+}
+
+// The packed weights of a unit's first panel; the others follow.
+inline const float* packed_panels(const Job& job, Memory& memory, const Unit& unit) {
+  const Plan& plan = job.plan;
+  const int64_t panel_floats = plan.layout.taps * plan.layout.depth * kNR;
+  if (plan.packed) return job.operands.kernel + unit.first_panel * panel_floats;
+  float* const packed = lay_out(plan, memory.bytes).packed;
+  if (memory.packed_panel != unit.first_panel)
+    for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel)
+      pack_panel(job.conv, plan.layout, job.operands.kernel, panel,
+                 packed + (panel - unit.first_panel) * panel_floats);
+  memory.packed_panel = unit.first_panel;
+  return packed;
 }
 
 alignas(64) const float kZeros[kMaxPassFloats] = {};  // what lies outside the image

@@ -32,6 +32,19 @@ inline Vec splat(float value) { return value - Vec{}; }
 // Not max(0, v): the comparison is false for NaN, which must pass.
 inline Vec relu(Vec value) { return value < 0.0f ? Vec{} : value; }
 
+typedef int32_t Lanes __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
+// value[lanes[0]], value[lanes[1]], ...
+inline Vec shuffle(Vec value, Lanes lanes) {
+#if defined(__clang__)
+  Vec result;
+  for (int lane = 0; lane < kLanes; ++lane) result[lane] = value[lanes[lane]];
+  return result;
+#else
+  return __builtin_shuffle(value, lanes);
+#endif
+}
+
 // The first `count` lanes, where an array ends; the others read as zero and are left unwritten.
 inline Vec load_some(const float* from, int64_t count) {
   if (count >= kLanes) return load(from);

@@ -24,7 +24,7 @@ constexpr int kMR = kRegisters == 32 ? 12 : 6;
 struct Tile {
   const float* const* rows;  // (runs, m): each row's pointer into each run
   int64_t runs, length;
-  const float* panel;
+  const float* panel;  // packed, kNR floats for each k
   float* acc;
   bool first, last;  // of the passes
   const Output* output;
@@ -58,8 +58,10 @@ inline void accumulate_sums(const Tile& tile, const Vec (&acc)[M][N]) {
 }
 
 template <int M, int N>
-inline void finish(const Tile& tile, const Vec (&acc)[M][N]) {
+inline void finish(const Tile& tile, Vec (&acc)[M][N]) {
   if (tile.sums) accumulate_sums(tile, acc);
+  if (tile.output->scale && tile.columns == N * kLanes)
+    return finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
   const Output output = *tile.output;
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
@@ -69,24 +71,18 @@ inline void finish(const Tile& tile, const Vec (&acc)[M][N]) {
                     tile.columns - n * kLanes, acc[m][n]);
 }
 
-template <int M, int N>
-void compute_tile(const Tile& tile) {
-  Vec acc[M][N];
-#pragma GCC unroll 16
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n)
-      acc[m][n] = tile.first ? Vec{} : load(tile.acc + (m * N + n) * kLanes);
-
-  const float* weights = tile.panel;
-  for (int64_t run = 0; run < tile.runs; ++run) {
+// One run of a dense tile: acc[m][:] += in[m][k] * panel[k][:] for k < length. Advances `panel`.
+struct Dense {
+  template <int M, int N>
+  static void accumulate(const float* const* in_rows, int64_t length, const float*& panel,
+                         Vec (&acc)[M][N]) {
     const float* in[M];
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) in[m] = tile.rows[run * M + m];
-    for (int64_t k = 0; k < tile.length; ++k, weights += N * kLanes) {
+    for (int m = 0; m < M; ++m) in[m] = in_rows[m];
+    for (int64_t k = 0; k < length; ++k, panel += kNR) {
       Vec w[N];
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) w[n] = load(weights + n * kLanes);
+      for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) {
         const Vec x = splat(in[m][k]);
@@ -95,6 +91,21 @@ void compute_tile(const Tile& tile) {
       }
     }
   }
+};
+
+// A whole tile; `kind` accumulates a run.
+template <typename Kind, int M, int N>
+void compute_tile(const Tile& tile) {
+  Vec acc[M][N];
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n)
+      acc[m][n] = tile.first ? Vec{} : load(tile.acc + (m * N + n) * kLanes);
+
+  const float* panel = tile.panel;
+  for (int64_t run = 0; run < tile.runs; ++run)
+    Kind::accumulate(tile.rows + run * M, tile.length, panel, acc);
 
   if (tile.last) return finish<M, N>(tile, acc);
 #pragma GCC unroll 16
@@ -106,15 +117,16 @@ void compute_tile(const Tile& tile) {
 using TileFunction = void (*)(const Tile&);
 
 // Every height from 1 to MR, so that a remainder costs only what it computes.
-template <int N, int... M>
+template <typename Kind, int N, int... M>
 TileFunction pick_height(int64_t m, std::integer_sequence<int, M...>) {
-  static constexpr TileFunction functions[] = {compute_tile<M + 1, N>...};
+  static constexpr TileFunction functions[] = {compute_tile<Kind, M + 1, N>...};
   return functions[m - 1];
 }
 
+template <typename Kind>
 inline TileFunction tile_function(int64_t m, int64_t vectors) {
   using Heights = std::make_integer_sequence<int, kMR>;
-  return vectors == 1 ? pick_height<1>(m, Heights{}) : pick_height<2>(m, Heights{});
+  return vectors == 1 ? pick_height<Kind, 1>(m, Heights{}) : pick_height<Kind, 2>(m, Heights{});
 }
 
 // Cuts `rows` into tiles of nearly equal height, 13 into 7 and 6 and not into 12 and 1, and calls

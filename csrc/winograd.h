@@ -9,9 +9,11 @@
 // block of tiles, which fits the cache; the products are those of the register tile in tile.h.
 // Errors are about 1e-5 of the largest output; NaN and infinity spread over their 4x4 tile.
 //
-//   packed weights   (2 register tiles, 36 points, in_c, NR)
-//   inputs V         (36 points, tiles, in_c)
-//   products M       (36 points, tiles, NR)
+// for some input channels at a time, a part:
+//
+//   weights U    (36 points, channels of a part, NR)
+//   inputs V     (parts, 36 points, tiles, channels of a part)
+//   products M   (36 points, tiles, NR)
 
 #pragma once
 
@@ -80,42 +82,29 @@ inline void transform_square(Transform transform, Read in, Write out) {
 
 class Winograd {
  public:
-  Winograd(const Job& job, Scratch& scratch, int64_t panel)
+  // `packed` holds the panels of `unit`.
+  Winograd(const Job& job, Memory& memory, const Unit& unit, const float* packed)
       : conv_(job.conv),
         plan_(job.plan),
         operands_(job.operands),
-        scratch_(scratch),
-        channel_(panel * kWinogradPanel * kNR),
-        end_(smaller(channel_ + kWinogradPanel * kNR, conv_.out_c)),
-        inputs_point_(plan_.block_size * conv_.in_c + kWinogradPad),
+        memory_(memory),
+        scratch_(lay_out(job.plan, memory.bytes)),
+        unit_(unit),
+        packed_(packed),
+        inputs_point_(plan_.block_size * plan_.part_channels + kWinogradPad),
         products_point_(plan_.block_size * kNR + kWinogradPad),
-        weights_point_(conv_.in_c * kNR + kWinogradPad) {}
+        weights_point_(plan_.part_channels * kNR + kWinogradPad),
+        products_(scratch_.work),
+        weights_(products_ + kWinogradPoints * products_point_),
+        inputs_(weights_ +
+                kWinogradPoints * weights_point_ * (plan_.resident ? plan_.unit_panels : 1)) {}
 
-  void pack() const {
-    for (int64_t o = channel_, part = 0; o < end_; o += kNR, ++part)
-      for (int64_t c = 0; c < conv_.in_c; ++c)
-        for (int64_t n = 0; n < kNR; n += kLanes) {  // zeros beyond the last channel
-          const float* from = operands_.kernel + c * conv_.out_c + o + n;
-          float* to = weights(part) + c * kNR + n;
-          transform_square<3, 6>(
-              transform_kernel,
-              [&](int i, int j) {
-                return load_some(from + (i * 3 + j) * conv_.in_c * conv_.out_c, end_ - o - n);
-              },
-              [&](int i, int j, Vec u) { store(to + (i * 6 + j) * weights_point_, u); });
-        }
-  }
-
-  void run_block(int64_t block) const {
-    const int64_t first = block * plan_.block_size;
-    const int64_t all = conv_.batch * plan_.tiles_h * plan_.tiles_w;
-    const int64_t tiles = smaller(plan_.block_size, all - first);
-    for (int64_t t = 0; t < tiles; ++t) transform_inputs(first + t, t);
-    for (int64_t o = channel_, part = 0; o < end_; o += kNR, ++part) {
-      multiply(part, tiles);
-      const Output output(operands_, o);
-      for (int64_t t = 0; t < tiles; ++t) transform_outputs(output, first + t, t, end_ - o);
-    }
+  void run() const {
+    if (plan_.resident && memory_.transformed_panel != unit_.first_panel)
+      for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel)
+        transform_weights(panel, 0, conv_.in_c);
+    memory_.transformed_panel = unit_.first_panel;
+    for (int64_t block = unit_.first_block; block < unit_.last_block; ++block) run_block(block);
   }
 
  private:
@@ -124,17 +113,48 @@ class Winograd {
     int64_t image, y, x;
   };
 
+  void run_block(int64_t block) const {
+    const int64_t first = block * plan_.block_size;
+    const int64_t all = conv_.batch * plan_.tiles_h * plan_.tiles_w;
+    const int64_t tiles = smaller(plan_.block_size, all - first);
+    if (memory_.transformed_block != block)
+      for (int64_t t = 0; t < tiles; ++t) transform_inputs(first + t, t);
+    memory_.transformed_block = block;
+    for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
+      for (int64_t c = 0; c < conv_.in_c; c += plan_.part_channels) {
+        const int64_t channels = smaller(plan_.part_channels, conv_.in_c - c);
+        if (!plan_.resident) transform_weights(panel, c, channels);
+        multiply(panel, c, channels, tiles);
+      }
+      const Panel span = panel_at(conv_, plan_.layout, panel);
+      const Output output(operands_, span.channel);
+      for (int64_t t = 0; t < tiles; ++t) transform_outputs(output, first + t, t, span.columns);
+    }
+  }
+
   Position locate(int64_t tile) const {
     const int64_t row = tile / plan_.tiles_w;
     return {row / plan_.tiles_h, row % plan_.tiles_h * kWinogradOutput,
             tile % plan_.tiles_w * kWinogradOutput};
   }
 
-  float* weights(int64_t part) const {
-    return scratch_.panel + part * kWinogradPoints * weights_point_;
+  float* weights(int64_t panel) const {
+    return weights_ +
+           (plan_.resident ? panel - unit_.first_panel : 0) * kWinogradPoints * weights_point_;
   }
-  float* inputs() const { return scratch_.work; }
-  float* products() const { return scratch_.work + kWinogradPoints * inputs_point_; }
+  float* inputs(int64_t c) const {
+    return inputs_ + c / plan_.part_channels * kWinogradPoints * inputs_point_;
+  }
+
+  void transform_weights(int64_t panel, int64_t first, int64_t channels) const {
+    const int64_t tap = conv_.in_c * kNR;
+    const float* from = packed_ + (panel - unit_.first_panel) * 9 * tap + first * kNR;
+    float* to = weights(panel);
+    for (int64_t n = 0; n < channels * kNR; n += kLanes)
+      transform_square<3, 6>(
+          transform_kernel, [&](int i, int j) { return load(from + (i * 3 + j) * tap + n); },
+          [&](int i, int j, Vec u) { store(to + (i * 6 + j) * weights_point_ + n, u); });
+  }
 
   void transform_inputs(int64_t tile, int64_t t) const {
     const Position at = locate(tile);
@@ -146,34 +166,39 @@ class Winograd {
         const int64_t pixel = (at.image * conv_.in_h + y) * conv_.in_w + x;
         in[i][j] = inside ? operands_.in + pixel * conv_.in_c : kZeros;
       }
-    float* to = inputs() + t * conv_.in_c;
-    for (int64_t c = 0; c < conv_.in_c; c += kLanes)
-      transform_square<6, 6>(
-          transform_input, [&](int i, int j) { return load(in[i][j] + c); },
-          [&](int i, int j, Vec v) { store(to + (i * 6 + j) * inputs_point_ + c, v); });
+    for (int64_t first = 0; first < conv_.in_c; first += plan_.part_channels) {
+      const int64_t channels = smaller(plan_.part_channels, conv_.in_c - first);
+      float* to = inputs(first) + t * channels;
+      for (int64_t c = 0; c < channels; c += kLanes)
+        transform_square<6, 6>(
+            transform_input, [&](int i, int j) { return load(in[i][j] + first + c); },
+            [&](int i, int j, Vec v) { store(to + (i * 6 + j) * inputs_point_ + c, v); });
+    }
   }
 
-  void multiply(int64_t part, int64_t tiles) const {
+  // Adds the products over `channels` from `c` on.
+  void multiply(int64_t panel, int64_t c, int64_t channels, int64_t tiles) const {
     Tile tile{};
     tile.rows = scratch_.rows;
     tile.runs = 1;
-    tile.length = conv_.in_c;
-    tile.first = true;
+    tile.length = channels;
+    tile.first = c == 0;
     for (int64_t point = 0; point < kWinogradPoints; ++point) {
-      tile.panel = weights(part) + point * weights_point_;
+      tile.panel = weights(panel) + point * weights_point_;
+      const float* in = inputs(c) + point * inputs_point_;
+      float* products = products_ + point * products_point_;
       for_each_tile(tiles, [&](int64_t first, int64_t m) {
-        for (int64_t i = 0; i < m; ++i)
-          scratch_.rows[i] = inputs() + point * inputs_point_ + (first + i) * conv_.in_c;
-        tile.acc = products() + point * products_point_ + first * kNR;
-        tile_function(m, kVectors)(tile);
+        for (int64_t i = 0; i < m; ++i) scratch_.rows[i] = in + (first + i) * channels;
+        tile.acc = products + first * kNR;
+        tile_function<Dense>(m, kVectors)(tile);
       });
     }
   }
 
   void transform_outputs(const Output& output, int64_t tile, int64_t t, int64_t columns) const {
     const Position at = locate(tile);
-    const float* from = products() + t * kNR;
-    for (int64_t n = 0; n < kNR && n < columns; n += kLanes)
+    const float* from = products_ + t * kNR;
+    for (int64_t n = 0; n < columns; n += kLanes)
       transform_square<6, 4>(
           transform_output,
           [&](int i, int j) { return load(from + (i * 6 + j) * products_point_ + n); },
@@ -187,9 +212,12 @@ class Winograd {
   const Conv& conv_;
   const Plan& plan_;
   const Operands& operands_;
+  Memory& memory_;
   Scratch& scratch_;
-  const int64_t channel_, end_;                                  // of the panel
+  const Unit unit_;
+  const float* const packed_;
   const int64_t inputs_point_, products_point_, weights_point_;  // floats from point to point
+  float *const products_, *const weights_, *const inputs_;
 };
 
 }  // namespace

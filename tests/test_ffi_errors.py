@@ -9,6 +9,11 @@ import pytest
 from agreement import images
 
 AFFINE, STATISTICS = "resfuse_conv_affine", "resfuse_conv_statistics"
+AFFINE_ATTRIBUTES = {
+    "relu": np.bool_(True),
+    "winograd": np.bool_(True),
+    "packed": np.array((), np.int64),
+}
 GOOD = {"strides": (1, 1), "padding": (1, 1, 1, 1), "groups": 1}
 ATTRIBUTES = {  # an attribute, and what the error says
     "one stride": ({"strides": (1,)}, "strides must be two integers"),
@@ -58,7 +63,7 @@ def call(target, operands=None, outputs=None, dtype=np.float32, **attributes):
     attributes = {
         name: np.array(value, np.int64) if isinstance(value, tuple) else np.int64(value)
         for name, value in (GOOD | attributes).items()
-    } | (dict.fromkeys(("relu", "winograd"), np.bool_(True)) if affine else {})
+    } | (AFFINE_ATTRIBUTES if affine else {})
     results = [jax.ShapeDtypeStruct(shape, np.float32) for shape in outputs]
     function = functools.partial(jax.ffi.ffi_call(target, results), **attributes)
     return jax.block_until_ready(jax.jit(function)(*(images(*s).astype(dtype) for s in operands)))

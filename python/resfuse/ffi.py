@@ -1,9 +1,10 @@
-"""The compiled extension: loading it, and the two calls that it serves.
+"""The compiled extension: loading it, and the calls that it serves.
 
 The package works without it, on the reference; then :func:`unavailable_reason` says why. The type
 of a call's result, which in JAX includes its sharding, is the type of the reference's.
 """
 
+import dataclasses
 import functools
 import importlib
 import os
@@ -20,17 +21,23 @@ from resfuse.spec import ConvSpec
 
 __all__ = [
     "API_VERSION",
+    "algorithm",
     "available",
     "conv_affine",
     "conv_statistics",
     "fma_peak",
+    "force_algorithm",
     "force_isa",
     "isa",
     "isas",
+    "max_pool",
+    "pack",
     "unavailable_reason",
 ]
 
-_ENVIRONMENT = "RESFUSE_ISA"
+_ISA = "RESFUSE_ISA"
+_ALGORITHM = "RESFUSE_ALGORITHM"
+_ALGORITHMS = ("fastest", "direct", "winograd")
 
 _ext: ModuleType | None
 _reason: str | None
@@ -74,9 +81,23 @@ def force_isa(name: str) -> None:
         ValueError: if this machine has none of that name.
     """
     if name not in isas():
-        raise ValueError(f"{_ENVIRONMENT} must be one of {isas()} on this machine, got {name!r}")
+        raise ValueError(f"{_ISA} must be one of {isas()} on this machine, got {name!r}")
     assert _ext is not None  # isas() is empty without it
     _ext.use_isa(name)
+
+
+def force_algorithm(name: str) -> None:
+    """Has calls take ``"direct"``, ``"winograd"`` wherever it applies, or again the ``"fastest"``.
+
+    ``precision="highest"`` is direct all the same.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in _ALGORITHMS:
+        raise ValueError(f"{_ALGORITHM} must be one of {_ALGORITHMS}, got {name!r}")
+    if _ext:
+        _ext.use_algorithm(name)
 
 
 def fma_peak(seconds: float = 0.05) -> float:
@@ -117,8 +138,13 @@ def conv_affine(
 
     operands = (x, kernel, scale, shift, *residual)
     call = jax.ffi.ffi_call("resfuse_conv_affine", jax.eval_shape(like, *operands))
-    winograd = spec.precision in (None, jax.lax.Precision.DEFAULT)
-    return call(*operands, relu=np.bool_(relu), winograd=np.bool_(winograd), **_attributes(spec))
+    return call(
+        *operands,
+        relu=np.bool_(relu),
+        winograd=np.bool_(_may_take_winograd(spec)),
+        packed=np.array(kernel_shape or (), np.int64),
+        **_attributes(spec),
+    )
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
@@ -126,6 +152,69 @@ def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, 
     out = jax.eval_shape(functools.partial(reference.conv_statistics, spec=spec), x, kernel)
     y, mean, var = jax.ffi.ffi_call("resfuse_conv_statistics", out)(x, kernel, **_attributes(spec))
     return y, mean, var
+
+
+def pack(kernel: Array, spec: ConvSpec) -> Array:
+    """``kernel`` in the order in which the instruction set in use reads it.
+
+    Args:
+        kernel: ``(kh, kw, Cin/groups, Cout)``, float32.
+        spec: says the groups.
+
+    Returns:
+        ``(panels, kh * kw, Cin/groups, channels of a panel)``, for :func:`conv_affine`. A machine
+        without an instruction set that reads this shape refuses it.
+    """
+    shape = kernel.shape
+    pixel = (1, 1, 1, shape[2] * spec.feature_group_count)
+    pixel_spec = dataclasses.replace(spec, strides=(1, 1), padding=((shape[0], 0), (shape[1], 0)))
+    _, packed_shape = _plan(pixel, shape, pixel_spec, packed=True)
+    call = jax.ffi.ffi_call("resfuse_pack", jax.ShapeDtypeStruct(packed_shape, jnp.float32))
+    return call(kernel, groups=np.int64(spec.feature_group_count))
+
+
+def algorithm(
+    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec, *, packed: bool
+) -> str:
+    """What the kernel takes for these shapes: "direct", "lanes" (narrow groups) or "winograd"."""
+    return _plan(x_shape, kernel_shape, spec, packed=packed)[0]
+
+
+def max_pool(
+    x: Array,
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+) -> Array:
+    """The largest of each window of ``(B, H, W, C)``; padding counts as minus infinity."""
+
+    def like(x: Array) -> Array:
+        return reference.max_pool(x, window, strides, padding)
+
+    call = jax.ffi.ffi_call("resfuse_max_pool", jax.eval_shape(like, x))
+    return call(
+        x,
+        window=np.array(window, np.int64),
+        strides=np.array(strides, np.int64),
+        padding=np.array(padding, np.int64).ravel(),
+    )
+
+
+def _plan(
+    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec, *, packed: bool
+) -> tuple[str, tuple[int, ...]]:
+    if _ext is None:
+        raise RuntimeError(_reason)
+    padding = [pixels for pair in spec.padding for pixels in pair]
+    name, shape = _ext.plan(
+        x_shape, kernel_shape, spec.strides, padding, spec.feature_group_count,
+        _may_take_winograd(spec), packed,
+    )  # fmt: skip
+    return name, tuple(shape)
+
+
+def _may_take_winograd(spec: ConvSpec) -> bool:
+    return spec.precision in (None, jax.lax.Precision.DEFAULT)
 
 
 def _attributes(spec: ConvSpec) -> dict[str, Any]:
@@ -136,5 +225,7 @@ def _attributes(spec: ConvSpec) -> dict[str, Any]:
     }
 
 
-if _ext and os.environ.get(_ENVIRONMENT):
-    force_isa(os.environ[_ENVIRONMENT])
+if _ext and os.environ.get(_ISA):
+    force_isa(os.environ[_ISA])
+if os.environ.get(_ALGORITHM):
+    force_algorithm(os.environ[_ALGORITHM])

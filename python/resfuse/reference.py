@@ -16,6 +16,7 @@ __all__ = [
     "conv_bn_relu",
     "conv_bn_relu_train",
     "conv_statistics",
+    "max_pool",
     "normalize",
 ]
 
@@ -121,3 +122,15 @@ def conv_bn_relu_train(
     mean, var = batch_statistics(y)
     y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
     return y.astype(x.dtype), mean, var
+
+
+def max_pool(
+    x: Array,
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+) -> Array:
+    """The largest of each window of ``(B, H, W, C)``; padding counts as minus infinity."""
+    return lax.reduce_window(
+        x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *padding, (0, 0))
+    )

@@ -1,4 +1,4 @@
-"""The kernel's two calls under ``jit`` with the batch sharded over devices.
+"""The kernel's calls under ``jit`` with the batch sharded over devices.
 
 XLA knows nothing about a custom call and would gather the images; these rules keep every device on
 its own part of the batch. Under ``shard_map`` the call is local already.
@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from resfuse import ffi
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv_affine", "conv_statistics"]
+__all__ = ["conv_affine", "conv_statistics", "max_pool"]
 
 
 def conv_affine(
@@ -56,6 +56,18 @@ def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, 
 
     rule = "n h w i, p q j o -> n y x o, o, o"
     return _partitioned(local, shard, rule)(x, kernel)
+
+
+def max_pool(x: Array, *geometry: Any) -> Array:
+    """As :func:`resfuse.ffi.max_pool`, on each device's part of the batch."""
+
+    def local(x: Array) -> Array:
+        return ffi.max_pool(x, *geometry)
+
+    def shard(batch: PartitionSpec) -> Any:
+        return local, batch, [batch]
+
+    return _partitioned(local, shard, "n h w c -> n y x c")(x)
 
 
 def _partitioned(local: Callable[..., Any], shard: Callable[..., Any], rule: str) -> Any:

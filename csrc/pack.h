@@ -1,0 +1,34 @@
+// Packed weights: (panels, taps, depth, NR), in the order in which a register tile reads them.
+//
+//   panel   NR output channels of one group, or, where groups are narrower than a vector (Layout::
+//           lanes), NR output channels whatever their groups; zeros where there are no more
+//   tap     a pixel of the window, kernel_h * kernel_w of them
+//   depth   the input channels of a group
+
+#pragma once
+
+#include <cstdint>
+
+#include "conv.h"
+
+namespace resfuse {
+
+struct Layout {
+  bool lanes;  // an output channel's lane holds the inputs of its own group, see lanes.h
+  int64_t panels_per_group, panels;
+  int64_t taps, depth, nr;
+
+  int64_t panel_floats() const;
+};
+
+// The output channels of a panel, and the group of the first.
+struct Panel {
+  int64_t group, channel, columns;
+};
+
+Layout make_layout(const Conv& conv, int64_t nr);
+Panel panel_at(const Conv& conv, const Layout& layout, int64_t index);
+void pack_panel(const Conv& conv, const Layout& layout, const float* kernel, int64_t index,
+                float* to);
+
+}  // namespace resfuse

@@ -1,0 +1,70 @@
+"""Max pooling on the kernel: XLA's own ``reduce_window`` runs one output at a time on a CPU."""
+
+import functools
+from typing import Any
+
+import jax
+from jax import Array, lax
+from jax.custom_batching import custom_vmap
+
+from resfuse import ffi, reference, sharding
+from resfuse.forward_mode import refuse_forward_mode
+
+__all__ = ["max_pool"]
+
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]
+
+
+def max_pool(x: Array, window: Pair, strides: Pair, padding: Pads) -> Array:
+    """The largest of each window; padding counts as minus infinity, and NaN is passed on.
+
+    Args:
+        x: ``(B, H, W, C)``. The kernel takes float32 on a CPU; else this is the reference.
+        window: ``(height, width)``, positive.
+        strides: likewise.
+        padding: ``((top, bottom), (left, right))``, not negative.
+
+    Returns:
+        ``(B, Ho, Wo, C)``.
+    """
+    if not ffi.available() or x.dtype != jax.numpy.float32 or 0 in x.shape[1:]:
+        return reference.max_pool(x, window, strides, padding)
+    plain = functools.partial(reference.max_pool, window=window, strides=strides, padding=padding)
+
+    def on_cpu(x: Array) -> Array:
+        return _max_pool(window, strides, padding, refuse_forward_mode(x))
+
+    return lax.platform_dependent(x, cpu=on_cpu, default=plain)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _max_pool(window: Pair, strides: Pair, padding: Pads, x: Array) -> Array:
+    @custom_vmap
+    def call(x: Array) -> Array:
+        return sharding.max_pool(x, window, strides, padding)
+
+    @call.def_vmap
+    def rule(size: int, batched: Any, x: Array) -> tuple[Array, bool]:
+        del batched
+        y = call(x.reshape(size * x.shape[1], *x.shape[2:]))
+        return y.reshape(size, x.shape[1], *y.shape[1:]), True
+
+    return call(x)
+
+
+def _forward(window: Pair, strides: Pair, padding: Pads, x: Array) -> tuple[Array, Array]:
+    return _max_pool(window, strides, padding, x), x
+
+
+def _backward(
+    window: Pair, strides: Pair, padding: Pads, x: Array, cotangent: Array
+) -> tuple[Array]:
+    def pool(x: Array) -> Array:
+        return reference.max_pool(x, window, strides, padding)
+
+    (d_x,) = jax.vjp(pool, x)[1](cotangent)
+    return (d_x,)
+
+
+_max_pool.defvjp(_forward, _backward)
