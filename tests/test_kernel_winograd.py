@@ -18,7 +18,7 @@ TAKEN = [
     Case(1, (19, 23), (64, 100), (3, 3)),
     Case(1, (10, 9), (32, 65), (3, 3), padding=((5, 0), (0, 6))),
     Case(9, (4, 4), (512, 48), (3, 3), padding=SAME),
-    Case(2, (8, 8), (2048, 32), (3, 3), padding=SAME),
+    Case(2, (8, 8), (1024, 32), (3, 3), padding=SAME),
 ]
 # Each breaks one condition: window, stride, groups, channels, few tiles, few pixels in them.
 LEFT = [
@@ -29,6 +29,7 @@ LEFT = [
     Case(2, (12, 12), (32, 31), (3, 3), padding=SAME),
     Case(1, (7, 7), (32, 32), (3, 3), padding=SAME),
     Case(32, (2, 2), (32, 32), (3, 3), padding=SAME),
+    Case(2, (8, 8), (2048, 32), (3, 3), padding=SAME),
 ]
 
 
