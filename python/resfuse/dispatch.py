@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from resfuse import ffi
 from resfuse.spec import ConvSpec
 
-__all__ = ["check_implementation", "promote", "takes_kernel"]
+__all__ = ["check_implementation", "promote", "takes_kernel", "unsupported"]
 
 _MAX_EXTENT = 2**31  # of strides and padding, in the kernel
 
@@ -45,23 +45,22 @@ def takes_kernel(implementation: str | None, arrays: Mapping[str, Any], spec: Co
     if implementation == "ffi":
         _insist(arrays, spec)
         return True
-    return _unsupported(arrays, _common_dtype(arrays), spec) is None
+    return unsupported(arrays["x"], arrays["kernel"], _common_dtype(arrays), spec) is None
 
 
 def _insist(arrays: Mapping[str, Any], spec: ConvSpec) -> None:
     for name, array in arrays.items():
         if array is not None and array.dtype != jnp.float32:
             raise TypeError(f'implementation="ffi" needs float32, got {name} of {array.dtype}')
-    reason = _unsupported(arrays, jnp.float32, spec) or _elsewhere(arrays)
+    reason = unsupported(arrays["x"], arrays["kernel"], jnp.float32, spec) or _elsewhere(arrays)
     if reason:
         raise ValueError(f'implementation="ffi" cannot be had: {reason}')
 
 
-def _unsupported(arrays: Mapping[str, Any], dtype: Any, spec: ConvSpec) -> str | None:
-    """Why the kernel cannot compute this in ``dtype``, or None."""
+def unsupported(x: Any, kernel: Any, dtype: Any, spec: ConvSpec) -> str | None:
+    """Why the kernel cannot compute this in ``dtype``, or None; of the arrays the shape counts."""
     if not ffi.available():
         return ffi.unavailable_reason()
-    x, kernel = arrays["x"], arrays["kernel"]
     if dtype != jnp.float32:
         return f"the kernel computes in float32, not in {dtype}"
     if 0 in x.shape[-3:] or math.prod(kernel.shape) == 0:

@@ -1,0 +1,48 @@
+"""The kernel's call as chains make it: traced once for layers of the same sizes.
+
+In the program such layers share one function, which also is compiled once before XLA inlines it.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from resfuse import affine as op
+from resfuse.spec import ConvSpec
+
+__all__ = ["affine", "affine_then_maximum"]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def affine(spec: ConvSpec, relu: bool, packed: Array | None, *operands: Array) -> Array:
+    """As :func:`resfuse.affine.affine`."""
+    return op.affine(*operands, spec=spec, relu=relu, packed=packed)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def affine_then_maximum(spec: ConvSpec, packed: Array | None, *operands: Array) -> Array:
+    """``jnp.maximum(affine, 0)``: where that is 0, half a derivative; ``jax.nn.relu`` has none."""
+    return _maximum(spec, packed, *operands)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _maximum(spec: ConvSpec, packed: Array | None, *operands: Array) -> Array:
+    return affine(spec, True, packed, *operands)
+
+
+def _forward(spec: ConvSpec, packed: Array | None, *operands: Array) -> tuple[Any, Any]:
+    def function(*operands: Array) -> Array:
+        return lax.max(affine(spec, False, packed, *operands), jnp.float32(0))
+
+    return jax.vjp(function, *operands)
+
+
+def _backward(spec: ConvSpec, pull: Any, cotangent: Array) -> tuple[Any, ...]:
+    del spec
+    return None, *pull(cotangent)
+
+
+_maximum.defvjp(_forward, _backward)

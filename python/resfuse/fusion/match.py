@@ -1,0 +1,222 @@
+"""Which equations belong to a convolution: those that the kernel computes along with it.
+
+After a convolution the chain goes on as long as its value has a single user: operations with one
+number per channel, then at most one addition of a tensor of the same shape, then a ReLU, and in
+between whatever only moves axes. As each value has no other user, nothing else in the program can
+depend on it, so that all operands of a chain are there where its last equation stands.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr
+
+from resfuse.fusion import geometry
+from resfuse.fusion.geometry import Layout
+from resfuse.fusion.graph import Graph, Node, Value, is_literal
+from resfuse.spec import ConvSpec
+
+__all__ = ["Chain", "Step", "chains"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """``y * a``, ``y + a`` and so on for one number ``a`` per channel; ``swapped``: ``a - y``."""
+
+    kind: str
+    operand: Value | None
+    swapped: bool = False
+
+
+@dataclasses.dataclass(eq=False)
+class Chain:
+    """A convolution and what follows it; ``relu`` is None, ``"relu"`` or ``"maximum"``."""
+
+    conv: Node
+    spec: ConvSpec
+    layout: Layout
+    output: Value
+    nodes: list[Node]
+    steps: list[Step] = dataclasses.field(default_factory=list)
+    residual: Value | None = None
+    residual_layout: Layout | None = None
+    relu: str | None = None
+
+    @property
+    def x(self) -> Value:
+        """The images."""
+        return self.conv.inputs[0]
+
+    @property
+    def kernel(self) -> Value:
+        """The weights."""
+        return self.conv.inputs[1]
+
+    @property
+    def operands(self) -> list[Value]:
+        """What the steps read."""
+        return [step.operand for step in self.steps if step.operand is not None]
+
+
+def chains(graph: Graph) -> list[Chain]:
+    """The chains of the graph and of the bodies in it.
+
+    Of two convolutions that are added the later one takes the addition, with the other's result as
+    its residual: hence from the end.
+    """
+    claimed: set[Node] = set()
+    found = []
+    for node in reversed(list(graph.walk())):
+        if node.name == "conv_general_dilated" and geometry.reason_against(node) is None:
+            found.append(_chain(node, claimed))
+            claimed.update(found[-1].nodes)
+    return found[::-1]
+
+
+def _chain(conv: Node, claimed: set[Node]) -> Chain:
+    layout = geometry.layout_of(conv)
+    chain = Chain(conv, geometry.spec_of(conv), layout, conv.outputs[0], [conv])
+    while chain.relu is None and len(chain.output.users) == 1:
+        (node,) = chain.output.users
+        if node is None or node in claimed or node.scope is not conv.scope:
+            break
+        rule = _RULES.get(node.name)
+        if rule is None or not rule(chain, node):
+            break
+        chain.nodes.append(node)
+        chain.output = node.outputs[0]
+    return chain
+
+
+def _move(chain: Chain, layout: Layout | None) -> bool:
+    if layout is not None:
+        chain.layout = layout
+    return layout is not None
+
+
+def _reshape(chain: Chain, node: Node) -> bool:
+    if node.params.get("dimensions") is not None or node.params.get("sharding") is not None:
+        return False
+    return _move(chain, chain.layout.reshaped(node.outputs[0].aval.shape))
+
+
+def _transpose(chain: Chain, node: Node) -> bool:
+    return _move(chain, chain.layout.transposed(tuple(map(int, node.params["permutation"]))))
+
+
+def _broadcast(chain: Chain, node: Node) -> bool:
+    """Only one that adds axes of size 1; JAX keeps the order of the others."""
+    aval = node.outputs[0].aval
+    same_size = aval.size == node.inputs[0].aval.size
+    return same_size and len(node.inputs) == 1 and _reshape(chain, node)
+
+
+def _convert(chain: Chain, node: Node) -> bool:
+    del chain
+    return bool(node.outputs[0].aval.dtype == jnp.float32)
+
+
+def _negate(chain: Chain, node: Node) -> bool:
+    del node
+    return _step(chain, Step("neg", None))
+
+
+def _arithmetic(chain: Chain, node: Node) -> bool:
+    left, right = node.inputs
+    swapped = right is chain.output
+    other = left if swapped else right
+    if node.outputs[0].aval.shape != chain.layout.shape:
+        return False
+    if (operand := _per_channel(other, chain.layout)) is not None:
+        if node.name == "div" and swapped:
+            return False
+        return _step(chain, Step(node.name, operand, swapped))
+    return node.name in ("add", "add_any") and _residual(chain, other)
+
+
+def _step(chain: Chain, step: Step) -> bool:
+    if chain.residual is not None:
+        return False
+    chain.steps.append(step)
+    return True
+
+
+def _residual(chain: Chain, other: Value) -> bool:
+    if chain.residual is not None or other.aval.shape != chain.layout.shape:
+        return False
+    chain.residual, chain.residual_layout = other, chain.layout
+    return True
+
+
+def _maximum(chain: Chain, node: Node) -> bool:
+    left, right = node.inputs
+    if is_literal(left if right is chain.output else right, 0.0):
+        chain.relu = "maximum"
+    return chain.relu is not None
+
+
+def _custom_jvp(chain: Chain, node: Node) -> bool:
+    if len(node.inputs) == 1 and _is_relu(node):
+        chain.relu = "relu"
+    return chain.relu is not None
+
+
+def _per_channel(value: Value, layout: Layout) -> Value | None:
+    """The value with one number per channel, or one in all, of which ``value`` is a broadcast."""
+    shape, size = value.aval.shape, layout.shape[layout.channels]
+    if value.aval.dtype != jnp.float32:
+        return None
+    if shape == () or (len(shape) == len(layout.shape) and _flat(shape, layout.channels, size)):
+        return value
+    node = value.producer
+    if node is None or node.name != "broadcast_in_dim" or len(node.inputs) != 1:
+        return None
+    operand = node.inputs[0]
+    axes = zip(operand.aval.shape, node.params["broadcast_dimensions"], strict=True)
+    kept = [(extent, axis) for extent, axis in axes if extent != 1]
+    return operand if all(pair == (size, layout.channels) for pair in kept) else None
+
+
+def _flat(shape: tuple[int, ...], channels: int, size: int) -> bool:
+    elsewhere = shape[:channels] + shape[channels + 1 :]
+    return set(elsewhere) <= {1} and shape[channels] in (1, size)
+
+
+def _is_relu(node: Node) -> bool:
+    """Whether value and derivative are those of ``jax.nn.relu``."""
+    if "relu" not in str(node.params.get("call_jaxpr")):
+        return False
+    aval = node.inputs[0].aval
+    return _derivative(lambda x: node.run([x])[0], aval) == _relu_derivative(aval)
+
+
+@functools.cache
+def _relu_derivative(aval: Any) -> str:
+    return _derivative(jax.nn.relu, aval)
+
+
+def _derivative(function: Callable[[Any], Any], aval: Any) -> str:
+    x = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    jaxpr: ClosedJaxpr = jax.make_jaxpr(lambda x, t: jax.jvp(function, (x,), (t,)))(x, x)
+    return str(jaxpr)
+
+
+_RULES: dict[str, Callable[[Chain, Node], bool]] = {
+    "reshape": _reshape,
+    "squeeze": _reshape,
+    "broadcast_in_dim": _broadcast,
+    "transpose": _transpose,
+    "convert_element_type": _convert,
+    "neg": _negate,
+    "add": _arithmetic,
+    "add_any": _arithmetic,
+    "sub": _arithmetic,
+    "mul": _arithmetic,
+    "div": _arithmetic,
+    "max": _maximum,
+    "custom_jvp_call": _custom_jvp,
+}

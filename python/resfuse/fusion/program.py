@@ -1,0 +1,65 @@
+"""A function's program for one set of shapes: traced, matched, prepared and compiled once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from resfuse.fusion import graph, match, rewrite
+from resfuse.fusion.prepare import Packs, prepare
+
+__all__ = ["Program", "trace"]
+
+
+class Program:
+    """Callable with the leaves of the arguments."""
+
+    def __init__(self, jaxpr: Any, out_tree: Any, packs: Packs) -> None:
+        self.out_tree = out_tree
+        self.graph = graph.build(jaxpr)
+        self.chains = match.chains(self.graph)
+        self.portable = _portable(jaxpr)
+        self.prepared = prepare(self.chains, packs)
+        self._plan = rewrite.Plan(self.graph, self.chains, self.prepared)
+        self._closed = [value for value in self.graph.constants if value.users]
+        self._arrays = [_uncommitted(value.array) for value in self._closed]
+        self._ready = [self.prepared[chain] for chain in self.chains]
+        self._jitted = jax.jit(self._run)
+
+    def _run(self, closed: Sequence[Any], ready: Sequence[Any], leaves: Sequence[Any]) -> Any:
+        prepared = dict(zip(self.chains, ready, strict=True))
+        outside = dict(zip(self._closed, closed, strict=True))
+        return rewrite.run(self._plan, prepared, outside, leaves)
+
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        """The outputs, in the function's structure."""
+        outputs = self._jitted(self._arrays, self._ready, leaves)
+        return jax.tree.unflatten(self.out_tree, outputs)
+
+
+def trace(function: Callable[..., Any], tree: Any, leaves: Sequence[Any], packs: Packs) -> Program:
+    """The program of ``function`` for arguments of the shapes of ``leaves``."""
+
+    def flat(*leaves: Any) -> Any:
+        args, kwargs = jax.tree.unflatten(tree, leaves)
+        return function(*args, **kwargs)
+
+    jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+    return Program(jaxpr, jax.tree.structure(shapes), packs)
+
+
+def _portable(jaxpr: Any) -> bool:
+    """Whether it means the same outside the transformations under which it was traced."""
+    tracers = any(isinstance(array, jax.core.Tracer) for array in jaxpr.consts)
+    axes = any(type(effect).__name__ == "NamedAxisEffect" for effect in jaxpr.effects)
+    return not (tracers or axes)
+
+
+def _uncommitted(array: Any) -> Any:
+    """The same array, free to go where the arguments are, as ``jit`` treats what it closes over."""
+    if not isinstance(array, jax.Array) or isinstance(array, jax.core.Tracer):
+        return array
+    if len(array.devices()) > 1 or not array.committed:
+        return array
+    return jax.device_put(np.asarray(array)) if array.dtype != jax.dtypes.float0 else array
