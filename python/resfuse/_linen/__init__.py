@@ -1,0 +1,1 @@
+"""What ``resfuse.linen`` is made of."""

@@ -1,0 +1,1 @@
+"""What ``resfuse.nnx`` is made of."""
