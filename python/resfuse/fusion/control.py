@@ -1,10 +1,12 @@
 """Control flow around chains: the same loop, branch or derivative rule, with new bodies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from resfuse.fusion.graph import Graph, Node, Value
 
@@ -70,23 +72,65 @@ def _remat(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> S
 
 def _custom_jvp(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
     """The value from the kernel, the derivative from the equation as it was."""
-    (graph,), original = node.bodies, _original(node)
+    (graph,) = node.bodies
     function = jax.custom_jvp(lambda *operands: run(graph, env, operands))
-    function.defjvp(lambda primals, tangents: jax.jvp(original, primals, tangents))
+
+    def rule(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+        moving = [not _is_zero(tangent) for tangent in tangents]
+        partial = _partial(node, moving, primals)
+        return jax.jvp(partial, _chosen(moving, primals), _chosen(moving, tangents))
+
+    function.defjvp(rule, symbolic_zeros=True)
     return function(*operands)
 
 
 def _custom_vjp(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
-    (graph,), original = node.bodies, _original(node)
-    function = jax.custom_vjp(lambda *operands: run(graph, env, operands))
-    function.defvjp(
-        lambda *operands: jax.vjp(original, *operands), lambda pull, cotangent: pull(cotangent)
-    )
-    return function(*operands)
+    """The same; here JAX must be given what the body closes over."""
+    (graph,) = node.bodies
+    known = [value for value in env if value.known]
+
+    def forward(_: list[Any], *primals: Any) -> tuple[Any, Any]:
+        moving = [primal.perturbed for primal in primals]
+        values = [primal.value for primal in primals]
+        y, pull = jax.vjp(_partial(node, moving, values), *_chosen(moving, values))
+        nothing = [None] * len(values)
+        return y, jax.tree_util.Partial(lambda p, ct: _merge(moving, nothing, p(ct)), pull)
+
+    def backward(pull: Any, cotangent: Any) -> tuple[Any, ...]:
+        return None, *pull(jax.tree.map(_number, cotangent, is_leaf=_is_zero))
+
+    @jax.custom_vjp
+    def function(closed: list[Any], *operands: Any) -> list[Any]:
+        return run(graph, dict(zip(known, closed, strict=True)), operands)
+
+    function.defvjp(forward, backward, symbolic_zeros=True)
+    return function([env[value] for value in known], *operands)
 
 
-def _original(node: Node) -> Callable[..., list[Any]]:
-    return lambda *operands: node.run(operands)
+def _partial(node: Node, moving: Sequence[bool], values: Sequence[Any]) -> Callable[..., list[Any]]:
+    """The equation as it was, as a function of the operands that are differentiated.
+
+    Of the others it may have constants, which JAX does not let it differentiate.
+    """
+    return lambda *moved: node.run(_merge(moving, values, moved))
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, SymbolicZero)
+
+
+def _number(cotangent: Any) -> Any:
+    return jnp.zeros(cotangent.shape, cotangent.dtype) if _is_zero(cotangent) else cotangent
+
+
+def _chosen(chosen: Sequence[bool], values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(value for value, c in zip(values, chosen, strict=True) if c)
+
+
+def _merge(chosen: Sequence[bool], values: Sequence[Any], others: Iterable[Any]) -> list[Any]:
+    """``values``, with ``others`` in the places that are chosen."""
+    rest = iter(others)
+    return [next(rest) if c else value for c, value in zip(chosen, values, strict=True)]
 
 
 _RULES: dict[str, Callable[[Node, Run, Environment, Sequence[Any]], Sequence[Any]]] = {

@@ -1,27 +1,27 @@
 """The arithmetic of a chain's scale and shift, on arrays that are known or on tracers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from resfuse.fusion.graph import Value
-from resfuse.fusion.match import Step
+from resfuse.fusion.match import Chain
 
 __all__ = ["combine"]
 
 
-def combine(steps: Sequence[Step], channels: int, read: Callable[[Value], Any]) -> tuple[Any, Any]:
-    """``(a, b)``, both ``(channels,)``, of ``a * y + b``, which is what the steps make of ``y``."""
-    a: Any = np.ones(channels, np.float32)
-    b: Any = np.zeros(channels, np.float32)
-    for step in steps:
+def combine(chain: Chain, read: Callable[[Value], Any]) -> tuple[Any, Any]:
+    """``(a, b)``, both ``(C,)``, of ``a * y + b``: what the chain's steps make of ``y``."""
+    a: Any = np.ones(chain.channels, np.float32)
+    b: Any = np.zeros(chain.channels, np.float32)
+    for step in chain.steps:
         if step.operand is None:
             a, b = -a, -b
             continue
         operand = _row(read(step.operand))
         a, b = _RULES[step.kind](a, b, operand, step.swapped)
-    return _full(a, channels), _full(b, channels)
+    return _full(a, chain.channels), _full(b, chain.channels)
 
 
 def _row(array: Any) -> Any:

@@ -34,7 +34,10 @@ class Step:
 
 @dataclasses.dataclass(eq=False)
 class Chain:
-    """A convolution and what follows it; ``relu`` is None, ``"relu"`` or ``"maximum"``."""
+    """A convolution and what follows it; ``relu`` is None, ``"relu"`` or ``"maximum"``.
+
+    ``prepare.py`` adds what it computed of weights that do not change.
+    """
 
     conv: Node
     spec: ConvSpec
@@ -45,6 +48,8 @@ class Chain:
     residual: Value | None = None
     residual_layout: Layout | None = None
     relu: str | None = None
+    folded: tuple[Value, Value] | None = None  # scale and shift, if they are known
+    packed: Value | None = None
 
     @property
     def x(self) -> Value:
@@ -55,6 +60,17 @@ class Chain:
     def kernel(self) -> Value:
         """The weights."""
         return self.conv.inputs[1]
+
+    @property
+    def channels(self) -> int:
+        """How many the result has."""
+        return self.layout.shape[self.layout.channels]
+
+    @property
+    def reads(self) -> list[Value]:
+        """All that its call needs."""
+        optional = (self.residual, self.packed, *(self.folded or self.operands))
+        return [self.x, self.kernel, *(value for value in optional if value is not None)]
 
     @property
     def operands(self) -> list[Value]:

@@ -18,8 +18,6 @@ from resfuse.spec import ConvSpec
 
 __all__ = ["Packs", "prepare"]
 
-Prepared = dict[str, Any]
-
 
 class Packs:
     """The packed weights of one fused function, by the arrays that they come from."""
@@ -41,22 +39,23 @@ class Packs:
             return self._packs[key][1]
 
 
-def prepare(chains: Sequence[Chain], packs: Packs) -> dict[Chain, Prepared]:
-    """For each chain ``packed``, or ``scale`` and ``shift``, as far as they can be known."""
+def prepare(chains: Sequence[Chain], packs: Packs) -> None:
+    """Gives each chain its ``folded`` and ``packed``, as far as they can be known."""
     memory: dict[Value, Any] = {}
-    folded = [chain for chain in chains if all(value.known for value in chain.operands)]
-    evaluate([value for chain in folded for value in chain.operands], memory)
-    prepared: dict[Chain, Prepared] = {chain: {} for chain in chains}
+    known = [chain for chain in chains if all(value.known for value in chain.operands)]
+    evaluate([value for chain in known for value in chain.operands], memory)
     with jax.ensure_compile_time_eval():
-        for chain in folded:
-            channels = chain.layout.shape[chain.layout.channels]
-            scale, shift = combine(chain.steps, channels, memory.__getitem__)
-            prepared[chain] |= {"scale": _array(scale), "shift": _array(shift)}
+        for chain in known:
+            scale, shift = combine(chain, memory.__getitem__)
+            chain.folded = _value(scale), _value(shift)
         for chain in chains:
-            packed = packs.get(chain) if chain.kernel.known else None
-            if packed is not None:
-                prepared[chain]["packed"] = packed
-    return prepared
+            if chain.kernel.known and (packed := packs.get(chain)) is not None:
+                chain.packed = Value(jax.typeof(packed), array=packed)
+
+
+def _value(array: Any) -> Value:
+    array = _array(array)
+    return Value(jax.typeof(array), array=array)
 
 
 def _packed(chain: Chain, spec: ConvSpec) -> Any:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from resfuse.fusion import graph, match, rewrite
+from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, prepare
 
 __all__ = ["Program", "trace"]
@@ -20,21 +21,24 @@ class Program:
         self.graph = graph.build(jaxpr)
         self.chains = match.chains(self.graph)
         self.portable = _portable(jaxpr)
-        self.prepared = prepare(self.chains, packs)
-        self._plan = rewrite.Plan(self.graph, self.chains, self.prepared)
-        self._closed = [value for value in self.graph.constants if value.users]
+        prepare(self.chains, packs)
+        self._plan = rewrite.Plan(self.graph, self.chains)
+        self._closed = list(filter(self._plan.needed.__contains__, self._given()))
         self._arrays = [_uncommitted(value.array) for value in self._closed]
-        self._ready = [self.prepared[chain] for chain in self.chains]
         self._jitted = jax.jit(self._run)
 
-    def _run(self, closed: Sequence[Any], ready: Sequence[Any], leaves: Sequence[Any]) -> Any:
-        prepared = dict(zip(self.chains, ready, strict=True))
+    def _given(self) -> list[Value]:
+        """The arrays at hand. As arguments they are not copied into the compiled program."""
+        prepared = [(*(chain.folded or ()), chain.packed) for chain in self.chains]
+        return [*self.graph.constants, *(v for values in prepared for v in values if v)]
+
+    def _run(self, closed: Sequence[Any], leaves: Sequence[Any]) -> Any:
         outside = dict(zip(self._closed, closed, strict=True))
-        return rewrite.run(self._plan, prepared, outside, leaves)
+        return rewrite.run(self._plan, self.graph, outside, leaves)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""
-        outputs = self._jitted(self._arrays, self._ready, leaves)
+        outputs = self._jitted(self._arrays, leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
 
 

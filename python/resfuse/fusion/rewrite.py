@@ -1,69 +1,59 @@
 """Runs a graph with its chains on the kernel; everything else as it stands.
 
-This is what ``jax.jit`` traces, once for a shape. To put another equation on an operation of ours,
-give it a rule in ``_RULES``.
+This is what ``jax.jit`` traces, once for a shape.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax import Array, lax
 
-from resfuse.fusion import calls, control, geometry
+from resfuse.fusion import calls, control, geometry, pooling
 from resfuse.fusion.fold import combine
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.match import Chain
 
-__all__ = ["Environment", "Plan", "Prepared", "run"]
+__all__ = ["Environment", "Plan", "run"]
 
 Environment = dict[Value, Any]
-Prepared = dict[str, Any]  # of a chain: "packed", or "scale" and "shift", or both, or nothing
 
 
 class Plan:
     """A graph and its chains, and which nodes remain to be run."""
 
-    def __init__(self, graph: Graph, chains: Sequence[Chain], ready: Mapping[Chain, Any]) -> None:
-        """``ready`` says which chains need their scale and shift no more."""
+    def __init__(self, graph: Graph, chains: Sequence[Chain]) -> None:
         self.graph = graph
         self.chains = {chain.nodes[-1]: chain for chain in chains}
         self.inside = {node for chain in chains for node in chain.nodes} - set(self.chains)
         self.live: set[Node] = set()
-        self._mark(graph, set(), ready)
+        self.needed: set[Value] = set()
+        self._mark(graph)
 
-    def _mark(self, graph: Graph, needed: set[Value], ready: Mapping[Chain, Any]) -> None:
+    def _mark(self, graph: Graph) -> None:
         """From the end: what an output, an effect or a node that is marked already needs."""
-        needed.update(graph.outputs)
+        self.needed.update(graph.outputs)
         for node in reversed(graph.nodes):
-            if node in self.inside or not (node.eqn.effects or not needed.isdisjoint(node.outputs)):
+            wanted = node.eqn.effects or not self.needed.isdisjoint(node.outputs)
+            if node in self.inside or not wanted:
                 continue
             self.live.add(node)
-            if (chain := self.chains.get(node)) is not None:
-                residual = () if chain.residual is None else (chain.residual,)
-                folded = () if "scale" in ready[chain] else chain.operands
-                needed.update((chain.x, chain.kernel, *residual, *folded))
-                continue
-            needed.update(node.inputs)
+            chain = self.chains.get(node)
+            self.needed.update(chain.reads if chain else node.inputs)
             for body in node.bodies:
-                self._mark(body, needed, ready)
+                self._mark(body)
 
 
-def run(
-    plan: Plan, prepared: Mapping[Chain, Prepared], closed: Environment, arrays: Sequence[Any]
-) -> list[Any]:
-    """The outputs of the plan's graph for ``arrays``, with ``closed`` for what it closes over."""
-    return _run(plan, prepared, plan.graph, closed, arrays)
+def run(plan: Plan, graph: Graph, outside: Environment, arrays: Sequence[Any]) -> list[Any]:
+    """The outputs of a graph of the plan for ``arrays``.
 
-
-def _run(
-    plan: Plan,
-    prepared: Mapping[Chain, Prepared],
-    graph: Graph,
-    outside: Environment,
-    arrays: Sequence[Any],
-) -> list[Any]:
+    Args:
+        plan: what to do.
+        graph: the plan's, or the body of one of its nodes.
+        outside: the values that the graph closes over.
+        arrays: its inputs.
+    """
     env = outside | dict(zip(graph.inputs, arrays, strict=True))
 
     def read(value: Value) -> Any:
@@ -73,26 +63,25 @@ def _run(
         if node not in plan.live:
             continue
         if (chain := plan.chains.get(node)) is not None:
-            env[chain.output] = _fused(chain, prepared[chain], read)
+            env[chain.output] = _fused(chain, read)
             continue
         operands = list(map(read, node.inputs))
-        if node.bodies:
-            inner = functools.partial(_run, plan, prepared)
-            outputs = control.rebuild(node, inner, env, operands)
+        if pooling.takes(node):
+            outputs = [pooling.run(node, *operands)]
+        elif node.bodies:
+            outputs = control.rebuild(node, functools.partial(run, plan), env, operands)
         else:
             outputs = node.run(operands)
         env.update(zip(node.outputs, outputs, strict=True))
     return list(map(read, graph.outputs))
 
 
-def _fused(chain: Chain, prepared: Prepared, read: Any) -> Any:
+def _fused(chain: Chain, read: Callable[[Value], Any]) -> Any:
     x = lax.transpose(read(chain.x), geometry.images_order(chain.conv))
     kernel = lax.transpose(read(chain.kernel), geometry.kernel_order(chain.conv))
-    if "scale" in prepared:
-        scale, shift = prepared["scale"], prepared["shift"]
-    else:
-        scale, shift = combine(chain.steps, kernel.shape[-1], read)
-    operands = [prepared.get("packed"), x, kernel, scale, shift]
+    packed = None if chain.packed is None else read(chain.packed)
+    folded = map(read, chain.folded) if chain.folded else combine(chain, read)
+    operands = [packed, x, kernel, *folded]
     if chain.residual is not None and chain.residual_layout is not None:
         operands.append(chain.residual_layout.undo(read(chain.residual)))
     if chain.relu == "maximum":
