@@ -114,9 +114,8 @@ class Direct {
   }
 
   TileFunction tile_for(int64_t m) const {
-    if (!plan_.layout.lanes) return tile_function<Dense>(m, vectors_);
-    return conv_.group_in() == 1 ? tile_function<Depthwise>(m, vectors_)
-                                 : tile_function<Grouped>(m, vectors_);
+    return plan_.layout.lanes ? grouped_tile_function(conv_.group_in(), m, vectors_)
+                              : tile_function<Dense>(m, vectors_);
   }
 
   void run_passes(int64_t pixel, int64_t m, Tile& tile) const {

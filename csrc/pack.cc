@@ -10,7 +10,7 @@ int64_t Layout::panel_floats() const { return taps * depth * nr; }
 Layout make_layout(const Conv& conv, int64_t nr) {
   Layout layout{};
   const int64_t group_out = conv.group_out(), lanes = nr / 2;
-  layout.lanes = conv.groups > 1 && conv.group_in() == group_out && group_out < lanes &&
+  layout.lanes = conv.groups > 1 && conv.group_in() == group_out && group_out <= lanes &&
                  lanes % group_out == 0;
   layout.panels_per_group = ((layout.lanes ? conv.out_c : group_out) + nr - 1) / nr;
   layout.panels = layout.panels_per_group * (layout.lanes ? 1 : conv.groups);

@@ -54,7 +54,7 @@ void cut_units(Plan& plan, int64_t max_panels) {
 // pixels lie a multiple of a page apart, so that the rows of a tile would fall into one set of L1.
 bool gathers(const Conv& conv, const Plan& plan) {
   if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
-  const bool short_runs = plan.runs > 1 && plan.run_length < 64;
+  const bool short_runs = plan.runs > 1 && plan.run_length < 32;
   const bool same_set = plan.runs == 1 && conv.kernel_w == 1 && conv.in_c % 1024 == 0;
   return short_runs || same_set;
 }

@@ -57,17 +57,14 @@ inline void accumulate_sums(const Tile& tile, const Vec (&acc)[M][N]) {
   }
 }
 
+// Where the panel ends within the tile, or in training. Kept out of the way of finish_tile, whose
+// accumulators must stay in registers.
 template <int M, int N>
-inline void finish(const Tile& tile, Vec (&acc)[M][N]) {
+__attribute__((noinline)) void finish_some(const Tile& tile, const Vec (&acc)[M][N]) {
   if (tile.sums) accumulate_sums(tile, acc);
-  if (tile.output->scale && tile.columns == N * kLanes)
-    return finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
-  const Output output = *tile.output;
-#pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
     for (int n = 0; n < N; ++n)
-      finish_vector(output, tile.pixel + m * tile.pixel_stride, n * kLanes,
+      finish_vector(*tile.output, tile.pixel + m * tile.pixel_stride, n * kLanes,
                     tile.columns - n * kLanes, acc[m][n]);
 }
 
@@ -93,9 +90,25 @@ struct Dense {
   }
 };
 
-// A whole tile; `kind` accumulates a run.
+// Asks for the lines that the tile will add and overwrite while it computes: pixels are too far
+// apart for the hardware to foresee them.
+template <int M, int N>
+inline void prefetch(const Tile& tile) {
+  const Output& output = *tile.output;
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) {
+      const int64_t at = tile.pixel + m * tile.pixel_stride + n * kLanes;
+      __builtin_prefetch(output.out + at, 1);
+      if (output.residual) __builtin_prefetch(output.residual + at);
+    }
+}
+
+// A whole tile; `Kind` accumulates a run.
 template <typename Kind, int M, int N>
 void compute_tile(const Tile& tile) {
+  if (tile.last) prefetch<M, N>(tile);
   Vec acc[M][N];
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
@@ -107,7 +120,14 @@ void compute_tile(const Tile& tile) {
   for (int64_t run = 0; run < tile.runs; ++run)
     Kind::accumulate(tile.rows + run * M, tile.length, panel, acc);
 
-  if (tile.last) return finish<M, N>(tile, acc);
+  if (tile.last && tile.output->scale && tile.columns == N * kLanes)
+    return finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
+  if (tile.last) {
+    Vec copy[M][N];
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) copy[m][n] = acc[m][n];
+    return finish_some(tile, copy);
+  }
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
