@@ -22,8 +22,8 @@ from typing import Any
 from flax import linen as nn
 from jax import Array
 
+from resfuse._linen.fused import conv_alone, conv_bn_relu
 from resfuse.layer import check_channels
-from resfuse.linen import conv_bn_relu
 
 __all__ = [
     "Bottleneck",
@@ -86,7 +86,7 @@ class Residual(nn.Module):
         fused = functools.partial(conv_bn_relu, implementation=self.implementation)
         y = fused(self.conv1, self.bn1, x)
         if self.conv3 is not None:
-            x = self.conv3(x)
+            x = conv_alone(self.conv3, x, implementation=self.implementation)
         check_channels(x, self.num_channels, "set use_1x1conv=True")
         return fused(self.conv2, self.bn2, y, residual=x)
 

@@ -45,6 +45,7 @@ def run(
 
     ``None`` means that the layer is Flax's: the op cannot express it, ``implementation`` is "xla",
     or ``weights`` is ``None``, where only Flax can make them or say what is wrong with them.
+    ``bn`` is ``None`` for a convolution alone, which has a mean of 0 and a variance of 1.
     """
     supported = fusible(
         conv, bn, weights, x, residual, training=training, implementation=implementation
@@ -60,7 +61,7 @@ def run(
         "strides": conv.strides or 1,
         "padding": canonicalize_padding(conv.padding, 2),
         "feature_group_count": conv.feature_group_count,
-        "epsilon": bn.epsilon,
+        "epsilon": 0.0 if bn is None else bn.epsilon,
         "relu": relu,
         "precision": conv.precision,
         "implementation": implementation,

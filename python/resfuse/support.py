@@ -82,14 +82,15 @@ _TRAINING: Mapping[str, Callable[[Any], bool]] = {"axis_name": _is_none, "use_fa
 
 
 def _unsupported_setting(conv: Any, bn: Any, training: bool) -> str | None:
-    for module, types, settings in (
-        (conv, (linen.Conv, nnx.Conv), _CONV),
-        (bn, (linen.BatchNorm, nnx.BatchNorm), _BATCH_NORM),
-        (bn, (linen.BatchNorm, nnx.BatchNorm), _TRAINING if training else {}),
-    ):
+    checks: list[tuple[Any, tuple[type, ...], Mapping[str, Callable[[Any], bool]]]]
+    checks = [(conv, (linen.Conv, nnx.Conv), _CONV)]
+    if bn is not None:
+        settings = {**_BATCH_NORM, **(_TRAINING if training else {})}
+        checks.append((bn, (linen.BatchNorm, nnx.BatchNorm), settings))
+    for module, types, table in checks:
         if type(module) not in types:
             return type(module).__name__
-        for name, expressible in settings.items():
+        for name, expressible in table.items():
             if not expressible(getattr(module, name, None)):
                 return f"{type(module).__name__}.{name}"
     return None
@@ -116,7 +117,10 @@ def fusible(
     training: bool,
     implementation: str | None,
 ) -> bool:
-    """Whether the op means what plain Flax means here; ``"ffi"`` raises if it does not."""
+    """Whether the op means what plain Flax means here; ``"ffi"`` raises if it does not.
+
+    Without a ``bn`` the layer is the convolution alone.
+    """
     if check_implementation(implementation) == "xla":
         return False
     reason = _unsupported_setting(conv, bn, training)

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from resfuse import layer
 from resfuse.support import Weights
 
-__all__ = ["conv_bn_relu"]
+__all__ = ["conv_alone", "conv_bn_relu"]
 
 
 def conv_bn_relu(
@@ -77,23 +78,68 @@ def conv_bn_relu(
     return y
 
 
-def _weights(conv: nn.Conv, bn: nn.BatchNorm, x: Array) -> Weights | None:
+def conv_alone(conv: nn.Conv, x: Array, *, implementation: str | None = None) -> Array:
+    """``conv(x)`` as one op, for the few convolutions that no batch norm follows.
+
+    Args:
+        conv: A submodule of the caller.
+        x: The input, ``(B, H, W, Cin)`` or ``(H, W, Cin)``.
+        implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+
+    Returns:
+        The output, ``(B, Ho, Wo, Cout)`` or ``(Ho, Wo, Cout)``.
+
+    Raises:
+        ValueError: As :func:`conv_bn_relu`.
+
+    Example:
+        >>> import jax
+        >>> conv = nn.Conv(64, (1, 1), strides=2)
+        >>> variables = conv.init(jax.random.key(0), jax.numpy.ones((1, 32, 32, 3)))
+        >>> conv_alone(conv.bind(variables), jax.numpy.ones((1, 32, 32, 3))).shape
+        (1, 16, 16, 64)
+    """
+    fused = layer.run(
+        conv,
+        None,
+        _weights(conv, None, x),
+        x,
+        None,
+        relu=False,
+        training=False,
+        implementation=implementation,
+    )
+    return conv(x) if fused is None else fused[0]
+
+
+def _weights(conv: nn.Conv, bn: nn.BatchNorm | None, x: Array) -> Weights | None:
     """The variables, if they are there and as Flax would make them."""
     if conv.is_initializing():
         return None
     size = (conv.kernel_size,) if isinstance(conv.kernel_size, int) else tuple(conv.kernel_size)
     vector = (conv.features,)
-    expected = (
-        (conv, "params", "kernel", (*size, x.shape[-1] // conv.feature_group_count, *vector)),
+    kernel = (*size, x.shape[-1] // conv.feature_group_count, *vector)
+    of_conv = _read(
+        (conv, "params", "kernel", kernel),
         (conv, "params", "bias", vector if conv.use_bias else None),
-        (bn, "params", "scale", vector if bn.use_scale else None),
-        (bn, "params", "bias", vector if bn.use_bias else None),
-        (bn, "batch_stats", "mean", vector),
-        (bn, "batch_stats", "var", vector),
     )
+    if bn is None:
+        of_norm: list[Any] | None = [None, None, jnp.zeros(vector), jnp.ones(vector)]
+    else:
+        of_norm = _read(
+            (bn, "params", "scale", vector if bn.use_scale else None),
+            (bn, "params", "bias", vector if bn.use_bias else None),
+            (bn, "batch_stats", "mean", vector),
+            (bn, "batch_stats", "var", vector),
+        )
+    return None if of_conv is None or of_norm is None else Weights(*of_conv, *of_norm)
+
+
+def _read(*expected: tuple[nn.Module, str, str, tuple[int, ...] | None]) -> list[Any] | None:
+    """The variables of those names, if they have those shapes; no shape means switched off."""
     values: list[Any] = [
         None if shape is None else nn.meta.unbox(module.get_variable(collection, name))
         for module, collection, name, shape in expected
     ]
     found = [None if value is None else value.shape for value in values]
-    return Weights(*values) if found == [shape for *_, shape in expected] else None
+    return values if found == [shape for *_, shape in expected] else None
