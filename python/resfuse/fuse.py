@@ -1,4 +1,4 @@
-"""``fuse``: the convolutions of any JAX function on the kernel."""
+"""``fuse``: the convolutions of any JAX function on the kernel; ``explain``: which, and how."""
 
 import functools
 import threading
@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import jax
 
 from resfuse import ffi
+from resfuse.fusion.explain import table
 from resfuse.fusion.prepare import Packs
 from resfuse.fusion.program import Program, trace
 
-__all__ = ["fuse"]
+__all__ = ["explain", "fuse"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,8 +71,36 @@ def fuse(fn: F) -> F:
     def fused(*args: Any, **kwargs: Any) -> Any:
         return programs(args, kwargs)
 
-    fused.programs = programs  # type: ignore[attr-defined]
+    fused._resfuse_programs = programs  # type: ignore[attr-defined]
     return fused  # type: ignore[return-value]
+
+
+def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Prints what :func:`fuse` makes of ``fn`` for these arguments, without running it.
+
+    A row for each convolution: shapes (NHWC and HWIO where the kernel takes it), strides, groups,
+    what was fused (``bn``: numbers that multiply and numbers that are added, for each channel),
+    the kernel's algorithm and the size of the packed weights; or why it stays with XLA. The last
+    line sums up.
+
+    Args:
+        fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
+        *args: as ``fn`` takes them.
+        **kwargs: likewise.
+
+    Raises:
+        TypeError: ``fn`` is not callable, or an argument is not an array.
+
+    Example:
+        >>> conv = lambda x: jax.lax.conv(x, jnp.ones((8, 4, 3, 3)), (1, 1), "SAME")
+        >>> resfuse.explain(lambda x: jax.nn.relu(conv(x)), jnp.ones((1, 4, 6, 6)))
+        ... # doctest: +SKIP
+        x        kernel   strides  groups  fused  algorithm  packed bytes
+        1x6x6x4  3x3x4x8  1x1      1       relu   direct     1152
+        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; max pools: 0
+    """
+    fused = fn if hasattr(fn, "_resfuse_programs") else fuse(fn)
+    print(fused._resfuse_programs.explain(args, kwargs))  # type: ignore[attr-defined]
 
 
 class _Programs:
@@ -85,25 +114,33 @@ class _Programs:
         self._lock = threading.RLock()
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        if not _on_cpu(leaves):
+        leaves = jax.tree.leaves((args, kwargs))
+        if _elsewhere(leaves):
             return self._plain(*args, **kwargs)
+        return self._program(args, kwargs)(leaves)
+
+    def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The table."""
+        reason = _elsewhere(jax.tree.leaves((args, kwargs)))
+        program = self._program(args, kwargs, run=reason is None)
+        return table(program.graph, program.chains, reason)
+
+    def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
+        leaves, tree = jax.tree.flatten((args, kwargs))
         try:
-            key = (tree, *map(jax.typeof, leaves), *_situation())
+            key = (run, tree, *map(jax.typeof, leaves), *_situation())
         except TypeError:
             self._plain.trace(*args, **kwargs)  # says which argument it is
             raise
-        program = self._programs.get(key)
-        return (program or self._traced(key, tree, leaves))(leaves)
-
-    def _traced(self, key: Any, tree: Any, leaves: list[Any]) -> Program:
+        if key in self._programs:
+            return self._programs[key]
         with self._lock:
-            if key in self._programs:
-                return self._programs[key]
-            program = trace(self.fn, tree, leaves, self._packs)
-            if program.portable:
+            if key not in self._programs:
+                program = trace(self.fn, tree, leaves, self._packs if run else None)
+                if not program.portable:
+                    return program
                 self._programs[key] = program
-            return program
+            return self._programs[key]
 
 
 def _situation() -> tuple[Any, ...]:
@@ -111,12 +148,16 @@ def _situation() -> tuple[Any, ...]:
     return (*settings, jax.sharding.get_abstract_mesh(), ffi.isa())
 
 
-def _on_cpu(leaves: list[Any]) -> bool:
-    """Whether this may run on a CPU, as far as can be told before it is compiled."""
+def _elsewhere(leaves: list[Any]) -> str | None:
+    """Why this will not run on the kernel, as far as can be told before it is compiled."""
     if not ffi.available():
-        return False
+        return ffi.unavailable_reason()
     for leaf in leaves:
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
-            return next(iter(leaf.devices())).platform == "cpu"
+            return _not_a_cpu(next(iter(leaf.devices())).platform)
     default = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return (getattr(default, "platform", default) or jax.default_backend()) == "cpu"
+    return _not_a_cpu(getattr(default, "platform", default) or jax.default_backend())
+
+
+def _not_a_cpu(platform: str) -> str | None:
+    return None if platform == "cpu" else f"runs on {platform}"

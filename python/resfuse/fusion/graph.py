@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from resfuse.fusion import bodies
 
-__all__ = ["Graph", "Node", "Value", "build", "convolutions_within", "is_literal"]
+__all__ = ["Graph", "Node", "Value", "build", "convolutions_within", "is_literal", "own_calls"]
 
 _NOTHING = object()
 
@@ -158,7 +158,9 @@ def _inline(
 
     for eqn in jaxpr.eqns:
         inputs = [read(atom) for atom in eqn.invars]
-        if (inner := _transparent(eqn)) is not None:
+        inner = _transparent(eqn) or _reference_of_our_op(eqn)
+        if inner is not None:
+            inputs = inputs[-len(inner.in_avals) :] if inner.in_avals else []
             outputs = _inline(graph, inner.jaxpr, _constants(inner.consts), inputs)
         else:
             outputs = _node(graph, eqn, inputs).outputs
@@ -181,6 +183,26 @@ def _transparent(eqn: JaxprEqn) -> ClosedJaxpr | None:
     if settings or not isinstance(inner, ClosedJaxpr):
         return None
     return inner if short or any(convolutions_within(eqn)) else None
+
+
+def _reference_of_our_op(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """What ``resfuse.conv_bn_relu`` is elsewhere than on a CPU: a chain, like everyone's.
+
+    So its weights are packed once too.
+    """
+    if eqn.params.get("branches_platforms") != (("cpu",), None):
+        return None
+    return eqn.params["branches"][1] if "resfuse_conv_affine" in own_calls(eqn) else None
+
+
+def own_calls(eqn: JaxprEqn) -> set[str]:
+    """Which calls of resfuse's kernel are in the functions of an equation."""
+    found = set()
+    for jaxpr in _jaxprs(eqn):
+        for inner in jaxpr.eqns:
+            target = str(inner.params.get("target_name"))
+            found |= own_calls(inner) | ({target} if target.startswith("resfuse_") else set())
+    return found
 
 
 def _node(graph: Graph, eqn: JaxprEqn, inputs: list[Value]) -> Node:

@@ -26,17 +26,42 @@ class Packs:
         self._packs: dict[Any, tuple[Value, Any]] = {}
         self._lock = threading.Lock()
 
-    def get(self, chain: Chain) -> Any:
-        """The packed weights of ``chain``, whose kernel is known; None if there is no packing."""
-        # Nor padding, nor the size of the images changes how weights are packed.
-        spec = dataclasses.replace(chain.spec, padding=((0, 0), (0, 0)))
-        order = geometry.kernel_order(chain.conv)
-        key = (key_of(chain.kernel), order, spec, ffi.isa())
+    def of(self, chains: Sequence[Chain]) -> list[Any]:
+        """The packed weights of chains whose kernels are known; packs those that are missing."""
+        keys = list(map(_key, chains))
         with self._lock:
-            if key not in self._packs:
+            pairs = zip(keys, chains, strict=True)
+            missing = {key: chain for key, chain in pairs if key not in self._packs}
+            packed = _packed(list(missing.values()))
+            for (key, chain), array in zip(missing.items(), packed, strict=True):
                 # With the value, for as long as it lives, its id is nobody else's.
-                self._packs[key] = chain.kernel, _packed(chain, spec)
-            return self._packs[key][1]
+                self._packs[key] = chain.kernel, array
+            return [self._packs[key][1] for key in keys]
+
+
+def _key(chain: Chain) -> Any:
+    order = geometry.kernel_order(chain.conv)
+    return key_of(chain.kernel), order, _packing_spec(chain), ffi.isa()
+
+
+def _packing_spec(chain: Chain) -> ConvSpec:
+    """Padding, which depends on the size of the images, has no part in how weights are packed."""
+    return dataclasses.replace(chain.spec, padding=((0, 0), (0, 0)))
+
+
+def _packed(chains: Sequence[Chain]) -> list[Any]:
+    memory: dict[Value, Any] = {}
+    evaluate([chain.kernel for chain in chains], memory)
+    specs = list(map(_packing_spec, chains))
+    kernels = [
+        _array(memory[chain.kernel].transpose(geometry.kernel_order(chain.conv)))
+        for chain in chains
+    ]
+    # One program, in which kernels of the same shape share their part.
+    return jax.jit(lambda kernels: list(map(_pack, kernels, specs)))(kernels) if kernels else []
+
+
+_pack = jax.jit(ffi.pack, static_argnums=1)
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
@@ -48,23 +73,14 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
         for chain in known:
             scale, shift = combine(chain, memory.__getitem__)
             chain.folded = _value(scale), _value(shift)
-        for chain in chains:
-            if chain.kernel.known and (packed := packs.get(chain)) is not None:
-                chain.packed = Value(jax.typeof(packed), array=packed)
+        fixed = [chain for chain in chains if chain.kernel.known]
+        for chain, packed in zip(fixed, packs.of(fixed), strict=True):
+            chain.packed = Value(jax.typeof(packed), array=packed)
 
 
 def _value(array: Any) -> Value:
     array = _array(array)
     return Value(jax.typeof(array), array=array)
-
-
-def _packed(chain: Chain, spec: ConvSpec) -> Any:
-    pack = getattr(ffi, "pack", None)
-    if pack is None:
-        return None
-    memory: dict[Value, Any] = {}
-    evaluate([chain.kernel], memory)
-    return pack(_array(memory[chain.kernel].transpose(geometry.kernel_order(chain.conv))), spec)
 
 
 def _array(array: Any) -> Any:

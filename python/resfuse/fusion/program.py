@@ -16,12 +16,13 @@ __all__ = ["Program", "trace"]
 class Program:
     """Callable with the leaves of the arguments."""
 
-    def __init__(self, jaxpr: Any, out_tree: Any, packs: Packs) -> None:
+    def __init__(self, jaxpr: Any, out_tree: Any, packs: Packs | None) -> None:
         self.out_tree = out_tree
         self.graph = graph.build(jaxpr)
         self.chains = match.chains(self.graph)
         self.portable = _portable(jaxpr)
-        prepare(self.chains, packs)
+        if packs is not None:
+            prepare(self.chains, packs)
         self._plan = rewrite.Plan(self.graph, self.chains)
         self._closed = list(filter(self._plan.needed.__contains__, self._given()))
         self._arrays = [_uncommitted(value.array) for value in self._closed]
@@ -42,8 +43,13 @@ class Program:
         return jax.tree.unflatten(self.out_tree, outputs)
 
 
-def trace(function: Callable[..., Any], tree: Any, leaves: Sequence[Any], packs: Packs) -> Program:
-    """The program of ``function`` for arguments of the shapes of ``leaves``."""
+def trace(
+    function: Callable[..., Any], tree: Any, leaves: Sequence[Any], packs: Packs | None
+) -> Program:
+    """The program of ``function`` for arguments of the shapes of ``leaves``.
+
+    Without ``packs`` nothing is packed.
+    """
 
     def flat(*leaves: Any) -> Any:
         args, kwargs = jax.tree.unflatten(tree, leaves)
