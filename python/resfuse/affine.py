@@ -5,7 +5,7 @@ for any function. Weights that do not change may come packed as well, see :func:
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array, lax
@@ -14,7 +14,7 @@ from resfuse import batching, gradients, reference
 from resfuse.forward_mode import refuse_forward_mode
 from resfuse.spec import ConvSpec
 
-__all__ = ["affine", "affine_on_cpu"]
+__all__ = ["Options", "affine", "affine_on_cpu"]
 
 
 def affine(
@@ -26,6 +26,7 @@ def affine(
     spec: ConvSpec,
     relu: bool,
     packed: Array | None = None,
+    in_place: bool = False,
 ) -> Array:
     """The kernel where this is compiled for a CPU, the reference anywhere else.
 
@@ -39,6 +40,8 @@ def affine(
         relu: whether to apply ReLU.
         packed: ``ffi.pack(kernel, spec)``, which the kernel then reads in place of ``kernel``;
             derivatives are still those by ``kernel``.
+        in_place: whether the output may take the residual's memory: worth it where the residual is
+            a value of the program that nothing else needs.
     """
 
     def plain(packed: Array | None, *operands: Array) -> Array:
@@ -49,30 +52,37 @@ def affine(
     return lax.platform_dependent(
         packed,
         *(x, kernel, scale, shift, *residual),
-        cpu=functools.partial(affine_on_cpu, spec, relu),
+        cpu=functools.partial(affine_on_cpu, Options(spec, relu, in_place)),
         default=plain,
     )
 
 
-def affine_on_cpu(spec: ConvSpec, relu: bool, packed: Array | None, *operands: Array) -> Array:
+class Options(NamedTuple):
+    """The static half of a call."""
+
+    spec: ConvSpec
+    relu: bool
+    in_place: bool = False
+
+
+def affine_on_cpu(options: Options, packed: Array | None, *operands: Array) -> Array:
     """As :func:`affine`, always the kernel."""
-    return _affine(spec, relu, packed, *map(refuse_forward_mode, operands))
+    return _affine(options, packed, *map(refuse_forward_mode, operands))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _affine(spec: ConvSpec, relu: bool, packed: Array | None, *operands: Array) -> Array:
-    return batching.conv_affine(packed, *operands, spec=spec, relu=relu)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _affine(options: Options, packed: Array | None, *operands: Array) -> Array:
+    return batching.conv_affine(packed, *operands, **options._asdict())
 
 
-def _forward(spec: ConvSpec, relu: bool, packed: Array | None, *operands: Array) -> tuple[Any, Any]:
-    y = _affine(spec, relu, packed, *operands)
-    return y, (operands, y > 0 if relu else None)
+def _forward(options: Options, packed: Array | None, *operands: Array) -> tuple[Any, Any]:
+    y = _affine(options, packed, *operands)
+    return y, (operands, y > 0 if options.relu else None)
 
 
-def _backward(spec: ConvSpec, relu: bool, saved: Any, cotangent: Array) -> tuple[Any, ...]:
-    del relu
+def _backward(options: Options, saved: Any, cotangent: Array) -> tuple[Any, ...]:
     operands, active = saved
-    return None, *gradients.affine_gradients(spec, operands, active, cotangent)
+    return None, *gradients.affine_gradients(options.spec, operands, active, cotangent)
 
 
 _affine.defvjp(_forward, _backward)

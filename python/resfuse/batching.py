@@ -15,7 +15,7 @@ __all__ = ["conv_affine", "conv_statistics"]
 
 
 def conv_affine(
-    packed: Array | None, x: Array, kernel: Array, *rest: Array, spec: ConvSpec, relu: bool
+    packed: Array | None, x: Array, kernel: Array, *rest: Array, **options: Any
 ) -> Array:
     """As :func:`resfuse.ffi.conv_affine`; with shared weights ``vmap`` only enlarges the batch.
 
@@ -25,7 +25,7 @@ def conv_affine(
 
     @custom_vmap
     def call(*operands: Array) -> Array:
-        return sharding.conv_affine(*operands, spec=spec, relu=relu, kernel_shape=kernel_shape)
+        return sharding.conv_affine(*operands, kernel_shape=kernel_shape, **options)
 
     @call.def_vmap
     def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Array, bool]:

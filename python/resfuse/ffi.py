@@ -116,6 +116,7 @@ def conv_affine(
     spec: ConvSpec,
     relu: bool,
     kernel_shape: tuple[int, ...] | None = None,
+    in_place: bool = False,
 ) -> Array:
     """``relu(scale * conv(x, kernel) + shift + residual)``, on the kernel.
 
@@ -129,6 +130,8 @@ def conv_affine(
             algorithm, which the kernel takes where it pays.
         relu: whether to apply ReLU.
         kernel_shape: of the kernel, if it is packed.
+        in_place: whether the output takes the residual's memory, which then need not be read and
+            written apart. XLA copies a residual that is still needed.
     """
 
     def like(x: Array, kernel: Array, *rest: Array) -> Array:
@@ -137,7 +140,9 @@ def conv_affine(
         return reference.affine(x, kernel, *rest, spec=spec)
 
     operands = (x, kernel, scale, shift, *residual)
-    call = jax.ffi.ffi_call("resfuse_conv_affine", jax.eval_shape(like, *operands))
+    aliases = {len(operands) - 1: 0} if in_place and residual else {}
+    out = jax.eval_shape(like, *operands)
+    call = jax.ffi.ffi_call("resfuse_conv_affine", out, input_output_aliases=aliases)
     return call(
         *operands,
         relu=np.bool_(relu),

@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from resfuse import batching, gradients, reference
-from resfuse.affine import affine_on_cpu
+from resfuse.affine import Options, affine_on_cpu
 from resfuse.dispatch import promote, takes_kernel
 from resfuse.forward_mode import named, refuse_forward_mode
 from resfuse.spec import (
@@ -223,7 +223,7 @@ def _inference(call: _Call, arrays: Operands) -> Array:
             shift = shift + bias
         residuals = () if residual is None else (residual,)
         operands = (x, kernel, multiplier, shift, *residuals)
-        return affine_on_cpu(call.spec, call.relu, None, *operands)
+        return affine_on_cpu(Options(call.spec, call.relu), None, *operands)
 
     return _on_cpu(fused, plain, arrays)
 

@@ -18,13 +18,11 @@ from resfuse.spec import ConvSpec
 __all__ = ["conv_affine", "conv_statistics", "max_pool"]
 
 
-def conv_affine(
-    *operands: Array, spec: ConvSpec, relu: bool, kernel_shape: tuple[int, ...] | None
-) -> Array:
+def conv_affine(*operands: Array, kernel_shape: tuple[int, ...] | None, **options: Any) -> Array:
     """As :func:`resfuse.ffi.conv_affine`, on each device's part of the batch."""
 
     def local(*operands: Array) -> Array:
-        return ffi.conv_affine(*operands, spec=spec, relu=relu, kernel_shape=kernel_shape)
+        return ffi.conv_affine(*operands, kernel_shape=kernel_shape, **options)
 
     residuals = len(operands) - 4
 
