@@ -10,7 +10,7 @@ from flax import linen as nn
 import agreement
 import textbook_d2l
 from agreement import IMPLEMENTATIONS, images, trained
-from resfuse import d2l
+from resfuse import d2l, ops
 
 SMALL = ((1, 64), (2, 4))
 MODELS = {
@@ -176,6 +176,17 @@ def test_resnet_pools_over_pixels_only():
     assert theirs["y"].shape == (2, 10)
     alone = pair("resnet", False)[0].apply(variables, x[1:])
     np.testing.assert_allclose(alone, theirs["y"][1:], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("training", "layers"), [(False, "conv_bn_relu"), (True, "conv_bn_relu_train")]
+)
+def test_the_op_runs_every_convolution(monkeypatch, training, layers):
+    model, theirs, x = pair("residual strides", training)
+    variables = trained(theirs, x)
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_relu", "conv_bn_relu_train")
+    run(model, variables, x)
+    assert called == [layers, "conv_bn_relu", layers]  # conv1, the skip, conv2
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -1,7 +1,6 @@
 """The ResNets of torchvision for Flax Linen."""
 
 import functools
-from collections.abc import Sequence
 
 from flax import linen as nn
 from jax import Array
@@ -104,7 +103,8 @@ class ResNet(nn.Module):
 
     ``ResNet18`` to ``ResNeXt101_64x4d`` are this class with ``architecture`` filled in. Variables
     have torchvision's names: its ``layer1.0.conv1.weight`` is ``kernel`` in
-    ``params["layer1"]["0"]["conv1"]``, with the output channels last.
+    ``params["layer1"]["0"]["conv1"]``, with the output channels last. Training differs in one
+    thing: Flax averages the biased variances of the batches, torch the unbiased ones.
 
     Attributes:
         architecture: Which network.
@@ -136,7 +136,7 @@ class ResNet(nn.Module):
     num_classes: int = 1000
     cifar_stem: bool = False
     zero_init_residual: bool = False
-    replace_stride_with_dilation: Sequence[bool] | None = None
+    replace_stride_with_dilation: tuple[bool, ...] | None = None
     implementation: str | None = None
 
     def setup(self) -> None:

@@ -1,7 +1,6 @@
 """The ResNets of torchvision for Flax NNX."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 from flax import nnx
@@ -89,7 +88,8 @@ class ResNet(nnx.Module):
 
     ``ResNet18`` to ``ResNeXt101_64x4d`` are this class with ``architecture`` filled in. Attributes
     have torchvision's names: its ``layer1.0.conv1.weight`` is ``layer1[0].conv1.kernel``, with the
-    output channels last.
+    output channels last. Training differs in one thing: Flax averages the biased variances of the
+    batches, torch the unbiased ones.
 
     Args:
         architecture: Which network.
@@ -126,7 +126,7 @@ class ResNet(nnx.Module):
         in_channels: int = 3,
         cifar_stem: bool = False,
         zero_init_residual: bool = False,
-        replace_stride_with_dilation: Sequence[bool] | None = None,
+        replace_stride_with_dilation: tuple[bool, ...] | None = None,
         implementation: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
