@@ -66,7 +66,14 @@ def _custom(params: dict[str, Any]) -> list[Body]:
     ]
 
 
+def _call(params: dict[str, Any]) -> list[Body]:
+    """A call with shardings of its own, which is kept as one."""
+    return [_body(params["jaxpr"], lambda operands: [None] * len(operands))]
+
+
 _RULES: dict[str, Callable[[dict[str, Any]], list[Body]]] = {
+    "jit": _call,
+    "pjit": _call,
     "scan": _scan,
     "while": _while,
     "cond": _cond,

@@ -21,6 +21,13 @@ def rebuild(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> 
     return list(_RULES[node.name](node, run, env, operands))
 
 
+def _call(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
+    del env
+    (graph,) = node.bodies
+    jaxpr = jax.make_jaxpr(lambda *operands: run(graph, {}, operands))(*operands)
+    return node.eqn.primitive.bind(*operands, **(node.params | {"jaxpr": jaxpr}))
+
+
 def _scan(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
     params, (graph,) = node.params, node.bodies
     fixed, carried = params["num_consts"], params["num_carry"]
@@ -134,6 +141,8 @@ def _merge(chosen: Sequence[bool], values: Sequence[Any], others: Iterable[Any])
 
 
 _RULES: dict[str, Callable[[Node, Run, Environment, Sequence[Any]], Sequence[Any]]] = {
+    "jit": _call,
+    "pjit": _call,
     "scan": _scan,
     "while": _while,
     "cond": _cond,

@@ -22,7 +22,7 @@ _NOTHING = object()
 _LONGEST_HELPER = 32
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclasses.dataclass(eq=False, repr=False, slots=True)
 class Value:
     """An array: computed by ``producer``, or closed over, or an input."""
 
@@ -47,7 +47,7 @@ class Value:
         return self.is_constant or (self.producer is not None and self.producer.known)
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclasses.dataclass(eq=False, repr=False, slots=True)
 class Node:
     """An equation; ``bodies`` are the graphs of its functions if a convolution is inside them."""
 
@@ -70,16 +70,13 @@ class Node:
 
     def run(self, operands: Sequence[Any]) -> list[Any]:
         """The equation itself, in its context, on ``operands``."""
-        arguments = {
-            var: operand
-            for var, operand in zip(self.eqn.invars, operands, strict=True)
-            if not isinstance(var, Literal)
-        }
-        jaxpr = Jaxpr((), list(arguments), self.eqn.outvars, [self.eqn], self.eqn.effects)
-        return jax.core.eval_jaxpr(jaxpr, (), *arguments.values())
+        primitive = self.eqn.primitive
+        with self.eqn.ctx.manager:
+            outputs = primitive.bind(*operands, **primitive.get_bind_params(self.params))
+        return list(outputs) if primitive.multiple_results else [outputs]
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclasses.dataclass(eq=False, repr=False, slots=True)
 class Graph:
     """A function: ``inputs`` are what its caller passes, in order."""
 

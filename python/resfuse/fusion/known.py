@@ -4,7 +4,7 @@ Batch norm folds into a few dozen operations on short vectors for each layer. Nu
 microseconds, where XLA would compile a program first; what it has no rule for, XLA does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from resfuse.fusion.graph import Node, Value
 __all__ = ["evaluate", "key_of"]
 
 
-def evaluate(values: Iterable[Value], memory: dict[Value, Any]) -> None:
+def evaluate(values: Sequence[Value], memory: dict[Value, Any]) -> None:
     """Adds the arrays of ``values``, which are known, to ``memory``."""
     foreign: dict[Value, None] = {}
     for value in values:
@@ -25,8 +25,9 @@ def evaluate(values: Iterable[Value], memory: dict[Value, Any]) -> None:
         with jax.ensure_compile_time_eval():
             arrays = jax.jit(lambda: [_traced(value, {}) for value in missing])()
         memory.update(zip(missing, map(np.asarray, arrays), strict=True))
-    for value in values:
-        _computed(value, memory)
+    with np.errstate(all="ignore"):  # as XLA does
+        for value in values:
+            _computed(value, memory)
 
 
 def key_of(value: Value) -> Any:
@@ -108,6 +109,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "reshape": lambda _, x: x,
     "squeeze": lambda _, x: x,
     "copy": lambda _, x: x,
+    "pvary": lambda _, x: x,  # says where the array is, under shard_map
+    "pcast": lambda _, x: x,
     "transpose": lambda node, x: x.transpose(node.params["permutation"]),
     "broadcast_in_dim": _broadcast,
     "select_n": lambda _, which, *cases: np.choose(which.astype(np.int32), cases),

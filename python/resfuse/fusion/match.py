@@ -7,17 +7,14 @@ depend on it, so that all operands of a chain are there where its last equation 
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr
 
 from resfuse.fusion import geometry
 from resfuse.fusion.geometry import Layout
-from resfuse.fusion.graph import Graph, Node, Value, is_literal
+from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.relu import is_maximum_with_zero, is_relu
 from resfuse.spec import ConvSpec
 
 __all__ = ["Chain", "Step", "chains"]
@@ -32,7 +29,7 @@ class Step:
     swapped: bool = False
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Chain:
     """A convolution and what follows it; ``relu`` is None, ``"relu"`` or ``"maximum"``.
 
@@ -115,8 +112,12 @@ def _move(chain: Chain, layout: Layout | None) -> bool:
 
 
 def _reshape(chain: Chain, node: Node) -> bool:
-    if node.params.get("dimensions") is not None or node.params.get("sharding") is not None:
+    if node.params["dimensions"] is not None or node.params["sharding"] is not None:
         return False
+    return _move(chain, chain.layout.reshaped(node.outputs[0].aval.shape))
+
+
+def _squeeze(chain: Chain, node: Node) -> bool:
     return _move(chain, chain.layout.reshaped(node.outputs[0].aval.shape))
 
 
@@ -128,7 +129,8 @@ def _broadcast(chain: Chain, node: Node) -> bool:
     """Only one that adds axes of size 1; JAX keeps the order of the others."""
     aval = node.outputs[0].aval
     same_size = aval.size == node.inputs[0].aval.size
-    return same_size and len(node.inputs) == 1 and _reshape(chain, node)
+    plain = len(node.inputs) == 1 and node.params["sharding"] is None
+    return same_size and plain and _move(chain, chain.layout.reshaped(aval.shape))
 
 
 def _convert(chain: Chain, node: Node) -> bool:
@@ -169,14 +171,13 @@ def _residual(chain: Chain, other: Value) -> bool:
 
 
 def _maximum(chain: Chain, node: Node) -> bool:
-    left, right = node.inputs
-    if is_literal(left if right is chain.output else right, 0.0):
+    if is_maximum_with_zero(node, chain.output):
         chain.relu = "maximum"
     return chain.relu is not None
 
 
 def _custom_jvp(chain: Chain, node: Node) -> bool:
-    if len(node.inputs) == 1 and _is_relu(node):
+    if is_relu(node):
         chain.relu = "relu"
     return chain.relu is not None
 
@@ -202,28 +203,9 @@ def _flat(shape: tuple[int, ...], channels: int, size: int) -> bool:
     return set(elsewhere) <= {1} and shape[channels] in (1, size)
 
 
-def _is_relu(node: Node) -> bool:
-    """Whether value and derivative are those of ``jax.nn.relu``."""
-    if "relu" not in str(node.params.get("call_jaxpr")):
-        return False
-    aval = node.inputs[0].aval
-    return _derivative(lambda x: node.run([x])[0], aval) == _relu_derivative(aval)
-
-
-@functools.cache
-def _relu_derivative(aval: Any) -> str:
-    return _derivative(jax.nn.relu, aval)
-
-
-def _derivative(function: Callable[[Any], Any], aval: Any) -> str:
-    x = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-    jaxpr: ClosedJaxpr = jax.make_jaxpr(lambda x, t: jax.jvp(function, (x,), (t,)))(x, x)
-    return str(jaxpr)
-
-
 _RULES: dict[str, Callable[[Chain, Node], bool]] = {
     "reshape": _reshape,
-    "squeeze": _reshape,
+    "squeeze": _squeeze,
     "broadcast_in_dim": _broadcast,
     "transpose": _transpose,
     "convert_element_type": _convert,

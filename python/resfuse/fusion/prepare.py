@@ -69,7 +69,7 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     memory: dict[Value, Any] = {}
     known = [chain for chain in chains if all(value.known for value in chain.operands)]
     evaluate([value for chain in known for value in chain.operands], memory)
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
         for chain in known:
             scale, shift = combine(chain, memory.__getitem__)
             chain.folded = _value(scale), _value(shift)
