@@ -6,7 +6,8 @@
 //   out = relu(scale[o] * acc + shift[o] + residual[b, y, x, o]).
 //
 // Arrays are dense float32: images NHWC, kernels HWIO. The sum runs in the order (i, j, c), one
-// accumulator an output, so the bits depend on neither the tiling nor the number of threads.
+// accumulator an output and pass (plan.h), so the bits depend on neither the tiling nor the number
+// of threads.
 
 #pragma once
 

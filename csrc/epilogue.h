@@ -46,7 +46,8 @@ inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, int6
 // The same for M pixels, `stride` apart, of N whole vectors each, in inference: what the branches
 // ask is asked once.
 template <int M, int N>
-__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel, int64_t stride, Vec (&acc)[M][N]) {
+__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel,
+                                                       int64_t stride, Vec (&acc)[M][N]) {
   Vec scale[N], shift[N];
 #pragma GCC unroll 2
   for (int n = 0; n < N; ++n) {

@@ -1,6 +1,6 @@
 // Runs of the register tile for narrow groups: G input and G output channels each, G a divisor of
-// the lanes (depthwise: G = 1). A vector holds whole groups, so the inputs that its outputs need are
-// in the vector of the same channels, and shuffles bring them into place. A run is a tap:
+// the lanes (depthwise: G = 1). A vector holds whole groups, so the inputs that its outputs need
+// are in the vector of the same channels, and shuffles bring them into place. A run is a tap:
 //
 //   acc[m][lane] += in[m][lane / G * G + c] * panel[c][lane]    for c < G
 

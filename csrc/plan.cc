@@ -99,8 +99,8 @@ bool winograd_applies(const Conv& conv, TileShape tile) {
 }
 
 // Transforms must be few beside the products: some channels; eight tiles to repay that of the
-// weights; and half of the 4x4 outputs in use (direct takes 9 products an output, a tile 36). Errors
-// grow with the channels: beyond 1024 they would pass 2e-5 of the largest output.
+// weights; and half of the 4x4 outputs in use (direct takes 9 products an output, a tile 36).
+// Errors grow with the channels: beyond 1024 they would pass 2e-5 of the largest output.
 bool winograd_pays(const Conv& conv, int64_t tiles) {
   return conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32 && tiles >= 8 &&
          conv.pixels() >= 8 * tiles;

@@ -39,15 +39,15 @@ typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
 // Adds the tile to its block's sums: its total s, s^2 / M and the squared deviations from its own
 // mean. In doubles s^2 / M may cancel against the grand total: a mean a thousand times the
 // deviation costs six of sixteen digits (Chan, Golub & LeVeque 1983, eq. 1.5b, for many samples).
-template <int M, int N>
-inline void accumulate_sums(const Tile& tile, const Vec (&acc)[M][N]) {
+template <int M, int N, typename Read>
+inline void accumulate_sums(const Tile& tile, Read acc) {
   for (int n = 0; n < N; ++n) {
     Doubles sum = {};
-    for (int m = 0; m < M; ++m) sum += __builtin_convertvector(acc[m][n], Doubles);
+    for (int m = 0; m < M; ++m) sum += __builtin_convertvector(acc(m, n), Doubles);
     // Off by a rounding d, the mean adds only d^2 to the squares.
     const Vec mean = __builtin_convertvector(sum / M, Vec);
     Vec squares = {};
-    for (int m = 0; m < M; ++m) squares += (acc[m][n] - mean) * (acc[m][n] - mean);
+    for (int m = 0; m < M; ++m) squares += (acc(m, n) - mean) * (acc(m, n) - mean);
     for (int lane = 0; lane < kLanes; ++lane) {
       const int o = n * kLanes + lane;
       tile.sums[0][o] += sum[lane];
@@ -57,15 +57,15 @@ inline void accumulate_sums(const Tile& tile, const Vec (&acc)[M][N]) {
   }
 }
 
-// Where the panel ends within the tile, or in training. Kept out of the way of finish_tile, whose
-// accumulators must stay in registers.
+// From tile.acc: where the panel ends within the tile, or in training.
 template <int M, int N>
-__attribute__((noinline)) void finish_some(const Tile& tile, const Vec (&acc)[M][N]) {
-  if (tile.sums) accumulate_sums(tile, acc);
+__attribute__((noinline)) void finish_some(const Tile& tile) {
+  const auto acc = [&](int m, int n) { return load(tile.acc + (m * N + n) * kLanes); };
+  if (tile.sums) accumulate_sums<M, N>(tile, acc);
   for (int m = 0; m < M; ++m)
     for (int n = 0; n < N; ++n)
       finish_vector(*tile.output, tile.pixel + m * tile.pixel_stride, n * kLanes,
-                    tile.columns - n * kLanes, acc[m][n]);
+                    tile.columns - n * kLanes, acc(m, n));
 }
 
 // One run of a dense tile: acc[m][:] += in[m][k] * panel[k][:] for k < length. Advances `panel`.
@@ -109,29 +109,23 @@ inline void prefetch(const Tile& tile) {
 template <typename Kind, int M, int N>
 void compute_tile(const Tile& tile) {
   if (tile.last) prefetch<M, N>(tile);
-  Vec acc[M][N];
-#pragma GCC unroll 16
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n)
-      acc[m][n] = tile.first ? Vec{} : load(tile.acc + (m * N + n) * kLanes);
-
+  Vec acc[M][N] = {};
   const float* panel = tile.panel;
   for (int64_t run = 0; run < tile.runs; ++run)
     Kind::accumulate(tile.rows + run * M, tile.length, panel, acc);
 
+  if (!tile.first)
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[m][n] += load(tile.acc + (m * N + n) * kLanes);
   if (tile.last && tile.output->scale && tile.columns == N * kLanes)
     return finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
-  if (tile.last) {
-    Vec copy[M][N];
-    for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) copy[m][n] = acc[m][n];
-    return finish_some(tile, copy);
-  }
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) store(tile.acc + (m * N + n) * kLanes, acc[m][n]);
+  if (tile.last) finish_some<M, N>(tile);
 }
 
 using TileFunction = void (*)(const Tile&);
