@@ -128,7 +128,8 @@ class _Programs:
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
         leaves, tree = jax.tree.flatten((args, kwargs))
         try:
-            key = (run, tree, *map(jax.typeof, leaves), *_situation())
+            sliced = _on_one_device(leaves)
+            key = (run, sliced, tree, *map(jax.typeof, leaves), *_situation())
         except TypeError:
             self._plain.trace(*args, **kwargs)  # says which argument it is
             raise
@@ -136,7 +137,7 @@ class _Programs:
             return self._programs[key]
         with self._lock:
             if key not in self._programs:
-                program = trace(self.fn, tree, leaves, self._packs if run else None)
+                program = trace(self.fn, tree, leaves, self._packs if run else None, sliced)
                 if not program.portable:
                     return program
                 self._programs[key] = program
@@ -146,6 +147,14 @@ class _Programs:
 def _situation() -> tuple[Any, ...]:
     settings = (getattr(jax.config, name) for name in _SETTINGS)
     return (*settings, jax.sharding.get_abstract_mesh(), ffi.isa())
+
+
+def _on_one_device(leaves: list[Any]) -> bool:
+    """Whether no argument can be spread over devices, as far as can be told here."""
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+    return jax.device_count() == 1 or all(
+        not isinstance(array, jax.core.Tracer) and len(array.devices()) == 1 for array in arrays
+    )
 
 
 def _elsewhere(leaves: list[Any]) -> str | None:

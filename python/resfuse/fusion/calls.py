@@ -16,10 +16,12 @@ from resfuse.spec import ConvSpec
 __all__ = ["affine", "affine_then_maximum"]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def affine(spec: ConvSpec, relu: bool, packed: Array | None, *operands: Array) -> Array:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def affine(
+    spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
+) -> Array:
     """As :func:`resfuse.affine.affine`."""
-    return op.affine(*operands, spec=spec, relu=relu, packed=packed)
+    return op.affine(*operands, spec=spec, relu=relu, packed=packed, in_place=in_place)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -30,12 +32,12 @@ def affine_then_maximum(spec: ConvSpec, packed: Array | None, *operands: Array) 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _maximum(spec: ConvSpec, packed: Array | None, *operands: Array) -> Array:
-    return affine(spec, True, packed, *operands)
+    return affine(spec, True, False, packed, *operands)
 
 
 def _forward(spec: ConvSpec, packed: Array | None, *operands: Array) -> tuple[Any, Any]:
     def function(*operands: Array) -> Array:
-        return lax.max(affine(spec, False, packed, *operands), jnp.float32(0))
+        return lax.max(affine(spec, False, False, packed, *operands), jnp.float32(0))
 
     return jax.vjp(function, *operands)
 

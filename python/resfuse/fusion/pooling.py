@@ -9,7 +9,7 @@ from jax import lax
 from resfuse.fusion.graph import Node
 from resfuse.pool import max_pool
 
-__all__ = ["run", "takes"]
+__all__ = ["pools_images", "run", "takes"]
 
 
 def takes(node: Node) -> bool:
@@ -21,6 +21,11 @@ def takes(node: Node) -> bool:
     cropped = min((min(pads) for pads in params["padding"]), default=0) < 0
     whole = all(isinstance(size, int) for size in aval.shape) and aval.size > 0
     return not (dilated or cropped) and whole and _height_axis(node) is not None
+
+
+def pools_images(node: Node) -> bool:
+    """Whether it pools height and width of ``(B, H, W, C)``, each image by itself."""
+    return node.inputs[0].aval.ndim == 4 and _height_axis(node) == 1
 
 
 def run(node: Node, x: Any) -> Any:
@@ -35,11 +40,13 @@ def run(node: Node, x: Any) -> Any:
     if math.prod(after) > 1 or not before:
         y = x.reshape(math.prod(before), *pixels, math.prod(after))
         y = max_pool(y, window, strides, padding)
+        pooled = y.shape[1:3]
     else:  # channels come first
         y = x.reshape(math.prod(before[:-1]), before[-1], *pixels)
         y = max_pool(lax.transpose(y, (0, 2, 3, 1)), window, strides, padding)
         y = lax.transpose(y, (0, 3, 1, 2))
-    return y.reshape(node.outputs[0].aval.shape)
+        pooled = y.shape[2:]
+    return y.reshape(*before, *pooled, *after)
 
 
 def _height_axis(node: Node) -> int | None:

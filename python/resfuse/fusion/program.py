@@ -16,14 +16,14 @@ __all__ = ["Program", "trace"]
 class Program:
     """Callable with the leaves of the arguments."""
 
-    def __init__(self, jaxpr: Any, out_tree: Any, packs: Packs | None) -> None:
+    def __init__(self, jaxpr: Any, out_tree: Any, packs: Packs | None, sliced: bool) -> None:
         self.out_tree = out_tree
         self.graph = graph.build(jaxpr)
         self.chains = match.chains(self.graph)
         self.portable = _portable(jaxpr)
         if packs is not None:
             prepare(self.chains, packs)
-        self._plan = rewrite.Plan(self.graph, self.chains)
+        self._plan = rewrite.Plan(self.graph, self.chains, sliced)
         self._closed = list(filter(self._plan.needed.__contains__, self._given()))
         self._arrays = [_uncommitted(value.array) for value in self._closed]
         self._jitted = jax.jit(self._run)
@@ -44,11 +44,16 @@ class Program:
 
 
 def trace(
-    function: Callable[..., Any], tree: Any, leaves: Sequence[Any], packs: Packs | None
+    function: Callable[..., Any],
+    tree: Any,
+    leaves: Sequence[Any],
+    packs: Packs | None,
+    sliced: bool,
 ) -> Program:
     """The program of ``function`` for arguments of the shapes of ``leaves``.
 
-    Without ``packs`` nothing is packed.
+    Without ``packs`` nothing is packed. ``sliced`` allows to run the batch a few images at a time,
+    which must not be spread over devices.
     """
 
     def flat(*leaves: Any) -> Any:
@@ -56,7 +61,7 @@ def trace(
         return function(*args, **kwargs)
 
     jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
-    return Program(jaxpr, jax.tree.structure(shapes), packs)
+    return Program(jaxpr, jax.tree.structure(shapes), packs, sliced)
 
 
 def _portable(jaxpr: Any) -> bool:

@@ -1,0 +1,130 @@
+"""Large activations a few images at a time, so that they stay in the cache from layer to layer.
+
+At 56x56x256 eight images are 26 MB: each layer would read them from memory and write them back.
+From the first convolution on, as long as a layer's weights are fewer than one image's activations
+(later, it pays to read weights once for the whole batch), the program runs slice by slice.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from jax import lax
+
+from resfuse.fusion import geometry, pooling
+from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.match import Chain
+
+__all__ = ["Slices", "find", "run"]
+
+# In bytes: what a layer reads and writes of a slice at most (a share of L3), and of the whole batch
+# at least for slices to pay.
+_MOST, _LEAST = 8 << 20, 16 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Slices:
+    """Nodes to run on ``images`` images at a time, from ``input`` to ``output``."""
+
+    nodes: Sequence[Node]
+    input: Value
+    output: Value
+    images: int
+
+
+def find(graph: Graph, live: set[Node], chains: Mapping[Node, Chain]) -> Slices | None:
+    """The longest start of the graph that is worth it, and that one value leads out of."""
+    nodes = [node for node in graph.nodes if node in live]
+    first = next((chains[node] for node in nodes if node in chains), None)
+    if first is None or not first.x.aval.shape:
+        return None
+    readers = _readers(graph, nodes, chains)
+    members: list[Node] = []
+    batched, length = {first.x}, 0
+    for node in nodes:
+        if batched.isdisjoint(_reads(node, chains)):
+            continue
+        if not _takes(node, chains, batched):
+            break
+        members.append(node)
+        output = _images(node, chains)[-1]
+        batched.add(output)
+        if [value for value in batched if not readers[value] <= set(members)] == [output]:
+            length = len(members)
+    return _slices(members[:length], first.x, chains)
+
+
+def run(
+    slices: Slices, step: Callable[[Node, dict[Value, Any]], None], env: dict[Value, Any]
+) -> Any:
+    """The output; ``step`` runs a node in an environment."""
+
+    def images(x: Any) -> Any:
+        inner = env | {slices.input: x}
+        for node in slices.nodes:
+            step(node, inner)
+        return inner[slices.output]
+
+    x = env.get(slices.input, slices.input.array)
+    y = lax.map(images, x.reshape(-1, slices.images, *x.shape[1:]))
+    return y.reshape(slices.output.aval.shape)
+
+
+def _slices(members: Sequence[Node], start: Value, chains: Mapping[Node, Chain]) -> Slices | None:
+    batch = start.aval.shape[0]
+    bytes_moved = [4 * sum(value.aval.size for value in _images(node, chains)) for node in members]
+    most = max(bytes_moved, default=0)
+    fitting = [n for n in range(1, batch) if batch % n == 0 and most // batch * n <= _MOST]
+    if most < _LEAST or batch < 2:
+        return None
+    return Slices(members, start, _images(members[-1], chains)[-1], max(fitting, default=1))
+
+
+def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> bool:
+    """Whether a slice of its output needs that slice of its inputs only, and is worth it."""
+    images = _images(node, chains)
+    chain = chains.get(node)
+    if chain is None:
+        return pooling.takes(node) and pooling.pools_images(node) and images[0] in batched
+    moves = chain.layout.moves or (chain.residual_layout and chain.residual_layout.moves)
+    plain = not moves and geometry.images_order(chain.conv) == (0, 1, 2, 3)
+    weights = set(_reads(node, chains)) - {chain.x, chain.residual}
+    independent = weights.isdisjoint(batched) and images[0] in batched and images[-2] in batched
+    batch = chain.x.aval.shape[0]
+    activations = (chain.x.aval.size + chain.output.aval.size) // max(batch, 1)
+    return plain and independent and chain.kernel.aval.size <= activations
+
+
+def _images(node: Node, chains: Mapping[Node, Chain]) -> list[Value]:
+    """What it reads and, last, writes for each image."""
+    chain = chains.get(node)
+    if chain is None:
+        return [*node.inputs[:1], *node.outputs]
+    residual = [] if chain.residual is None else [chain.residual]
+    return [chain.x, *residual, chain.output]
+
+
+def _reads(node: Node, chains: Mapping[Node, Chain]) -> Sequence[Value]:
+    return chains[node].reads if node in chains else node.inputs
+
+
+def _readers(
+    graph: Graph, nodes: Sequence[Node], chains: Mapping[Node, Chain]
+) -> dict[Value, set[Node | None]]:
+    """The nodes of the graph that need a value, if only in a body; None: the graph's output."""
+    readers = collections.defaultdict[Value, set[Node | None]](set)
+    for node in nodes:
+        for value in _reads_within(node, chains):
+            readers[value].add(node)
+    for value in graph.outputs:
+        readers[value].add(None)
+    return readers
+
+
+def _reads_within(node: Node, chains: Mapping[Node, Chain]) -> Iterator[Value]:
+    yield from _reads(node, chains)
+    for body in node.bodies:
+        yield from body.outputs
+        for inner in body.nodes:
+            yield from _reads_within(inner, chains)
