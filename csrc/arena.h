@@ -30,13 +30,19 @@ class Arena {
     return arena;
   }
 
+  // For packed weights, which other threads read while this one works on the arena above.
+  static Arena& weights_of_this_thread() {
+    thread_local Arena arena;
+    return arena;
+  }
+
   Arena() = default;
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() { release(); }
 
  private:
-  static constexpr size_t kKeep = size_t{8} << 20;
+  static constexpr size_t kKeep = size_t{10} << 20;
 
   void release() {
     std::free(data_);

@@ -43,6 +43,30 @@ ffi::Error run_job(Job& job, const Isa& isa, ffi::ThreadPool& pool) {
   return run(isa, job, schedule_on(pool)) ? ffi::Error::Success() : out_of_memory("scratch");
 }
 
+void pack_all(const Conv& conv, const Layout& layout, const float* kernel, float* packed,
+              ffi::ThreadPool& pool) {
+  const auto pack = [&](int64_t panel) {
+    pack_panel(conv, layout, kernel, panel, packed + panel * layout.panel_floats());
+  };
+  parallel_for(layout.panels, pool.num_threads(), schedule_on(pool), [&] { return pack; });
+}
+
+// From this many pixels on, packing all weights before anything else costs less than reading the
+// images again for each panel. Below, units pack their own panels, which then stay in the cache.
+constexpr int64_t kPackFirstPixels = 256;
+
+// `kernel` packed, in memory of this thread; as it is, where that does not pay or there is none.
+const float* pack_first(const Conv& conv, const Isa& isa, const float* kernel,
+                        ffi::ThreadPool& pool) {
+  if (conv.pixels() < kPackFirstPixels) return kernel;
+  const Layout layout = make_layout(conv, isa.tile.nr);
+  const auto bytes = static_cast<size_t>(layout.panels * layout.panel_floats()) * sizeof(float);
+  auto* packed = reinterpret_cast<float*>(Arena::weights_of_this_thread().reserve(bytes));
+  if (!packed) return kernel;
+  pack_all(conv, layout, kernel, packed, pool);
+  return packed;
+}
+
 ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input scale, Input shift,
                             ffi::RemainingArgs rest, Output y, Attribute strides, Attribute padding,
                             int64_t groups, bool relu, bool winograd, Attribute packed) {
@@ -65,10 +89,15 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
     if (!problem.empty()) return invalid(problem);
     epilogue.residual = residual->typed_data();
   }
-  const Request request{choice_in_use(winograd), is_packed, false, pool.num_threads()};
+  const float* weights = kernel.typed_data();
+  if (!is_packed) weights = pack_first(conv, *isa, weights, pool);
+  const Request request{choice_in_use(winograd), is_packed || weights != kernel.typed_data(), false,
+                        pool.num_threads()};
   Job job{conv, make_plan(conv, isa->tile, request), {}};
-  job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(), &epilogue, nullptr};
-  return run_job(job, *isa, pool);
+  job.operands = {x.typed_data(), weights, y->typed_data(), &epilogue, nullptr};
+  ffi::Error error = run_job(job, *isa, pool);
+  Arena::weights_of_this_thread().trim();
+  return error;
 }
 
 ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Output y, Output mean,
@@ -106,12 +135,7 @@ ffi::Error pack_impl(ffi::ThreadPool pool, Input kernel, Output packed, int64_t 
   Problem problem = make_pixel_conv(shape(kernel), groups, conv);
   if (problem.empty()) problem = find_isa(conv, shape(packed), isa);
   if (!problem.empty()) return invalid(problem);
-  const Layout layout = make_layout(conv, isa->tile.nr);
-  const auto pack = [&](int64_t panel) {
-    pack_panel(conv, layout, kernel.typed_data(), panel,
-               packed->typed_data() + panel * layout.panel_floats());
-  };
-  parallel_for(layout.panels, pool.num_threads(), schedule_on(pool), [&] { return pack; });
+  pack_all(conv, make_layout(conv, isa->tile.nr), kernel.typed_data(), packed->typed_data(), pool);
   return ffi::Error::Success();
 }
 
