@@ -6,7 +6,7 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-__all__ = ["Body", "of"]
+__all__ = ["Body", "of", "scan_counts"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,16 @@ def _body(jaxpr: Any, bind: Callable[[Sequence[Any]], list[Any]]) -> Body:
     return Body(jaxpr, (), bind)
 
 
+def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """How many constants a scan has, and how many arrays it carries."""
+    if "ft_in" in params:  # newer JAX
+        constants, carried, _ = params["ft_in"].unpack()
+        return len(constants), len(carried)
+    return params["num_consts"], params["num_carry"]
+
+
 def _scan(params: dict[str, Any]) -> list[Body]:
-    fixed = params["num_consts"]
+    fixed, _ = scan_counts(params)
     passed = len(params["jaxpr"].in_avals) - fixed
     return [_body(params["jaxpr"], lambda operands: [*operands[:fixed], *[None] * passed])]
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from resfuse.fusion.bodies import scan_counts
 from resfuse.fusion.graph import Graph, Node, Value
 
 __all__ = ["rebuild"]
@@ -30,7 +31,7 @@ def _call(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Se
 
 def _scan(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
     params, (graph,) = node.params, node.bodies
-    fixed, carried = params["num_consts"], params["num_carry"]
+    fixed, carried = scan_counts(params)
     constants = list(operands[:fixed])
 
     def body(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
