@@ -42,6 +42,14 @@ class Case:
         return make_spec(x, kernel, strides=self.strides, padding=self.padding,
                          feature_group_count=self.groups, precision=precision)  # fmt: skip
 
+    def algorithm(self, precision=None):
+        """What the kernel takes on the ISA in use, for packed weights as for others."""
+        image, kernel, _ = self.shapes
+        spec = self.spec(np.empty(image), np.empty(kernel), precision)
+        taken = {ffi.algorithm(image, kernel, spec, packed=packed) for packed in (False, True)}
+        assert len(taken) == 1, f"{self} on {ffi.isa()} takes {taken}"
+        return taken.pop()
+
     def convolve(self, x, kernel):
         return oracle.convolve(x, kernel, self.strides, self.padding, self.groups)
 
@@ -78,6 +86,24 @@ def compiled(case, operands, precision="highest"):
 
     call = functools.partial(jax.jit(both), *operands)
     return lambda: [np.asarray(result) for result in call()]
+
+
+def compiled_packed(case, operands, precision=None):
+    """The affine call on weights as they are and as each ISA packs them, as one program.
+
+    Returns a function of the operands, for ``(unpacked, {isa: packed})``: the first is on the ISA
+    in use, the others on their own, whatever is in use.
+    """
+    spec = case.spec(*operands[:2], precision=precision)
+    call = functools.partial(ffi.conv_affine, spec=spec, relu=case.relu)
+
+    def every_way(x, kernel, *rest):
+        packed = on_every_isa(lambda: ffi.pack(kernel, spec))
+        on_packed = functools.partial(call, kernel_shape=kernel.shape)
+        return call(x, kernel, *rest), {isa: on_packed(x, w, *rest) for isa, w in packed.items()}
+
+    program = jax.jit(every_way).lower(*operands).compile()
+    return lambda *operands: jax.tree.map(np.asarray, program(*operands))
 
 
 def on_every_isa(call):

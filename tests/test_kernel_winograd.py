@@ -6,8 +6,6 @@ import pytest
 import oracle
 from kernel_case import Case, compiled, normals, on_every_isa
 
-# Largest error in units of the largest output: what oneDNN's tests allow its own Winograd.
-TOLERANCE = 2e-5
 SAME = ((1, 1), (1, 1))
 # Sizes around whole tiles of 4 pixels, output channels around whole vectors and register tiles.
 TAKEN = [
@@ -49,7 +47,7 @@ def test_accuracy(case):
     y = oracle.affine(case.convolve(*operands[:2]), *operands[2:], relu=case.relu)
     for isa, direct, free in both_ways(case, operands):
         assert (free[0] != direct[0]).any(), f"{isa} did not take Winograd"
-        assert np.abs(free[0] - y).max() <= TOLERANCE * np.abs(y).max(), isa
+        assert np.abs(free[0] - y).max() <= oracle.WINOGRAD_TOLERANCE * np.abs(y).max(), isa
         # Training needs the accuracy of direct convolution whatever the precision.
         assert same(free[1:], direct[1:]), isa
 

@@ -1,0 +1,127 @@
+"""Packed weights: the bits of the weights that they were packed from, on every instruction set."""
+
+import numpy as np
+import pytest
+
+import oracle
+from covering import covering
+from kernel_case import (
+    Case,
+    assert_same_bits,
+    compiled_packed,
+    integers,
+    normals,
+    on_every_isa,
+)
+
+GEOMETRY = {
+    "batch": (1, 3),
+    "size": ((1, 1), (3, 5), (7, 8), (13, 6), (17, 16)),
+    "window": ((1, 1), (2, 3), (3, 3), (5, 1), (7, 7)),
+    "strides": ((1, 1), (2, 2), (1, 2)),
+    "padded": (False, True),
+    "residual": (False, True),
+    "relu": (False, True),
+}
+# Around a vector and a register tile of 4, 8 and 16 lanes.
+CHANNELS = {
+    "inputs": (1, 3, 4, 8, 15, 16, 17, 32, 64),
+    "outputs": (1, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 64, 65),
+}
+GROUPS = {
+    "groups": (2, 3, 5, 8, 17, 33),
+    "inputs": (1, 2, 4, 5, 8, 16, 17),
+    "outputs": (1, 2, 4, 7, 8, 9, 16, 33),
+}
+SAME = ((1, 1), (1, 1))
+STEM = ((3, 3), (3, 3))
+# Windows that are gathered, over several blocks of pixels and panels, with and without a remainder.
+GATHERED = [
+    Case(1, (14, 14), (1024, 33), (1, 1)),
+    Case(2, (7, 7), (2048, 64), (1, 1), relu=False),
+    Case(1, (15, 13), (1024, 65), (1, 1), (2, 2)),
+    Case(3, (5, 4), (1024, 7), (1, 1), padding=((1, 0), (0, 2))),
+    Case(1, (1, 1), (1024, 32), (1, 1)),
+    Case(1, (64, 62), (3, 64), (7, 7), (2, 2), STEM, residual=False),
+    Case(2, (33, 31), (3, 17), (3, 3), padding=SAME),
+    Case(1, (57, 3), (1, 33), (7, 7), padding=STEM),
+    Case(2, (40, 37), (4, 9), (3, 5), (1, 2), ((2, 0), (0, 3))),
+]
+# One part of the input channels and several, transformed weights that stay and that do not, one
+# block of tiles and several; 300 channels are whole vectors of 4 lanes only.
+WINOGRAD = [
+    Case(1, (8, 16), (32, 32), (3, 3), padding=SAME),
+    Case(1, (13, 14), (48, 33), (3, 3), padding=SAME),
+    Case(2, (9, 31), (64, 65), (3, 3), (1, 1), ((2, 1), (0, 1))),
+    Case(1, (29, 40), (160, 100), (3, 3), padding=SAME),
+    Case(11, (7, 10), (128, 72), (3, 3), padding=SAME),
+    Case(5, (14, 14), (256, 64), (3, 3), padding=SAME, relu=False),
+    Case(1, (18, 15), (300, 40), (3, 3), padding=SAME),
+    Case(1, (18, 15), (304, 40), (3, 3), padding=SAME, residual=False),
+]
+PASSES = [
+    Case(1, (3, 4), (10300, 17), (1, 1)),
+    Case(2, (12, 12), (17, 17), (11, 11), padding=((5, 5), (5, 5)), groups=17),
+    Case(1, (3, 4), (20600, 6), (1, 2), padding=((0, 0), (1, 1)), groups=2),
+    Case(0, (5, 6), (3, 4), (3, 3)),
+    Case(2, (2, 6), (4, 4), (3, 3), groups=4),
+]
+# A few milliseconds on the slowest ISA.
+MOST_WORK = 4_000_000
+
+
+def case(row):
+    groups, window = row.get("groups", 1), row["window"]
+    padding = tuple((n // 2, n // 2) if row["padded"] else (0, 0) for n in window)
+    return Case(row["batch"], row["size"], (row["inputs"] * groups, row["outputs"] * groups),
+                window, row["strides"], padding, groups, row["residual"], row["relu"])  # fmt: skip
+
+
+def table(**channels):
+    return [
+        case(row) for row in covering(channels | GEOMETRY, lambda r: 0 < case(r).work < MOST_WORK)
+    ]
+
+
+def check(case):
+    """On numbers whose sums depend on their order, and on those whose sums are exact."""
+    rounding, exact = normals(case), integers(case)
+    run = compiled_packed(case, rounding)
+    y = oracle.affine(case.convolve(*exact[:2]), *exact[2:], relu=case.relu).astype(np.float32)
+    algorithms = on_every_isa(case.algorithm)
+    unpacked = on_every_isa(lambda: run(*rounding)[0])
+    for in_use, (_, packed) in on_every_isa(lambda: run(*rounding)).items():
+        for isa, got in packed.items():
+            what = f"{case} packed for {isa}, with {in_use} in use"
+            assert_same_bits(got, unpacked[isa], what)
+    for isa, got in run(*exact)[1].items():
+        if algorithms[isa] == "winograd":
+            assert np.abs(got - y).max() <= oracle.WINOGRAD_TOLERANCE * np.abs(y).max(), isa
+        else:
+            assert_same_bits(got, y, f"{case} packed for {isa}")
+
+
+@pytest.mark.parametrize("case", table(**CHANNELS), ids=repr)
+def test_one_group(case):
+    check(case)
+
+
+@pytest.mark.parametrize("case", table(**GROUPS), ids=repr)
+def test_groups(case):
+    check(case)
+
+
+@pytest.mark.parametrize("case", GATHERED, ids=repr)
+def test_gathered_windows(case):
+    check(case)
+
+
+@pytest.mark.parametrize("case", WINOGRAD, ids=repr)
+def test_winograd(case):
+    assert "winograd" in on_every_isa(case.algorithm).values()
+    check(case)
+
+
+@pytest.mark.parametrize("case", PASSES, ids=repr)
+def test_many_passes_and_no_pixels(case):
+    check(case)
