@@ -10,6 +10,9 @@ EPSILON = float(np.finfo(np.float32).eps)
 TILE = 12
 # Largest error in units of the largest output: what oneDNN's tests allow its own Winograd.
 WINOGRAD_TOLERANCE = 2e-5
+# Of a product on its way through both sides of the three transforms, up to 4 operations and a
+# constant of one rounding each; and of the epilogue.
+WINOGRAD_ROUNDINGS = 3 * 2 * 5 + 3
 
 
 def convolve(x, kernel, strides, padding, groups=1):
@@ -51,3 +54,25 @@ def statistics_tolerance(y):
     mean, variance = statistics(y)
     d = EPSILON * np.abs(y.astype(np.float64)).max((0, 1, 2))
     return EPSILON * np.abs(mean) + 1e-12 * d, TILE * EPSILON * variance + d**2
+
+
+def winograd_magnitude(x, kernel, padding):
+    """What F(4x4, 3x3) sums for each output, all of it counted as positive.
+
+    The matrices are those of Lavin & Gray 2015, section 4.3.
+    """
+    inputs = [[4, 0, 5, 0, 1, 0], [0, 4, 4, 1, 1, 0], [0, 4, 4, 1, 1, 0],
+              [0, 2, 1, 2, 1, 0], [0, 2, 1, 2, 1, 0], [0, 4, 0, 5, 0, 1]]  # fmt: skip
+    weights = [[6, 0, 0], [4, 4, 4], [4, 4, 4], [1, 2, 4], [1, 2, 4], [0, 0, 24]]
+    outputs = [[1, 1, 1, 1, 1, 0], [0, 1, 1, 2, 2, 0], [0, 1, 1, 4, 4, 0], [0, 1, 1, 8, 8, 1]]
+    inputs, weights, outputs = np.array(inputs), np.array(weights) / 24, np.array(outputs)
+    x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
+    size = [n - 2 for n in x.shape[1:3]]
+    x = np.pad(x, ((0, 0), *((0, -n % 4) for n in size), (0, 0)))
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (6, 6), (1, 2))[:, ::4, ::4]
+    v = np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, tiles, optimize=True)
+    u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
+    m = np.einsum("byxpqc,pqco->byxpqo", v, u, optimize=True)
+    y = np.einsum("ip,jq,byxpqo->byixjo", outputs, outputs, m, optimize=True)
+    y = y.reshape(y.shape[0], y.shape[1] * 4, y.shape[3] * 4, -1)
+    return y[:, : size[0], : size[1]]

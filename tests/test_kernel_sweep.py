@@ -51,12 +51,19 @@ def _random_case(generator):
         """1 to ``most``, small ones more often."""
         return int(most ** generator.random())
 
+    def channels(groups):
+        """In and out; of several groups, half the time as many and few, which run by shuffles."""
+        few = generator.choice([1, 2, 4, 8, 16]) * groups
+        if groups > 1 and generator.random() < 0.5:
+            return few, few
+        return pair(lambda: groups * small(140 / groups**0.5))
+
     window = pair(lambda: small(8))
     groups = generator.choice([1, 1, 1, small(40)])
     return Case(
         small(9),
         pair(lambda: small(60)),
-        (groups * small(140 / groups**0.5), groups * small(140 / groups**0.5)),
+        channels(groups),
         window,
         pair(lambda: generator.choice([1, 1, 2, 3, 4])),
         pair(lambda: pair(lambda: generator.choice([0, 0, 1, window[0] // 2, small(20)]))),

@@ -1,10 +1,13 @@
 """Winograd's algorithm, which the kernel takes at inference where it pays, unless told not to."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import oracle
-from kernel_case import Case, compiled, normals, on_every_isa
+from kernel_case import Case, compiled, compiled_packed, integers, normals, on_every_isa
+from resfuse import ffi
 
 SAME = ((1, 1), (1, 1))
 # Sizes around whole tiles of 4 pixels, output channels around whole vectors and register tiles.
@@ -17,6 +20,24 @@ TAKEN = [
     Case(1, (10, 9), (32, 65), (3, 3), padding=((5, 0), (0, 6))),
     Case(9, (4, 4), (512, 48), (3, 3), padding=SAME),
     Case(2, (8, 8), (1024, 32), (3, 3), padding=SAME),
+    # Parts of 128 input channels, whole and cut; weights that stay and that do not; blocks of 64
+    # tiles, one more and two in all; tiles of several images in one block.
+    Case(1, (32, 32), (160, 33), (3, 3), padding=SAME),
+    Case(1, (20, 52), (256, 48), (3, 3), padding=SAME),
+    Case(5, (19, 21), (144, 100), (3, 3), padding=SAME),
+    Case(7, (8, 12), (272, 40), (3, 3), padding=((0, 2), (2, 0))),
+    Case(2, (30, 31), (32, 130), (3, 3), padding=SAME),
+]
+# Wherever whole vectors of channels allow it, also where it does not pay: one tile, one pixel, one
+# output channel, few inputs, images of nothing but padding, many channels.
+FORCED = [
+    Case(1, (4, 4), (16, 16), (3, 3), padding=SAME),
+    Case(1, (1, 1), (32, 8), (3, 3), padding=SAME),
+    Case(3, (1, 1), (16, 33), (3, 3), padding=((2, 2), (2, 2))),
+    Case(1, (3, 3), (16, 1), (3, 3)),
+    Case(2, (5, 6), (48, 17), (3, 3), padding=((4, 4), (9, 5))),
+    Case(2, (2, 9), (160, 65), (3, 3), padding=SAME),
+    Case(1, (2, 2), (1040, 5), (3, 3), padding=SAME),
 ]
 # Each breaks one condition: window, stride, groups, channels, few tiles, few pixels in them.
 LEFT = [
@@ -56,6 +77,51 @@ def test_accuracy(case):
 def test_direct_where_it_does_not_pay(case):
     for isa, direct, free in both_ways(case, normals(case)):
         assert same(free, direct), isa
+
+
+@pytest.fixture
+def force():
+    """Forces an algorithm until the test ends."""
+    yield ffi.force_algorithm
+    ffi.force_algorithm("fastest")
+
+
+def assert_right_integers(case):
+    """Errors are far below 1/2 here, so the nearest integers are exact whatever the rounding."""
+    operands = integers(case)
+    operands[2] = np.ones_like(operands[2])
+    y = oracle.affine(case.convolve(*operands[:2]), *operands[2:], relu=case.relu)
+    run = compiled_packed(case, operands)
+    for isa, (unpacked, packed) in on_every_isa(lambda: run(*operands)).items():
+        assert (np.rint(unpacked) == y).all(), isa
+        assert (np.rint(packed[isa]) == y).all(), f"packed on {isa}"
+
+
+@pytest.mark.parametrize("case", TAKEN, ids=repr)
+def test_integers(case):
+    assert_right_integers(case)
+
+
+@pytest.mark.parametrize("case", FORCED, ids=repr)
+def test_where_it_does_not_pay(case, force):
+    assert set(on_every_isa(case.algorithm).values()) == {"direct"}
+    force("winograd")
+    assert set(on_every_isa(case.algorithm).values()) == {"winograd"}
+    assert_right_integers(case)
+
+
+@pytest.mark.parametrize("case", [*TAKEN, *FORCED], ids=repr)
+def test_within_the_bound_on_its_roundings(case, force):
+    """In magnitudes, which its transforms grow and do not cancel: what any order of sums allows."""
+    force("winograd")
+    case = dataclasses.replace(case, relu=False)
+    x, kernel, scale, shift, *residual = operands = normals(case)
+    size, rest = oracle.winograd_magnitude(x, kernel, case.padding), np.abs([scale, shift])
+    magnitude = oracle.affine(size, *rest, *map(np.abs, residual), relu=False)
+    y = oracle.affine(case.convolve(x, kernel), scale, shift, *residual, relu=False)
+    bound = oracle.EPSILON / 2 * (case.channels[0] + oracle.WINOGRAD_ROUNDINGS)
+    for isa, (got, *_) in on_every_isa(compiled(case, operands, None)).items():
+        assert (np.abs(got - y) <= bound * magnitude).all(), isa
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
