@@ -22,6 +22,7 @@ from typing import Any
 from flax import linen as nn
 from jax import Array
 
+from resfuse import pool
 from resfuse._linen.fused import conv_alone, conv_bn_relu
 from resfuse.layer import check_channels
 
@@ -203,7 +204,11 @@ class ResNet(nn.Module):
     def _stem(self) -> nn.Module:
         conv = nn.Conv(_STEM_CHANNELS, (7, 7), strides=(2, 2))
         max_pool = functools.partial(
-            nn.max_pool, window_shape=(3, 3), strides=(2, 2), padding="SAME"
+            pool.max_pool,
+            window=(3, 3),
+            strides=(2, 2),
+            padding="SAME",
+            implementation=self.implementation,
         )
         layers = [conv, nn.BatchNorm(not self.training), nn.relu, max_pool]
         return _Stem(layers, implementation=self.implementation)

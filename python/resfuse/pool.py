@@ -9,6 +9,7 @@ from jax.custom_batching import custom_vmap
 
 from resfuse import ffi, reference, sharding
 from resfuse.forward_mode import refuse_forward_mode
+from resfuse.spec import PaddingLike, resolve_padding
 
 __all__ = ["max_pool"]
 
@@ -16,24 +17,36 @@ Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
 
-def max_pool(x: Array, window: Pair, strides: Pair, padding: Pads) -> Array:
+def max_pool(
+    x: Array,
+    window: Pair,
+    strides: Pair,
+    padding: PaddingLike,
+    implementation: str | None = None,
+) -> Array:
     """The largest of each window; padding counts as minus infinity, and NaN is passed on.
 
     Args:
-        x: ``(B, H, W, C)``. The kernel takes float32 on a CPU; else this is the reference.
+        x: ``(B, H, W, C)`` or ``(H, W, C)``. The kernel takes float32 on a CPU.
         window: ``(height, width)``, positive.
         strides: likewise.
-        padding: ``((top, bottom), (left, right))``, not negative.
+        padding: ``"SAME"``, ``"VALID"`` or ``((top, bottom), (left, right))``, not negative.
+        implementation: ``None`` (the kernel where it runs), or ``"xla"`` for the reference; for
+            ``"ffi"`` it is the kernel too, where it runs.
 
     Returns:
-        ``(B, Ho, Wo, C)``.
+        ``(B, Ho, Wo, C)`` or ``(Ho, Wo, C)``.
     """
-    if not ffi.available() or x.dtype != jax.numpy.float32 or 0 in x.shape[1:]:
-        return reference.max_pool(x, window, strides, padding)
-    plain = functools.partial(reference.max_pool, window=window, strides=strides, padding=padding)
+    if x.ndim == 3:
+        return max_pool(x[None], window, strides, padding, implementation)[0]
+    pads = resolve_padding(padding, x.shape[1:3], window, strides)
+    plain = functools.partial(reference.max_pool, window=window, strides=strides, padding=pads)
+    supported = ffi.available() and x.dtype == jax.numpy.float32 and 0 not in x.shape[1:]
+    if implementation == "xla" or not supported:
+        return plain(x)
 
     def on_cpu(x: Array) -> Array:
-        return _max_pool(window, strides, padding, refuse_forward_mode(x))
+        return _max_pool(window, strides, pads, refuse_forward_mode(x))
 
     return lax.platform_dependent(x, cpu=on_cpu, default=plain)
 

@@ -21,6 +21,7 @@ __all__ = [
     "as_epsilon",
     "check_arrays",
     "make_spec",
+    "resolve_padding",
 ]
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -76,7 +77,7 @@ def make_spec(
             f"feature_group_count={groups}"
         )
     pair = _strides(strides)
-    pads = _padding(padding, x.shape[-3:-1], kernel.shape[:2], pair)
+    pads = resolve_padding(padding, x.shape[-3:-1], kernel.shape[:2], pair)
     return ConvSpec(pair, pads, groups, _precision(precision))
 
 
@@ -139,9 +140,10 @@ def _strides(strides: StridesLike) -> tuple[int, int]:
     return _positive_int("strides", pair[0]), _positive_int("strides", pair[1])
 
 
-def _padding(
+def resolve_padding(
     padding: PaddingLike, size: Sequence[int], window: Sequence[int], strides: Sequence[int]
 ) -> Pads:
+    """Padding in pixels, ``((top, bottom), (left, right))``."""
     expected = f"padding must be 'SAME', 'VALID' or ((top, bottom), (left, right)), got {padding!r}"
     if isinstance(padding, str):
         if padding.upper() not in ("SAME", "VALID"):

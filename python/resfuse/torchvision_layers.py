@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax
-from flax import linen as nn
 from jax import Array
 from jax.nn import initializers
 
+from resfuse import pool
 from resfuse.architectures import ConvPlan
 
 __all__ = ["BATCH_NORM", "conv_settings", "linear_settings", "max_pool"]
@@ -38,7 +38,6 @@ def linear_settings(in_features: int) -> dict[str, Any]:
     return {"kernel_init": uniform, "bias_init": uniform}
 
 
-def max_pool(x: Array) -> Array:
+def max_pool(x: Array, implementation: str | None) -> Array:
     """3x3 with stride 2; the pixel of padding on each side never wins."""
-    y: Array = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-    return y
+    return pool.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), implementation)

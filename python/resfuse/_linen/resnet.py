@@ -161,7 +161,7 @@ class ResNet(nn.Module):
             use_running_average=use_running_average,
             implementation=self.implementation,
         )
-        x = x if self.cifar_stem else max_pool(x)
+        x = x if self.cifar_stem else max_pool(x, self.implementation)
         maps = []
         stages = plan_stages(self.architecture, self.replace_stride_with_dilation)
         for number, plans in enumerate(stages, 1):

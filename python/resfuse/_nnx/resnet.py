@@ -157,7 +157,7 @@ class ResNet(nnx.Module):
             use_running_average=use_running_average,
             implementation=self.implementation,
         )
-        x = x if self.cifar_stem else max_pool(x)
+        x = x if self.cifar_stem else max_pool(x, self.implementation)
         maps = []
         for number in range(1, self.stages + 1):
             for block in getattr(self, f"layer{number}"):
