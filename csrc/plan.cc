@@ -95,37 +95,53 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
 bool winograd_applies(const Conv& conv, TileShape tile) {
   // Transforms work on whole vectors of input channels.
   return conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h == 1 && conv.stride_w == 1 &&
-         conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels;
+         conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels &&
+         conv.pixels() > 0;
 }
 
-// Transforms must be few beside the products: some channels; eight tiles to repay that of the
-// weights; and half of the 4x4 outputs in use (direct takes 9 products an output, a tile 36).
-// Errors grow with the channels: beyond 1024 they would pass 2e-5 of the largest output.
-bool winograd_pays(const Conv& conv, int64_t tiles) {
-  return conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32 && tiles >= 8 &&
-         conv.pixels() >= 8 * tiles;
+int64_t count_tiles(const Conv& conv, int64_t output) {
+  return conv.batch * ceil_div(conv.out_h, output) * ceil_div(conv.out_w, output);
 }
 
-// Floats of 36 matrices of `rows` by `columns`.
-int64_t points_floats(int64_t rows, int64_t columns) {
-  return kWinogradPoints * (rows * columns + kWinogradPad);
+// The outputs of a tile's side that pay, or 0 where direct convolution is faster. Transforms must be
+// few beside the products: some channels; eight tiles to repay that of the weights; and half of the
+// outputs in use (direct takes 9 products an output, a tile 36 for 16). Fewer tiles of 4x4, as of one
+// 7x7 image, are 16 tiles of 2x2, which transform less: measured 1.2 times direct from 256 channels
+// on, if the weights are packed. Errors grow with the channels: beyond 1024 they would pass 2e-5 of
+// the largest output.
+int64_t winograd_output(const Conv& conv, bool packed) {
+  if (conv.in_c < 32 || conv.in_c > 1024 || conv.out_c < 32) return 0;
+  const int64_t large = count_tiles(conv, 4), small = count_tiles(conv, 2);
+  if (large >= 8) return conv.pixels() >= 8 * large ? 4 : 0;
+  return packed && conv.in_c >= 256 && small >= 16 && conv.pixels() >= 3 * small ? 2 : 0;
 }
 
-void plan_winograd(const Conv& conv, TileShape tile, int64_t tiles, Plan& plan) {
+// Floats of a tile's points, each a matrix of `rows` by `columns`.
+int64_t points_floats(const Plan& plan, int64_t rows, int64_t columns) {
+  const int64_t input = plan.tile_output + 2;
+  return input * input * (rows * columns + kWinogradPad);
+}
+
+void plan_winograd(const Conv& conv, TileShape tile, int64_t output, Plan& plan) {
   plan.algorithm = Algorithm::kWinograd;
-  plan.resident = plan.layout.panels * points_floats(conv.in_c, tile.nr) <= kResidentFloats;
+  plan.tile_output = output;
+  plan.tiles_h = ceil_div(conv.out_h, output);
+  plan.tiles_w = ceil_div(conv.out_w, output);
+  plan.resident =
+      plan.layout.panels * points_floats(plan, conv.in_c, tile.nr) <= kResidentFloats;
   const int64_t fitting = (plan.resident ? kBlockFloats : kStreamedFloats) /
-                          (kWinogradPoints * conv.in_c) / tile.mr * tile.mr;
+                          points_floats(plan, 1, conv.in_c) / tile.mr * tile.mr;
+  const int64_t tiles = count_tiles(conv, output);
   plan.blocks = ceil_div(tiles, std::clamp<int64_t>(fitting, tile.mr, kMaxWinogradTiles));
   plan.block_size = ceil_div(tiles, plan.blocks);
   plan.part_channels = plan.resident ? conv.in_c : std::min(conv.in_c, kPartChannels);
   cut_units(plan, plan.packed ? plan.layout.panels : 2);
-  const int64_t inputs =
-      ceil_div(conv.in_c, plan.part_channels) * points_floats(plan.block_size, plan.part_channels);
+  const int64_t inputs = ceil_div(conv.in_c, plan.part_channels) *
+                         points_floats(plan, plan.block_size, plan.part_channels);
   const int64_t weights =
-      (plan.resident ? plan.unit_panels : 1) * points_floats(plan.part_channels, tile.nr);
+      (plan.resident ? plan.unit_panels : 1) * points_floats(plan, plan.part_channels, tile.nr);
   plan.work_floats =
-      static_cast<size_t>(inputs + weights + points_floats(plan.block_size, tile.nr));
+      static_cast<size_t>(inputs + weights + points_floats(plan, plan.block_size, tile.nr));
 }
 
 }  // namespace
@@ -135,13 +151,11 @@ Plan make_plan(const Conv& conv, TileShape tile, const Request& request) {
   plan.layout = make_layout(conv, tile.nr);
   plan.packed = request.packed;
   plan.threads = useful_threads(conv, request.max_threads);
-  plan.tiles_h = ceil_div(conv.out_h, kWinogradOutput);
-  plan.tiles_w = ceil_div(conv.out_w, kWinogradOutput);
-  const int64_t tiles = conv.batch * plan.tiles_h * plan.tiles_w;
-  const bool may = request.choice != Choice::kDirect && !request.training && tiles > 0;
-  const bool wanted = request.choice == Choice::kWinograd || winograd_pays(conv, tiles);
-  if (may && winograd_applies(conv, tile) && wanted)
-    plan_winograd(conv, tile, tiles, plan);
+  const bool allowed = request.choice != Choice::kDirect && !request.training;
+  int64_t output = winograd_output(conv, plan.packed);
+  if (output == 0 && request.choice == Choice::kWinograd) output = 4;
+  if (allowed && output > 0 && winograd_applies(conv, tile))
+    plan_winograd(conv, tile, output, plan);
   else
     plan_direct(conv, tile, request.training, plan);
   return plan;

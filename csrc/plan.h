@@ -1,7 +1,7 @@
 // How a convolution is cut into work: plain data, from the sizes, the ISA and the thread count.
 //
 //   panel   NR output channels, the width of a register tile; see pack.h.
-//   block   a run of output pixels, numbered over (batch, out_h, out_w), or of 4x4 tiles of them
+//   block   a run of output pixels, numbered over (batch, out_h, out_w), or of tiles of them
 //           (Winograd), whose inputs fit the cache. Sums are kept by block, so in training blocks
 //           follow from the sizes alone.
 //   unit    some panels of some blocks: what a thread takes at a time. In it every block meets all
@@ -41,9 +41,10 @@ struct Plan {
   int64_t row_floats;
   // Direct: one pass of the register tile reads `pass_runs` whole runs, or `pass_length` of one.
   int64_t run_length, runs, pass_length, pass_runs;
-  // Winograd: tiles of one image, and how many channels' transformed weights are there at a time:
-  // all of the unit's, kept from block to block, or a part of one panel's.
-  int64_t tiles_h, tiles_w, part_channels;
+  // Winograd: a tile's outputs (4 or 2 a side), tiles of one image, and how many channels'
+  // transformed weights are there at a time: all of the unit's, kept from block to block, or a part
+  // of one panel's.
+  int64_t tile_output, tiles_h, tiles_w, part_channels;
   bool resident;
   size_t packed_floats, work_floats;  // scratch of one thread
 };
@@ -76,11 +77,7 @@ constexpr int64_t kMaxPassRuns = 64;
 // Sums are doubles by block: 16 x 3 x 2048 channels are 0.75 MiB.
 constexpr int64_t kMaxBlocks = 16;
 
-// Winograd F(4x4, 3x3): tiles of 4x4 outputs from 6x6 inputs, 36 products each.
-constexpr int64_t kWinogradOutput = 4;
-constexpr int64_t kWinogradInput = 6;
-constexpr int64_t kWinogradPoints = kWinogradInput * kWinogradInput;
-// Between the points' matrices lies one cache line, or all 36 would fall into the same set.
+// Between the matrices of Winograd's points lies one cache line, or all would fall into the same set.
 constexpr int64_t kWinogradPad = 16;
 // No more input channels than this, or a pixel's worth of zeros would outgrow kZeros.
 constexpr int64_t kWinogradMaxChannels = kMaxPassFloats;

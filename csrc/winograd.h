@@ -1,19 +1,19 @@
-// Winograd's minimal filtering F(4x4, 3x3) for stride 1 (Lavin & Gray 2015, section 4.3):
+// Winograd's minimal filtering F(4x4, 3x3) and F(2x2, 3x3) for stride 1 (Lavin & Gray 2015):
 //
-//   U = G g G^T       each 3x3 kernel g, to 6x6 points                    (pack)
+//   U = G g G^T       each 3x3 kernel g, to 6x6 points (or 4x4)           (transform_weights)
 //   V = B^T d B       each 6x6 tile d of inputs, likewise                 (transform_inputs)
 //   M[p] = V[p] U[p]  for each point p a matrix product over channels     (multiply)
-//   y = A^T M A       4x4 outputs, and the epilogue                       (transform_outputs)
+//   y = A^T M A       4x4 outputs (or 2x2), and the epilogue              (transform_outputs)
 //
-// 36 products make 16 outputs where direct convolution takes 144. All four stages stay inside one
+// 36 products make 16 outputs where direct convolution takes 144 (16 make 4 for 36). All four stages stay inside one
 // block of tiles, which fits the cache; the products are those of the register tile in tile.h.
-// Errors are about 1e-5 of the largest output; NaN and infinity spread over their 4x4 tile.
+// Errors are about 1e-5 of the largest output; NaN and infinity spread over their tile.
 //
 // for some input channels at a time, a part:
 //
-//   weights U    (36 points, channels of a part, NR)
-//   inputs V     (parts, 36 points, tiles, channels of a part)
-//   products M   (36 points, tiles, NR)
+//   weights U    (points, channels of a part, NR)
+//   inputs V     (parts, points, tiles, channels of a part)
+//   products M   (points, tiles, NR)
 
 #pragma once
 
@@ -23,40 +23,69 @@
 namespace resfuse {
 namespace {
 
-// One side of each transform, on vectors of channels. The matrices are Lavin & Gray's, from the
-// interpolation points 0, 1, -1, 2, -2 and infinity.
-inline void transform_kernel(const Vec (&g)[3], Vec (&u)[6]) {
-  const Vec even = (g[0] + g[2]) * splat(-1.0f / 6), odd = g[1] * splat(-1.0f / 6);
-  const Vec even2 = g[0] * splat(1.0f / 24) + g[2] * splat(1.0f / 6),
-            odd2 = g[1] * splat(1.0f / 12);
-  u[0] = g[0] * splat(0.25f);
-  u[1] = even + odd;
-  u[2] = even - odd;
-  u[3] = even2 + odd2;
-  u[4] = even2 - odd2;
-  u[5] = g[2];
-}
+// One side of each transform, on vectors of channels. The matrices are Lavin & Gray's, sections 4.1
+// and 4.3, from the interpolation points 0, 1, -1, 2, -2 and infinity, for F4 and F2 as many as it
+// takes.
+struct F4 {
+  static constexpr int kOutput = 4, kInput = 6;
 
-inline void transform_input(const Vec (&d)[6], Vec (&v)[6]) {
-  const Vec two = splat(2.0f), four = splat(4.0f), five = splat(5.0f);
-  const Vec even = d[4] - four * d[2], odd = d[3] - four * d[1];
-  const Vec even2 = d[4] - d[2], odd2 = two * (d[3] - d[1]);
-  v[0] = four * d[0] + (d[4] - five * d[2]);
-  v[1] = even + odd;
-  v[2] = even - odd;
-  v[3] = even2 + odd2;
-  v[4] = even2 - odd2;
-  v[5] = four * d[1] + (d[5] - five * d[3]);
-}
+  static void kernel(const Vec (&g)[3], Vec (&u)[6]) {
+    const Vec even = (g[0] + g[2]) * splat(-1.0f / 6), odd = g[1] * splat(-1.0f / 6);
+    const Vec even2 = g[0] * splat(1.0f / 24) + g[2] * splat(1.0f / 6),
+              odd2 = g[1] * splat(1.0f / 12);
+    u[0] = g[0] * splat(0.25f);
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = even2 + odd2;
+    u[4] = even2 - odd2;
+    u[5] = g[2];
+  }
 
-inline void transform_output(const Vec (&m)[6], Vec (&y)[4]) {
-  const Vec even = m[1] + m[2], odd = m[1] - m[2];
-  const Vec even2 = m[3] + m[4], odd2 = m[3] - m[4];
-  y[0] = m[0] + even + even2;
-  y[1] = odd + splat(2.0f) * odd2;
-  y[2] = even + splat(4.0f) * even2;
-  y[3] = odd + splat(8.0f) * odd2 + m[5];
-}
+  static void input(const Vec (&d)[6], Vec (&v)[6]) {
+    const Vec two = splat(2.0f), four = splat(4.0f), five = splat(5.0f);
+    const Vec even = d[4] - four * d[2], odd = d[3] - four * d[1];
+    const Vec even2 = d[4] - d[2], odd2 = two * (d[3] - d[1]);
+    v[0] = four * d[0] + (d[4] - five * d[2]);
+    v[1] = even + odd;
+    v[2] = even - odd;
+    v[3] = even2 + odd2;
+    v[4] = even2 - odd2;
+    v[5] = four * d[1] + (d[5] - five * d[3]);
+  }
+
+  static void output(const Vec (&m)[6], Vec (&y)[4]) {
+    const Vec even = m[1] + m[2], odd = m[1] - m[2];
+    const Vec even2 = m[3] + m[4], odd2 = m[3] - m[4];
+    y[0] = m[0] + even + even2;
+    y[1] = odd + splat(2.0f) * odd2;
+    y[2] = even + splat(4.0f) * even2;
+    y[3] = odd + splat(8.0f) * odd2 + m[5];
+  }
+};
+
+struct F2 {
+  static constexpr int kOutput = 2, kInput = 4;
+
+  static void kernel(const Vec (&g)[3], Vec (&u)[4]) {
+    const Vec even = (g[0] + g[2]) * splat(0.5f), odd = g[1] * splat(0.5f);
+    u[0] = g[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = g[2];
+  }
+
+  static void input(const Vec (&d)[4], Vec (&v)[4]) {
+    v[0] = d[0] - d[2];
+    v[1] = d[1] + d[2];
+    v[2] = d[2] - d[1];
+    v[3] = d[3] - d[1];
+  }
+
+  static void output(const Vec (&m)[4], Vec (&y)[2]) {
+    y[0] = m[0] + m[1] + m[2];
+    y[1] = m[1] - m[2] + m[3];
+  }
+};
 
 // Both sides: columns first, then rows. `in(i, j)` reads, `out(i, j, value)` writes.
 template <int In, int Out, typename Transform, typename Read, typename Write>
@@ -80,7 +109,10 @@ inline void transform_square(Transform transform, Read in, Write out) {
   }
 }
 
+template <typename F>
 class Winograd {
+  static constexpr int kOutput = F::kOutput, kInput = F::kInput, kPoints = kInput * kInput;
+
  public:
   // `packed` holds the panels of `unit`.
   Winograd(const Job& job, Memory& memory, const Unit& unit, const float* packed)
@@ -95,9 +127,9 @@ class Winograd {
         products_point_(plan_.block_size * kNR + kWinogradPad),
         weights_point_(plan_.part_channels * kNR + kWinogradPad),
         products_(scratch_.work),
-        weights_(products_ + kWinogradPoints * products_point_),
+        weights_(products_ + kPoints * products_point_),
         inputs_(weights_ +
-                kWinogradPoints * weights_point_ * (plan_.resident ? plan_.unit_panels : 1)) {}
+                kPoints * weights_point_ * (plan_.resident ? plan_.unit_panels : 1)) {}
 
   void run() const {
     if (plan_.resident && memory_.transformed_panel != unit_.first_panel)
@@ -134,16 +166,16 @@ class Winograd {
 
   Position locate(int64_t tile) const {
     const int64_t row = tile / plan_.tiles_w;
-    return {row / plan_.tiles_h, row % plan_.tiles_h * kWinogradOutput,
-            tile % plan_.tiles_w * kWinogradOutput};
+    return {row / plan_.tiles_h, row % plan_.tiles_h * kOutput,
+            tile % plan_.tiles_w * kOutput};
   }
 
   float* weights(int64_t panel) const {
     return weights_ +
-           (plan_.resident ? panel - unit_.first_panel : 0) * kWinogradPoints * weights_point_;
+           (plan_.resident ? panel - unit_.first_panel : 0) * kPoints * weights_point_;
   }
   float* inputs(int64_t c) const {
-    return inputs_ + c / plan_.part_channels * kWinogradPoints * inputs_point_;
+    return inputs_ + c / plan_.part_channels * kPoints * inputs_point_;
   }
 
   void transform_weights(int64_t panel, int64_t first, int64_t channels) const {
@@ -151,16 +183,16 @@ class Winograd {
     const float* from = packed_ + (panel - unit_.first_panel) * 9 * tap + first * kNR;
     float* to = weights(panel);
     for (int64_t n = 0; n < channels * kNR; n += kLanes)
-      transform_square<3, 6>(
-          transform_kernel, [&](int i, int j) { return load(from + (i * 3 + j) * tap + n); },
-          [&](int i, int j, Vec u) { store(to + (i * 6 + j) * weights_point_ + n, u); });
+      transform_square<3, kInput>(
+          F::kernel, [&](int i, int j) { return load(from + (i * 3 + j) * tap + n); },
+          [&](int i, int j, Vec u) { store(to + (i * kInput + j) * weights_point_ + n, u); });
   }
 
   void transform_inputs(int64_t tile, int64_t t) const {
     const Position at = locate(tile);
-    const float* in[6][6];
-    for (int64_t i = 0; i < 6; ++i)
-      for (int64_t j = 0; j < 6; ++j) {
+    const float* in[kInput][kInput];
+    for (int64_t i = 0; i < kInput; ++i)
+      for (int64_t j = 0; j < kInput; ++j) {
         const int64_t y = at.y - conv_.pad_top + i, x = at.x - conv_.pad_left + j;
         const bool inside = y >= 0 && y < conv_.in_h && x >= 0 && x < conv_.in_w;
         const int64_t pixel = (at.image * conv_.in_h + y) * conv_.in_w + x;
@@ -170,9 +202,9 @@ class Winograd {
       const int64_t channels = smaller(plan_.part_channels, conv_.in_c - first);
       float* to = inputs(first) + t * channels;
       for (int64_t c = 0; c < channels; c += kLanes)
-        transform_square<6, 6>(
-            transform_input, [&](int i, int j) { return load(in[i][j] + first + c); },
-            [&](int i, int j, Vec v) { store(to + (i * 6 + j) * inputs_point_ + c, v); });
+        transform_square<kInput, kInput>(
+            F::input, [&](int i, int j) { return load(in[i][j] + first + c); },
+            [&](int i, int j, Vec v) { store(to + (i * kInput + j) * inputs_point_ + c, v); });
     }
   }
 
@@ -183,7 +215,7 @@ class Winograd {
     tile.runs = 1;
     tile.length = channels;
     tile.first = c == 0;
-    for (int64_t point = 0; point < kWinogradPoints; ++point) {
+    for (int64_t point = 0; point < kPoints; ++point) {
       tile.panel = weights(panel) + point * weights_point_;
       const float* in = inputs(c) + point * inputs_point_;
       float* products = products_ + point * products_point_;
@@ -199,9 +231,9 @@ class Winograd {
     const Position at = locate(tile);
     const float* from = products_ + t * kNR;
     for (int64_t n = 0; n < columns; n += kLanes)
-      transform_square<6, 4>(
-          transform_output,
-          [&](int i, int j) { return load(from + (i * 6 + j) * products_point_ + n); },
+      transform_square<kInput, kOutput>(
+          F::output,
+          [&](int i, int j) { return load(from + (i * kInput + j) * products_point_ + n); },
           [&](int i, int j, Vec y) {
             if (at.y + i >= conv_.out_h || at.x + j >= conv_.out_w) return;
             const int64_t row = (at.image * conv_.out_h + at.y + i) * conv_.out_w;
