@@ -132,6 +132,14 @@ def test_gradients_by_everything():
           mapped, X[:, None], KERNEL, A)  # fmt: skip
 
 
+def test_convolutions_of_gradients_are_not_in_functions_of_the_program():
+    """Where XLA would not bring them to the order of axes that it is fast in."""
+    gradient = jax.jit(jax.grad(loss(resfuse.fuse(network))))
+    main, *functions = gradient.lower(X).as_text().split("func.func private")
+    assert "stablehlo.convolution" in main
+    assert not any("stablehlo.convolution" in function for function in functions)
+
+
 def test_forward_mode_is_refused_by_name():
     with pytest.raises(TypeError, match="resfuse's kernel cannot be differentiated in forward"):
         jax.jvp(resfuse.fuse(network), (X,), (X,))

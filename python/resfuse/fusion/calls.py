@@ -1,7 +1,4 @@
-"""The kernel's call as chains make it: traced once for layers of the same sizes.
-
-In the program such layers share one function, which also is compiled once before XLA inlines it.
-"""
+"""The kernel's call as chains make it: traced once for layers of the same sizes."""
 
 import functools
 from typing import Any
@@ -16,7 +13,7 @@ from resfuse.spec import ConvSpec
 __all__ = ["affine", "affine_then_maximum"]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
 def affine(
     spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
 ) -> Array:
@@ -24,7 +21,7 @@ def affine(
     return op.affine(*operands, spec=spec, relu=relu, packed=packed, in_place=in_place)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def affine_then_maximum(spec: ConvSpec, packed: Array | None, *operands: Array) -> Array:
     """``jnp.maximum(affine, 0)``: where that is 0, half a derivative; ``jax.nn.relu`` has none."""
     return _maximum(spec, packed, *operands)

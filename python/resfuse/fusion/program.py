@@ -26,7 +26,9 @@ class Program:
         self._plan = rewrite.Plan(self.graph, self.chains, sliced)
         self._closed = list(filter(self._plan.needed.__contains__, self._given()))
         self._arrays = [_uncommitted(value.array) for value in self._closed]
-        self._jitted = jax.jit(self._run)
+        # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
+        # gradients) in orders of axes that it has no fast code for.
+        self._jitted = jax.jit(self._run, inline=True)
 
     def _given(self) -> list[Value]:
         """The arrays at hand. As arguments they are not copied into the compiled program."""
