@@ -103,12 +103,12 @@ int64_t count_tiles(const Conv& conv, int64_t output) {
   return conv.batch * ceil_div(conv.out_h, output) * ceil_div(conv.out_w, output);
 }
 
-// The outputs of a tile's side that pay, or 0 where direct convolution is faster. Transforms must be
-// few beside the products: some channels; eight tiles to repay that of the weights; and half of the
-// outputs in use (direct takes 9 products an output, a tile 36 for 16). Fewer tiles of 4x4, as of one
-// 7x7 image, are 16 tiles of 2x2, which transform less: measured 1.2 times direct from 256 channels
-// on, if the weights are packed. Errors grow with the channels: beyond 1024 they would pass 2e-5 of
-// the largest output.
+// The outputs of a tile's side that pay, or 0 where direct convolution is faster. Transforms must
+// be few beside the products: some channels; eight tiles to repay that of the weights; and half of
+// the outputs in use (direct takes 9 products an output, a tile 36 for 16). Fewer tiles of 4x4, as
+// of one 7x7 image, are 16 tiles of 2x2, which transform less: measured 1.2 times direct from 256
+// channels on, if the weights are packed. Errors grow with the channels: beyond 1024 they would
+// pass 2e-5 of the largest output.
 int64_t winograd_output(const Conv& conv, bool packed) {
   if (conv.in_c < 32 || conv.in_c > 1024 || conv.out_c < 32) return 0;
   const int64_t large = count_tiles(conv, 4), small = count_tiles(conv, 2);
@@ -127,8 +127,7 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, Plan& plan)
   plan.tile_output = output;
   plan.tiles_h = ceil_div(conv.out_h, output);
   plan.tiles_w = ceil_div(conv.out_w, output);
-  plan.resident =
-      plan.layout.panels * points_floats(plan, conv.in_c, tile.nr) <= kResidentFloats;
+  plan.resident = plan.layout.panels * points_floats(plan, conv.in_c, tile.nr) <= kResidentFloats;
   const int64_t fitting = (plan.resident ? kBlockFloats : kStreamedFloats) /
                           points_floats(plan, 1, conv.in_c) / tile.mr * tile.mr;
   const int64_t tiles = count_tiles(conv, output);

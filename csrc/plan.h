@@ -77,7 +77,8 @@ constexpr int64_t kMaxPassRuns = 64;
 // Sums are doubles by block: 16 x 3 x 2048 channels are 0.75 MiB.
 constexpr int64_t kMaxBlocks = 16;
 
-// Between the matrices of Winograd's points lies one cache line, or all would fall into the same set.
+// Between the matrices of Winograd's points lies one cache line, or all would fall into the same
+// set.
 constexpr int64_t kWinogradPad = 16;
 // No more input channels than this, or a pixel's worth of zeros would outgrow kZeros.
 constexpr int64_t kWinogradMaxChannels = kMaxPassFloats;

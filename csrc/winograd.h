@@ -5,9 +5,10 @@
 //   M[p] = V[p] U[p]  for each point p a matrix product over channels     (multiply)
 //   y = A^T M A       4x4 outputs (or 2x2), and the epilogue              (transform_outputs)
 //
-// 36 products make 16 outputs where direct convolution takes 144 (16 make 4 for 36). All four stages stay inside one
-// block of tiles, which fits the cache; the products are those of the register tile in tile.h.
-// Errors are about 1e-5 of the largest output; NaN and infinity spread over their tile.
+// 36 products make 16 outputs where direct convolution takes 144 (16 make 4 for 36). All four
+// stages stay inside one block of tiles, which fits the cache; the products are those of the
+// register tile in tile.h. Errors are about 1e-5 of the largest output; NaN and infinity spread
+// over their tile.
 //
 // for some input channels at a time, a part:
 //
@@ -128,8 +129,7 @@ class Winograd {
         weights_point_(plan_.part_channels * kNR + kWinogradPad),
         products_(scratch_.work),
         weights_(products_ + kPoints * products_point_),
-        inputs_(weights_ +
-                kPoints * weights_point_ * (plan_.resident ? plan_.unit_panels : 1)) {}
+        inputs_(weights_ + kPoints * weights_point_ * (plan_.resident ? plan_.unit_panels : 1)) {}
 
   void run() const {
     if (plan_.resident && memory_.transformed_panel != unit_.first_panel)
@@ -166,13 +166,11 @@ class Winograd {
 
   Position locate(int64_t tile) const {
     const int64_t row = tile / plan_.tiles_w;
-    return {row / plan_.tiles_h, row % plan_.tiles_h * kOutput,
-            tile % plan_.tiles_w * kOutput};
+    return {row / plan_.tiles_h, row % plan_.tiles_h * kOutput, tile % plan_.tiles_w * kOutput};
   }
 
   float* weights(int64_t panel) const {
-    return weights_ +
-           (plan_.resident ? panel - unit_.first_panel : 0) * kPoints * weights_point_;
+    return weights_ + (plan_.resident ? panel - unit_.first_panel : 0) * kPoints * weights_point_;
   }
   float* inputs(int64_t c) const {
     return inputs_ + c / plan_.part_channels * kPoints * inputs_point_;
