@@ -20,7 +20,8 @@ __all__ = ["named", "refuse_forward_mode"]
 
 _MESSAGE = (
     "resfuse's kernel cannot be differentiated in forward mode (jvp, jacfwd, linearize); "
-    'pass implementation="xla" to differentiate the reference'
+    'pass implementation="xla" to differentiate the reference, '
+    "or differentiate the function that fuse was given"
 )
 
 

@@ -38,7 +38,8 @@ def fuse(fn: F) -> F:
 
     Weights that ``fn`` closes over are folded with their batch norm and packed once, at the first
     call, for all shapes; weights that are arguments, inside each call. Like ``jax.jit``,
-    closed-over values are those of the first call: pass as an argument what will change.
+    closed-over values are those of the first call: pass as an argument what will change. Called
+    directly, the compiled program holds no copy of them; within a ``jit`` of your own it does.
 
     The result composes with ``jit``, ``vmap``, ``grad``, ``jax.export`` and batches that are
     sharded over devices; differentiate ``fn`` itself in forward mode. On a GPU or TPU, and without

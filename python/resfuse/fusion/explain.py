@@ -7,7 +7,8 @@ from jax.extend.core import JaxprEqn
 
 from resfuse import ffi
 from resfuse.fusion import geometry, pooling
-from resfuse.fusion.graph import Graph, Node, convolutions_within, own_calls
+from resfuse.fusion.equations import convolutions_within, own_calls
+from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.match import Chain
 
 __all__ = ["table"]

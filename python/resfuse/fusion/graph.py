@@ -12,14 +12,11 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from resfuse.fusion import bodies
+from resfuse.fusion.equations import convolutions_within, seen_through
 
-__all__ = ["Graph", "Node", "Value", "build", "convolutions_within", "is_literal", "own_calls"]
+__all__ = ["Graph", "Node", "Value", "build", "is_literal"]
 
 _NOTHING = object()
-
-# A call without a convolution that is longer than this is no part of a chain; it stays a call,
-# which JAX lowers once however often it is made.
-_LONGEST_HELPER = 32
 
 
 @dataclasses.dataclass(eq=False, repr=False, slots=True)
@@ -111,24 +108,6 @@ def build(jaxpr: ClosedJaxpr) -> Graph:
     return graph
 
 
-def convolutions_within(eqn: JaxprEqn) -> Iterator[JaxprEqn]:
-    """The convolutions in the functions of an equation, at any depth."""
-    for jaxpr in _jaxprs(eqn):
-        for inner in jaxpr.eqns:
-            if inner.primitive.name == "conv_general_dilated":
-                yield inner
-            yield from convolutions_within(inner)
-
-
-def _jaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:
-    for param in eqn.params.values():
-        for item in param if isinstance(param, tuple | list) else (param,):
-            if isinstance(item, ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, Jaxpr):
-                yield item
-
-
 def _graph(jaxpr: Jaxpr, constants: Sequence[Value], inputs: Sequence[Value | None]) -> Graph:
     """``inputs`` holds a value of the caller's for what the body reads directly."""
     values = [
@@ -155,7 +134,7 @@ def _inline(
 
     for eqn in jaxpr.eqns:
         inputs = [read(atom) for atom in eqn.invars]
-        inner = _transparent(eqn) or _reference_of_our_op(eqn)
+        inner = seen_through(eqn)
         if inner is not None:
             inputs = inputs[-len(inner.in_avals) :] if inner.in_avals else []
             outputs = _inline(graph, inner.jaxpr, _constants(inner.consts), inputs)
@@ -163,43 +142,6 @@ def _inline(
             outputs = _node(graph, eqn, inputs).outputs
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
-
-
-def _transparent(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """The function of a call that adds nothing to it."""
-    if eqn.primitive.name not in ("jit", "pjit", "closed_call", "core_call"):
-        return None
-    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    settings = [
-        setting
-        for name in ("in_shardings", "out_shardings")
-        for setting in eqn.params.get(name, ())
-        if type(setting).__name__ != "UnspecifiedValue"
-    ]
-    short = len(inner.eqns) <= _LONGEST_HELPER if isinstance(inner, ClosedJaxpr) else False
-    if settings or not isinstance(inner, ClosedJaxpr):
-        return None
-    return inner if short or any(convolutions_within(eqn)) else None
-
-
-def _reference_of_our_op(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """What ``resfuse.conv_bn_relu`` is elsewhere than on a CPU: a chain, like everyone's.
-
-    So its weights are packed once too.
-    """
-    if eqn.params.get("branches_platforms") != (("cpu",), None):
-        return None
-    return eqn.params["branches"][1] if "resfuse_conv_affine" in own_calls(eqn) else None
-
-
-def own_calls(eqn: JaxprEqn) -> set[str]:
-    """Which calls of resfuse's kernel are in the functions of an equation."""
-    found = set()
-    for jaxpr in _jaxprs(eqn):
-        for inner in jaxpr.eqns:
-            target = str(inner.params.get("target_name"))
-            found |= own_calls(inner) | ({target} if target.startswith("resfuse_") else set())
-    return found
 
 
 def _node(graph: Graph, eqn: JaxprEqn, inputs: list[Value]) -> Node:
