@@ -104,10 +104,11 @@ def _fused(chain: Chain, read: Callable[[Value], Any]) -> Any:
 
 
 def _in_place(chain: Chain) -> bool:
-    """Whether the residual is computed here, and needed by nothing later."""
+    """Whether the residual is computed here, and needed by nothing else then or later."""
     residual = chain.residual
     return (
         residual is not None
+        and residual is not chain.x
         and residual.producer is not None
         and residual.producer.scope is chain.conv.scope
         and residual.users[-1] in chain.nodes
