@@ -56,23 +56,37 @@ def statistics_tolerance(y):
     return EPSILON * np.abs(mean) + 1e-12 * d, TILE * EPSILON * variance + d**2
 
 
-def winograd_magnitude(x, kernel, padding):
-    """What F(4x4, 3x3) sums for each output, all of it counted as positive.
+def winograd_magnitude(x, kernel, padding, output):
+    """What F(4x4, 3x3) or F(2x2, 3x3) sums for each output, all of it counted as positive.
 
-    The matrices are those of Lavin & Gray 2015, section 4.3.
+    The matrices are those of Lavin & Gray 2015, sections 4.3 and 4.1; ``output`` is 4 or 2.
     """
-    inputs = [[4, 0, 5, 0, 1, 0], [0, 4, 4, 1, 1, 0], [0, 4, 4, 1, 1, 0],
-              [0, 2, 1, 2, 1, 0], [0, 2, 1, 2, 1, 0], [0, 4, 0, 5, 0, 1]]  # fmt: skip
-    weights = [[6, 0, 0], [4, 4, 4], [4, 4, 4], [1, 2, 4], [1, 2, 4], [0, 0, 24]]
-    outputs = [[1, 1, 1, 1, 1, 0], [0, 1, 1, 2, 2, 0], [0, 1, 1, 4, 4, 0], [0, 1, 1, 8, 8, 1]]
-    inputs, weights, outputs = np.array(inputs), np.array(weights) / 24, np.array(outputs)
+    inputs, weights, outputs = map(np.abs, WINOGRAD[output])
     x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
     size = [n - 2 for n in x.shape[1:3]]
-    x = np.pad(x, ((0, 0), *((0, -n % 4) for n in size), (0, 0)))
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (6, 6), (1, 2))[:, ::4, ::4]
+    x = np.pad(x, ((0, 0), *((0, -n % output) for n in size), (0, 0)))
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (output + 2,) * 2, (1, 2))
+    tiles = tiles[:, ::output, ::output]
     v = np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, tiles, optimize=True)
     u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
     m = np.einsum("byxpqc,pqco->byxpqo", v, u, optimize=True)
     y = np.einsum("ip,jq,byxpqo->byixjo", outputs, outputs, m, optimize=True)
-    y = y.reshape(y.shape[0], y.shape[1] * 4, y.shape[3] * 4, -1)
+    y = y.reshape(y.shape[0], y.shape[1] * output, y.shape[3] * output, -1)
     return y[:, : size[0], : size[1]]
+
+
+# For 4 and 2 outputs a side: the matrices B^T, G and A^T.
+WINOGRAD = {
+    4: (
+        np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+                  [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]),
+        np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
+        np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0],
+                  [0, 1, -1, 8, -8, 1]]),
+    ),
+    2: (
+        np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]),
+        np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
+        np.array([[1, 1, 1, 0], [0, 1, -1, 1]]),
+    ),
+}  # fmt: skip

@@ -1,4 +1,9 @@
-"""Packed weights: the bits of the weights that they were packed from, on every instruction set."""
+"""Packed weights: the bits of those that they were packed from, on every instruction set.
+
+Save where only packed weights take Winograd's algorithm, see ``test_kernel_winograd.py``.
+"""
+
+import functools
 
 import numpy as np
 import pytest
@@ -35,6 +40,12 @@ GROUPS = {
 }
 SAME = ((1, 1), (1, 1))
 STEM = ((3, 3), (3, 3))
+# Weights that are packed first, in the call, from 256 pixels on, and not.
+PACKED_FIRST = [
+    Case(1, (15, 17), (20, 100), (3, 3), padding=SAME),
+    Case(1, (16, 16), (20, 100), (3, 3), padding=SAME),
+    Case(4, (8, 8), (48, 48), (3, 3), padding=SAME, groups=3),
+]
 # Windows that are gathered, over several blocks of pixels and panels, with and without a remainder.
 GATHERED = [
     Case(1, (14, 14), (1024, 33), (1, 1)),
@@ -89,6 +100,7 @@ def check(case):
     run = compiled_packed(case, rounding)
     y = oracle.affine(case.convolve(*exact[:2]), *exact[2:], relu=case.relu).astype(np.float32)
     algorithms = on_every_isa(case.algorithm)
+    assert on_every_isa(functools.partial(case.algorithm, packed=True)) == algorithms
     unpacked = on_every_isa(lambda: run(*rounding)[0])
     for in_use, (_, packed) in on_every_isa(lambda: run(*rounding)).items():
         for isa, got in packed.items():
@@ -108,6 +120,11 @@ def test_one_group(case):
 
 @pytest.mark.parametrize("case", table(**GROUPS), ids=repr)
 def test_groups(case):
+    check(case)
+
+
+@pytest.mark.parametrize("case", PACKED_FIRST, ids=repr)
+def test_packed_first(case):
     check(case)
 
 

@@ -1,12 +1,20 @@
 """Winograd's algorithm, which the kernel takes at inference where it pays, unless told not to."""
 
-import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
 import oracle
-from kernel_case import Case, compiled, compiled_packed, integers, normals, on_every_isa
+from kernel_case import (
+    Case,
+    assert_same_bits,
+    compiled,
+    compiled_packed,
+    integers,
+    normals,
+    on_every_isa,
+)
 from resfuse import ffi
 
 SAME = ((1, 1), (1, 1))
@@ -38,6 +46,15 @@ FORCED = [
     Case(2, (5, 6), (48, 17), (3, 3), padding=((4, 4), (9, 5))),
     Case(2, (2, 9), (160, 65), (3, 3), padding=SAME),
     Case(1, (2, 2), (1040, 5), (3, 3), padding=SAME),
+]
+# Few tiles, of 2x2 outputs then, and only if the weights are packed: whole tiles and cut ones,
+# parts of channels, output channels around panels.
+SMALL_TILES = [
+    Case(1, (7, 7), (512, 64), (3, 3), padding=SAME),
+    Case(1, (8, 8), (256, 33), (3, 3), padding=SAME, relu=False),
+    Case(1, (7, 9), (272, 47), (3, 3), padding=((0, 2), (2, 1)), residual=False),
+    Case(1, (12, 9), (400, 100), (3, 3)),
+    Case(1, (5, 12), (1024, 32), (3, 3), padding=SAME),
 ]
 # Each breaks one condition: window, stride, groups, channels, few tiles, few pixels in them.
 LEFT = [
@@ -86,11 +103,26 @@ def force():
     ffi.force_algorithm("fastest")
 
 
+def expected(case, operands):
+    return oracle.affine(case.convolve(*operands[:2]), *operands[2:], relu=case.relu)
+
+
+def winograd_magnitude(case, operands, output=4):
+    """Of what is added up for each output of ``operands``."""
+    size = oracle.winograd_magnitude(*operands[:2], case.padding, output)
+    return oracle.affine(size, *map(np.abs, operands[2:]), relu=False)
+
+
+def winograd_bound(case):
+    """The relative error of a sum of magnitudes, whatever its order (Higham 2002, section 3.1)."""
+    return oracle.EPSILON / 2 * (case.channels[0] + oracle.WINOGRAD_ROUNDINGS)
+
+
 def assert_right_integers(case):
     """Errors are far below 1/2 here, so the nearest integers are exact whatever the rounding."""
     operands = integers(case)
     operands[2] = np.ones_like(operands[2])
-    y = oracle.affine(case.convolve(*operands[:2]), *operands[2:], relu=case.relu)
+    y = expected(case, operands)
     run = compiled_packed(case, operands)
     for isa, (unpacked, packed) in on_every_isa(lambda: run(*operands)).items():
         assert (np.rint(unpacked) == y).all(), isa
@@ -112,16 +144,30 @@ def test_where_it_does_not_pay(case, force):
 
 @pytest.mark.parametrize("case", [*TAKEN, *FORCED], ids=repr)
 def test_within_the_bound_on_its_roundings(case, force):
-    """In magnitudes, which its transforms grow and do not cancel: what any order of sums allows."""
     force("winograd")
-    case = dataclasses.replace(case, relu=False)
-    x, kernel, scale, shift, *residual = operands = normals(case)
-    size, rest = oracle.winograd_magnitude(x, kernel, case.padding), np.abs([scale, shift])
-    magnitude = oracle.affine(size, *rest, *map(np.abs, residual), relu=False)
-    y = oracle.affine(case.convolve(x, kernel), scale, shift, *residual, relu=False)
-    bound = oracle.EPSILON / 2 * (case.channels[0] + oracle.WINOGRAD_ROUNDINGS)
-    for isa, (got, *_) in on_every_isa(compiled(case, operands, None)).items():
-        assert (np.abs(got - y) <= bound * magnitude).all(), isa
+    operands = normals(case)
+    truth, bound = expected(case, operands), winograd_bound(case)
+    magnitude = winograd_magnitude(case, operands)
+    for isa, (y, *_) in on_every_isa(compiled(case, operands, None)).items():
+        assert (np.abs(y - truth) <= bound * magnitude).all(), isa
+
+
+@pytest.mark.parametrize("case", SMALL_TILES, ids=repr)
+def test_small_tiles(case):
+    """Their constants are powers of two: on integers they are exact."""
+    assert set(on_every_isa(case.algorithm).values()) == {"direct"}
+    packed = functools.partial(case.algorithm, packed=True)
+    assert set(on_every_isa(packed).values()) == {"winograd"}
+    exact, rounding = integers(case), normals(case)
+    run = compiled_packed(case, exact)
+    for isa, y in run(*exact)[1].items():
+        assert_same_bits(y, expected(case, exact).astype(np.float32), isa)
+    truth = expected(case, rounding)
+    magnitude = winograd_magnitude(case, rounding, 2)
+    for isa, y in run(*rounding)[1].items():
+        error = np.abs(y - truth)
+        assert error.max() <= oracle.WINOGRAD_TOLERANCE * np.abs(truth).max(), isa
+        assert (error <= winograd_bound(case) * magnitude).all(), isa
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
