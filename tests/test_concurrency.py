@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from cases import OPS, call, problem
+from kernel_case import Case, normals
+from resfuse import ffi
+from resfuse.affine import affine
+from resfuse.pool import max_pool
 
 THREADS, REPEATS = 8, 25
 PATIENCE = 120  # seconds until a call that takes milliseconds counts as hanging
@@ -97,3 +101,57 @@ def test_calls_that_do_not_wait_for_each_other(op):
     arrays = work(op)
     fanned = lambda a: [call(op, a | {"x": a["x"] * i}, "ffi") for i in range(1, 5)]  # noqa: E731
     check(fanned, arrays, [arrays, arrays])
+
+
+# Direct, narrow groups, and Winograd with weights that stay transformed and that do not.
+PACKED = {
+    "direct": Case(4, (24, 24), (16, 32), (5, 5), padding=((2, 2), (2, 2))),
+    "lanes": Case(4, (24, 24), (64, 64), (3, 3), padding=((1, 1), (1, 1)), groups=16),
+    "resident": Case(4, (24, 24), (32, 32), (3, 3), padding=((1, 1), (1, 1))),
+    "not resident": Case(2, (12, 12), (160, 96), (3, 3), padding=((1, 1), (1, 1))),
+}
+
+
+def packed_call(case):
+    """A function of the operands, which pools what the kernel returns, and operands for it."""
+    x, kernel, *rest = map(jnp.asarray, normals(case))
+    spec = case.spec(x, kernel, precision=None)
+    arrays = {"x": x, "kernel": kernel, "rest": rest, "packed": ffi.pack(kernel, spec)}
+
+    def function(arrays):
+        y = affine(
+            arrays["x"], arrays["kernel"], *arrays["rest"],
+            spec=spec, relu=True, packed=arrays["packed"],
+        )  # fmt: skip
+        return y, max_pool(y, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+    return function, arrays
+
+
+@pytest.mark.parametrize("case", PACKED.values(), ids=PACKED)
+def test_threads_with_packed_weights_and_pools(case):
+    function, arrays = packed_call(case)
+    check(function, arrays, [arrays] * THREADS)
+
+
+def test_threads_with_different_packed_weights():
+    """Each of its own size, so that each leaves other memory to the next on its thread."""
+    functions = [
+        (jax.jit(function), arrays) for function, arrays in map(packed_call, PACKED.values())
+    ]
+    alone = [jax.tree.map(np.asarray, function(arrays)) for function, arrays in functions]
+    together = at_once(lambda pair: repeatedly(*pair), *functions, *functions)
+    for got, expected in zip(together, [*alone, *alone], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def test_threads_that_pack():
+    """Packing itself is shared out to the pool, in every thread's program at once."""
+    case = PACKED["direct"]
+    spec = case.spec(*normals(case)[:2])
+
+    def function(kernel):
+        return ffi.pack(kernel, spec), ffi.pack(2 * kernel, spec)
+
+    kernel = normals(case)[1]
+    check(function, kernel, [kernel] * THREADS)

@@ -13,9 +13,12 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
-from kernel_case import Case, compiled, normals, on_every_isa
+from kernel_case import Case, compiled, compiled_packed, normals, on_every_isa
+from resfuse import ffi
 
 THREADS = (1, 2, 3)
 RERUNS = 3
@@ -32,16 +35,37 @@ CASES = [
     Case(8, (56, 56), (32, 32), (3, 3), padding=SAME, groups=32),
     Case(4, (14, 14), (64, 96), (5, 3), padding=((2, 2), (1, 1)), groups=4),
     Case(2, (5, 5), (10300, 17), (1, 1)),
+    Case(2, (28, 28), (160, 160), (3, 3), (2, 2), SAME, groups=20),
+    Case(3, (14, 14), (304, 65), (3, 3), padding=SAME),
+    Case(1, (7, 7), (512, 64), (3, 3), padding=SAME),
+    Case(1, (14, 14), (1024, 33), (1, 1)),
+]
+# Shapes and geometries of pools that several threads share out.
+POOLS = [
+    ((3, 56, 57, 64), (3, 3), (2, 2), SAME),
+    ((1, 9, 3000, 33), (2, 3), (1, 1), ((0, 0), (2, 5))),
 ]
 
 
 def digest(arrays):
-    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+    return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()
 
 
 def reruns(call):
     """The different digests of some runs."""
     return sorted({digest(call()) for _ in range(RERUNS)})
+
+
+def packed_reruns(case):
+    """By ISA: each runs the weights that were packed for it."""
+    operands = normals(case)
+    run = compiled_packed(case, operands)
+    runs = [run(*operands)[1] for _ in range(RERUNS)]
+    return {isa: sorted({digest([results[isa]]) for results in runs}) for isa in ffi.isas()}
+
+
+def pool(*operands):
+    return [ffi.max_pool(*operands)]
 
 
 def pool_size():
@@ -60,6 +84,11 @@ def main():
         for precision in algorithms(case):
             call = compiled(case, normals(case), precision)
             digests[f"{case} {precision}"] = on_every_isa(functools.partial(reruns, call))
+        digests[f"{case} packed"] = packed_reruns(case)
+    for shape, *geometry in POOLS:
+        x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        call = jax.jit(functools.partial(pool, x, *geometry))
+        digests[f"pool of {shape}"] = on_every_isa(functools.partial(reruns, call))
     json.dump({"pool": pool_size(), "digests": digests}, sys.stdout)
 
 
