@@ -130,6 +130,25 @@ def assert_exact(case, seed=0):
         assert (abs(var - variance) <= tolerance).all(), f"var of {case} on {isa}"
 
 
+def assert_packed(case, seed=0):
+    """Holds packed weights against unpacked ones, bit for bit, and on integers the oracle."""
+    rounding, exact = normals(case, seed), integers(case, seed)
+    run = compiled_packed(case, rounding)
+    algorithms = on_every_isa(case.algorithm)
+    assert on_every_isa(functools.partial(case.algorithm, packed=True)) == algorithms
+    results = on_every_isa(functools.partial(run, *rounding))
+    for in_use, (_, packed) in results.items():
+        for isa, got in packed.items():
+            what = f"{case} packed for {isa}, with {in_use} in use"
+            assert_same_bits(got, results[isa][0], what)
+    y = oracle.affine(case.convolve(*exact[:2]), *exact[2:], relu=case.relu)
+    for isa, got in run(*exact)[1].items():
+        if algorithms[isa] == "winograd":
+            assert np.abs(got - y).max() <= oracle.WINOGRAD_TOLERANCE * np.abs(y).max(), isa
+        else:
+            assert_same_bits(got, y.astype(np.float32), f"{case} packed for {isa}")
+
+
 def assert_same_bits(got, expected, what):
     assert got.shape == expected.shape, what
     wrong = np.argwhere(got.view(np.uint32) != expected.view(np.uint32))

@@ -3,21 +3,10 @@
 Save where only packed weights take Winograd's algorithm, see ``test_kernel_winograd.py``.
 """
 
-import functools
-
-import numpy as np
 import pytest
 
-import oracle
 from covering import covering
-from kernel_case import (
-    Case,
-    assert_same_bits,
-    compiled_packed,
-    integers,
-    normals,
-    on_every_isa,
-)
+from kernel_case import Case, assert_packed, on_every_isa
 
 GEOMETRY = {
     "batch": (1, 3),
@@ -94,51 +83,32 @@ def table(**channels):
     ]
 
 
-def check(case):
-    """On numbers whose sums depend on their order, and on those whose sums are exact."""
-    rounding, exact = normals(case), integers(case)
-    run = compiled_packed(case, rounding)
-    y = oracle.affine(case.convolve(*exact[:2]), *exact[2:], relu=case.relu).astype(np.float32)
-    algorithms = on_every_isa(case.algorithm)
-    assert on_every_isa(functools.partial(case.algorithm, packed=True)) == algorithms
-    unpacked = on_every_isa(lambda: run(*rounding)[0])
-    for in_use, (_, packed) in on_every_isa(lambda: run(*rounding)).items():
-        for isa, got in packed.items():
-            what = f"{case} packed for {isa}, with {in_use} in use"
-            assert_same_bits(got, unpacked[isa], what)
-    for isa, got in run(*exact)[1].items():
-        if algorithms[isa] == "winograd":
-            assert np.abs(got - y).max() <= oracle.WINOGRAD_TOLERANCE * np.abs(y).max(), isa
-        else:
-            assert_same_bits(got, y, f"{case} packed for {isa}")
-
-
 @pytest.mark.parametrize("case", table(**CHANNELS), ids=repr)
 def test_one_group(case):
-    check(case)
+    assert_packed(case)
 
 
 @pytest.mark.parametrize("case", table(**GROUPS), ids=repr)
 def test_groups(case):
-    check(case)
+    assert_packed(case)
 
 
 @pytest.mark.parametrize("case", PACKED_FIRST, ids=repr)
 def test_packed_first(case):
-    check(case)
+    assert_packed(case)
 
 
 @pytest.mark.parametrize("case", GATHERED, ids=repr)
 def test_gathered_windows(case):
-    check(case)
+    assert_packed(case)
 
 
 @pytest.mark.parametrize("case", WINOGRAD, ids=repr)
 def test_winograd(case):
     assert "winograd" in on_every_isa(case.algorithm).values()
-    check(case)
+    assert_packed(case)
 
 
 @pytest.mark.parametrize("case", PASSES, ids=repr)
 def test_many_passes_and_no_pixels(case):
-    check(case)
+    assert_packed(case)

@@ -13,7 +13,7 @@ import time
 import jax
 import pytest
 
-from kernel_case import Case, assert_exact
+from kernel_case import Case, assert_exact, assert_packed
 
 SECONDS = 12
 FEWEST = 50  # cases, on however slow a machine
@@ -77,6 +77,7 @@ def check(seed, index):
     case = random_case(random.Random(f"{seed} {index}"))
     try:
         assert_exact(case, seed=index)
+        assert_packed(case, seed=index)
     except Exception as error:
         line = f"RESFUSE_SWEEP_SEED={seed} RESFUSE_SWEEP_CASE={index}"
         raise AssertionError(
