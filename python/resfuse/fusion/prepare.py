@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 
 from resfuse import ffi
 from resfuse.fusion import geometry
@@ -50,15 +51,20 @@ def _packing_spec(chain: Chain) -> ConvSpec:
 
 
 def _packed(chains: Sequence[Chain]) -> list[Any]:
+    computed = [chain.kernel for chain in chains if not chain.kernel.given]
     memory: dict[Value, Any] = {}
-    evaluate([chain.kernel for chain in chains], memory)
+    evaluate(computed, memory)
     specs = list(map(_packing_spec, chains))
-    kernels = [
-        _array(memory[chain.kernel].transpose(geometry.kernel_order(chain.conv)))
-        for chain in chains
-    ]
+    orders = [geometry.kernel_order(chain.conv) for chain in chains]
+    # A kernel that is there already is not copied.
+    kernels = [memory.get(chain.kernel, chain.kernel.array) for chain in chains]
+
+    def pack(kernels: Sequence[Any]) -> list[Any]:
+        each = zip(kernels, orders, specs, strict=True)
+        return [_pack(lax.transpose(kernel, order), spec) for kernel, order, spec in each]
+
     # One program, in which kernels of the same shape share their part.
-    return jax.jit(lambda kernels: list(map(_pack, kernels, specs)))(kernels) if kernels else []
+    return jax.jit(pack)(kernels) if kernels else []
 
 
 _pack = jax.jit(ffi.pack, static_argnums=1)
