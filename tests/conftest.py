@@ -1,4 +1,4 @@
-"""Two CPU devices, strict promotion, and the fixture that forces an instruction set."""
+"""Two CPU devices, strict promotion, and fixtures that force an instruction set or algorithm."""
 
 import os
 
@@ -12,7 +12,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import pytest
@@ -31,3 +31,10 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     ffi.force_isa(request.param)
     yield request.param
     ffi.force_isa(before)
+
+
+@pytest.fixture
+def force() -> Iterator[Callable[[str], None]]:
+    """Forces an algorithm until the test ends."""
+    yield ffi.force_algorithm
+    ffi.force_algorithm("fastest")

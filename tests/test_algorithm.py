@@ -46,13 +46,6 @@ FORCED = {  # what each then takes, in the order of its cases
 }
 
 
-@pytest.fixture
-def force():
-    """Forces an algorithm until the test ends."""
-    yield ffi.force_algorithm
-    ffi.force_algorithm("fastest")
-
-
 def on_all(case, *options):
     (algorithm,) = set(on_every_isa(lambda: case.algorithm(*options)).values())
     return algorithm
