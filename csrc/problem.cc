@@ -3,7 +3,7 @@
 namespace resfuse {
 namespace {
 
-// Strides and padding beyond this would overflow the arithmetic on pixels.
+// Strides, padding and windows beyond this would overflow the arithmetic on pixels.
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
 
 int64_t output_size(int64_t size, int64_t before, int64_t after, int64_t window, int64_t stride) {
@@ -48,6 +48,9 @@ Problem make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry,
   if (Problem problem = check_geometry(geometry); !problem.empty()) return problem;
   if (x.size() != 4) return "x must have rank 4, got shape " + to_string(x);
   if (kernel.size() != 4) return "kernel must have rank 4, got shape " + to_string(kernel);
+  for (const int64_t size : kernel)  // no buffer stands behind the shape of a packed kernel
+    if (size < 0 || size > kMaxExtent)
+      return "kernel sizes must be in [1, 2^31], got " + to_string(kernel);
   if (is_empty(kernel, 0) || is_empty(x, 1))
     return "x " + to_string(x) + " or kernel " + to_string(kernel) + " is empty";
   const int64_t groups = geometry.groups;

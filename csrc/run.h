@@ -40,8 +40,10 @@ template <typename Schedule>
 void run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int64_t max_threads,
               Schedule schedule) {
   constexpr int64_t kUnitFloats = 1 << 16;
-  const int64_t row_floats = pool.out_w * pool.channels * pool.window_h * pool.window_w;
-  const int64_t rows = kUnitFloats / (row_floats + 1) + 1;
+  // In doubles: windows may be far larger than their images.
+  const double row_floats = static_cast<double>(pool.out_w * pool.channels) *
+                            static_cast<double>(pool.window_h) * static_cast<double>(pool.window_w);
+  const int64_t rows = static_cast<int64_t>(kUnitFloats / (row_floats + 1)) + 1;
   const auto pool_rows = [&](int64_t unit) {
     const int64_t last = (unit + 1) * rows;
     isa.max_pool(pool, in, out, unit * rows, last < pool.rows() ? last : pool.rows());

@@ -182,7 +182,6 @@ def test_packed_weights(kernel, weights, message):
     refuses(message, AFFINE, operands=[X, weights, (6,), (6,)], packed=kernel)
 
 
-@pytest.mark.xfail(strict=True, reason="the attribute is taken as it is")
 @pytest.mark.parametrize(
     ("window", "pads", "size"),
     {
@@ -208,7 +207,6 @@ def test_pooling(bad, message):
     refuses(message, MAX_POOL, **bad)
 
 
-@pytest.mark.xfail(strict=True, reason="the number of a row's comparisons overflows to -1")
 def test_a_pool_of_2_to_the_64_comparisons():
     """In a process of its own, which must not be killed."""
     assert subprocess.run([sys.executable, __file__], check=False).returncode == 0

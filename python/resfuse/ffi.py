@@ -136,7 +136,7 @@ def conv_affine(
 
     def like(x: Array, kernel: Array, *rest: Array) -> Array:
         if kernel_shape is not None:
-            kernel = jnp.broadcast_to(kernel.ravel()[0], kernel_shape)
+            kernel = jnp.broadcast_to(kernel.sum(), kernel_shape)
         return reference.affine(x, kernel, *rest, spec=spec)
 
     operands = (x, kernel, scale, shift, *residual)
