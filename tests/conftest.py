@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+import random
 from collections.abc import Callable, Iterator
 
 import jax
@@ -20,6 +21,18 @@ import pytest
 from resfuse import ffi
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+SWEEP_SEED = "RESFUSE_SWEEP_SEED"
+
+
+def pytest_configure() -> None:
+    """Draws the seed of the sweep before the workers start, which inherit it."""
+    os.environ.setdefault(SWEEP_SEED, str(random.SystemRandom().getrandbits(32)))
+
+
+def pytest_report_header() -> str:
+    """What repeats this run."""
+    return f"{SWEEP_SEED}={os.environ[SWEEP_SEED]}"
 
 
 @pytest.fixture(params=ffi.isas() or ["none"])

@@ -78,7 +78,9 @@ def test_each_engine_has_its_flags_and_its_cpus(monkeypatch: pytest.MonkeyPatch)
         for name, worker in started.items():
             process = worker.process.pid
             assert len(os.sched_getaffinity(process)) == 1
-            environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            while not (environment := Path(f"/proc/{process}/environ").read_bytes()):
+                assert worker.process.poll() is None  # between fork and exec there is none yet
+            environment = environment.split(b"\0")
             assert f"XLA_FLAGS={ENGINES[name].xla_flags}".encode() in environment
     assert os.sched_getaffinity(0) == allowed
     assert all(worker.process.poll() is not None for worker in started.values())
