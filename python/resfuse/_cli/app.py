@@ -51,7 +51,8 @@ def info() -> None:
 @app.command()
 def bench(
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPUs for every engine; by default all.")
+        int | None,
+        typer.Option(min=1, help="CPUs for every engine; by default all, with --peers 1 and 2."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each engine on each case.")] = 5,
     filter_: Annotated[
@@ -59,8 +60,28 @@ def bench(
     ] = "",
     json: Annotated[Path | None, typer.Option(help="Write every timing to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the result into this file.")] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Whole ResNets, beside other engines as well.")
+    ] = False,
+    models: Annotated[
+        str | None, typer.Option(help="With --peers: only these, as in ResNet18,ResNet50.")
+    ] = None,
+    batches: Annotated[
+        str | None, typer.Option(help="With --peers: these batch sizes, by default 1,8,32.")
+    ] = None,
+    engines: Annotated[
+        str | None, typer.Option(help="With --peers: only these, as in flax,openvino.")
+    ] = None,
 ) -> None:
     """Time the op and the basic block against plain Flax, each engine in its own process."""
-    from resfuse._cli.bench import run
+    if peers:
+        from resfuse._cli.peers.command import run as run_peers
 
-    run(threads, rounds, filter_, json, plot)
+        run_peers(models, batches, threads, engines, rounds, filter_, json, plot)
+    else:
+        from resfuse._cli.bench import run
+        from resfuse._cli.refuse import refuse
+
+        if models or batches or engines:
+            refuse("--models, --batches and --engines need --peers")
+        run(threads, rounds, filter_, json, plot)

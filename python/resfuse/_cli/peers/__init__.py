@@ -1,0 +1,1 @@
+"""``resfuse bench --peers``: whole ResNets beside the engines that people use instead."""

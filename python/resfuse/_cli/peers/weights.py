@@ -1,0 +1,46 @@
+"""A process that makes a network's weights. It takes part in no measurement."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from resfuse._cli.peers.prepared import Array, Prepared
+from resfuse._cli.peers.run_flax import network
+from resfuse._cli.turns import serve
+from resfuse.torchvision_layers import BATCH_NORM
+
+_IMAGES = 8  # from which the batch norms get their statistics
+
+
+def write(folder: str) -> None:
+    """Writes the weights: He's normal distribution, and batch norms that fit real activations."""
+    prepared = Prepared(folder)
+    net, x = network(prepared.model, None), prepared.images(_IMAGES)
+    shapes = flatten_dict(jax.eval_shape(net.init, jax.random.key(0), x), sep="/")
+    rng = np.random.default_rng(0)
+    flat = {name: _draw(rng, name, shapes[name].shape) for name in sorted(shapes)}
+
+    def statistics(variables: Any) -> Any:
+        return net.apply(variables, x, use_running_average=False, mutable=["batch_stats"])[1]
+
+    # Statistics that are zero become those of the batch, times one minus the momentum.
+    seen = flatten_dict(jax.jit(statistics)(unflatten_dict(flat, sep="/")), sep="/")
+    flat |= {name: np.asarray(each) / (1 - BATCH_NORM["momentum"]) for name, each in seen.items()}
+    prepared.weights = flat
+
+
+def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+    """Initial values by the name of the variable."""
+    collection, *_, kind = name.split("/")
+    if collection == "batch_stats":
+        return np.zeros(shape, np.float32)
+    if kind == "scale":
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    deviation = 0.1 if kind == "bias" else (2 / np.prod(shape[:-1])) ** 0.5
+    return np.float32(deviation) * rng.standard_normal(shape, np.float32)
+
+
+if __name__ == "__main__":
+    serve(write)
