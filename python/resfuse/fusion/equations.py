@@ -52,13 +52,14 @@ def _transparent(eqn: JaxprEqn) -> ClosedJaxpr | None:
 
 
 def _reference_of_our_op(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """What ``resfuse.conv_bn_relu`` is elsewhere than on a CPU: a chain, like everyone's.
+    """What ``resfuse.conv_bn_relu`` is elsewhere than on a CPU: a chain, like everyone's; so pools.
 
     So its weights are packed once too.
     """
     if eqn.params.get("branches_platforms") != (("cpu",), None):
         return None
-    return eqn.params["branches"][1] if "resfuse_conv_affine" in own_calls(eqn) else None
+    ours = own_calls(eqn) & {"resfuse_conv_affine", "resfuse_max_pool"}
+    return eqn.params["branches"][1] if ours else None
 
 
 def own_calls(eqn: JaxprEqn) -> set[str]:

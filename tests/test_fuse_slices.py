@@ -1,0 +1,124 @@
+"""Large activations a few images at a time: where ``fuse`` does so, and that all else is the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+import resfuse
+from agreement import EPSILON, images
+from resfuse.fusion import slices
+from two_devices import mesh
+
+BATCH, SIZE, CHANNELS = 6, 64, 16
+
+
+def conv(x, *kernel_shape, strides=1):
+    kernel = jnp.asarray(np.random.default_rng(1).normal(0, 0.1, kernel_shape), jnp.float32)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (strides, strides), "SAME", dimension_numbers=numbers
+    )
+
+
+def block(x):
+    y = jax.nn.relu(conv(x, 3, 3, CHANNELS, CHANNELS))
+    return jax.nn.relu(conv(y, 3, 3, CHANNELS, CHANNELS) + x)
+
+
+def pool(x):
+    window, pads = (1, 3, 3, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, (1, 2, 2, 1), pads)
+
+
+def network(x):
+    x = pool(jax.nn.relu(conv(x, 7, 7, 3, CHANNELS, strides=2)))
+    return block(block(x)).mean((1, 2))
+
+
+def last_is_needed_twice(x):
+    y = block(jax.nn.relu(conv(x, 3, 3, 3, CHANNELS)))
+    return y * y.mean()
+
+
+def first_is_needed_later(x):
+    y = jax.nn.relu(conv(x, 3, 3, 3, CHANNELS))
+    return block(y), y.sum()
+
+
+def over_the_batch(x):
+    y = jax.nn.relu(conv(x, 3, 3, 3, CHANNELS))
+    return block(y - y.mean(0))
+
+
+def weights_from_the_images(x):
+    kernel = x[:3, :3, 0, :, None] * jnp.ones(CHANNELS)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+def many_weights(x):
+    return conv(jax.nn.relu(conv(x, 3, 3, 3, CHANNELS)), 31, 31, CHANNELS, CHANNELS)
+
+
+# How many nodes run slice by slice: convolutions and pools.
+FUNCTIONS = {
+    network: 6,
+    last_is_needed_twice: 3,
+    first_is_needed_later: 1,
+    over_the_batch: 1,
+    weights_from_the_images: 0,
+    many_weights: 1,
+}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Slices of a few images already for the activations of these tests."""
+    monkeypatch.setattr(slices, "_LEAST", 1)
+    monkeypatch.setattr(slices, "_MOST", 2 * 4 * 3 * SIZE * SIZE * CHANNELS)
+
+
+def program(fused, *args):
+    return fused._resfuse_programs._program(args, {})
+
+
+def agree(got, expected):
+    def check(got, expected):
+        scale = np.abs(expected).max()
+        # Sums of a few hundred products, six layers deep; Winograd costs three bits on top.
+        assert np.abs(got - expected).max() <= 8 * 6 * 150 * EPSILON * scale
+
+    jax.tree.map(check, got, expected)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_slices(function):
+    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(function)
+    found = program(fused, x)._plan.slices
+    assert (len(found.nodes) if found else 0) == FUNCTIONS[function]
+    assert not found or 1 <= found.images < BATCH
+    agree(fused(x), function(x))
+
+
+@pytest.mark.usefixtures("small")
+def test_gradients_and_batching():
+    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(network)
+    gradient, expected = (jax.grad(lambda x, f=f: f(x).sum())(x) for f in (fused, network))
+    agree(gradient, expected)
+    agree(jax.vmap(fused)(x[None]), network(x)[None])
+
+
+@pytest.mark.usefixtures("small")
+def test_a_batch_on_two_devices_stays_there():
+    sharding = NamedSharding(mesh(), PartitionSpec("batch"))
+    x, fused = jax.device_put(images(BATCH, SIZE, SIZE, 3), sharding), resfuse.fuse(network)
+    assert program(fused, x)._plan.slices is None
+    y = fused(x)
+    assert y.sharding.is_equivalent_to(sharding, y.ndim)
+
+
+def test_small_activations_run_at_once():
+    assert program(resfuse.fuse(network), images(BATCH, SIZE, SIZE, 3))._plan.slices is None
