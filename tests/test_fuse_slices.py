@@ -1,4 +1,4 @@
-"""Large activations a few images at a time: where ``fuse`` does so, and that all else is the same."""
+"""Large activations a few images at a time: where ``fuse`` does so, and nothing else changes."""
 
 import jax
 import jax.numpy as jnp
