@@ -7,6 +7,11 @@ namespace {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Few blocks are as many for each thread.
+int64_t balanced(int64_t blocks, int64_t threads) {
+  return blocks < 8 * threads ? ceil_div(blocks, threads) * threads : blocks;
+}
+
 // Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
 constexpr double kThreadWork = 1 << 20;
 // A block's inputs, in floats: 384 KiB of a 1 MiB L2, the rest being for weights and outputs.
@@ -34,8 +39,8 @@ void cut_units(Plan& plan, int64_t max_panels) {
   const int64_t blocks = std::max<int64_t>(1, plan.blocks), panels = plan.layout.panels;
   const int64_t wanted = plan.threads == 1 ? 1 : 4 * plan.threads;
   if (plan.packed) {
-    plan.unit_blocks = ceil_div(blocks, std::min(wanted, blocks));
-    const int64_t parts = ceil_div(wanted, ceil_div(blocks, plan.unit_blocks));
+    plan.unit_blocks = plan.threads == 1 ? blocks : 1;
+    const int64_t parts = plan.resident ? 1 : ceil_div(wanted, blocks);
     plan.unit_panels = std::min(max_panels, ceil_div(panels, std::min(parts, panels)));
   } else {
     plan.unit_panels = std::min(max_panels, panels);
@@ -77,9 +82,10 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
       plan.gathers ? plan.row_floats : conv.in_c * conv.stride_h * conv.stride_w;
   const int64_t fitting = std::max<int64_t>(1, kBlockFloats / pixel_floats / tile.mr);
   // Of whole tiles each, and in training of at least 8 for the sums' sake.
-  const int64_t block_tiles = training
-                                  ? std::max<int64_t>(8, ceil_div(tiles, kMaxBlocks))
-                                  : ceil_div(tiles, ceil_div(std::max<int64_t>(1, tiles), fitting));
+  const int64_t block_tiles =
+      training
+          ? std::max<int64_t>(8, ceil_div(tiles, kMaxBlocks))
+          : ceil_div(tiles, balanced(ceil_div(std::max<int64_t>(1, tiles), fitting), plan.threads));
   plan.block_size = std::max<int64_t>(1, block_tiles) * tile.mr;
   plan.blocks = ceil_div(conv.pixels(), plan.block_size);
 
@@ -132,7 +138,10 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, Plan& plan)
                           points_floats(plan, 1, conv.in_c) / tile.mr * tile.mr;
   const int64_t tiles = count_tiles(conv, output);
   plan.blocks = ceil_div(tiles, std::clamp<int64_t>(fitting, tile.mr, kMaxWinogradTiles));
+  // Where U is transformed for each block, more blocks would cost more than they balance.
+  if (plan.resident) plan.blocks = balanced(plan.blocks, plan.threads);
   plan.block_size = ceil_div(tiles, plan.blocks);
+  plan.blocks = ceil_div(tiles, plan.block_size);
   plan.part_channels = plan.resident ? conv.in_c : std::min(conv.in_c, kPartChannels);
   cut_units(plan, plan.packed ? plan.layout.panels : 2);
   const int64_t inputs = ceil_div(conv.in_c, plan.part_channels) *
