@@ -102,15 +102,10 @@ class Direct {
   }
 
   void gather_run(const Corner& corner, int64_t run, float* to) const {
-    const int64_t y = corner.y + run, row_floats = conv_.in_w * conv_.in_c;
-    const int64_t begin = corner.x * conv_.in_c, length = plan_.run_length;
-    if (y < 0 || y >= conv_.in_h || begin + length <= 0 || begin >= row_floats)
-      return copy(kZeros, length, to);
-    const float* row = operands_.in + (corner.image * conv_.in_h + y) * row_floats;
-    if (begin < 0 || begin + length > row_floats)
-      copy_window(row, begin, length, length, to);
-    else
-      copy(row + begin, length, to);
+    const int64_t y = corner.y + run;
+    const float* row = operands_.in + (corner.image * conv_.in_h + y) * conv_.in_w * conv_.in_c;
+    const float* from = point_at_edge(row, y, corner.x * conv_.in_c, plan_.run_length, to);
+    if (from != to) copy(from, plan_.run_length, to);
   }
 
   TileFunction tile_for(int64_t m) const {
@@ -166,7 +161,9 @@ class Direct {
     const bool inside = corner.inside && !panel_is_cut();
     const float** to = scratch_.rows + p;
     for (int64_t slot = 0; slot < runs; ++slot, to += m) {
-      *to = inside ? row + begin : point_at_edge(row, y, begin, length, (slot * kMR + p) * length);
+      *to = inside
+                ? row + begin
+                : point_at_edge(row, y, begin, length, scratch_.work + (slot * kMR + p) * length);
       begin += in_c;
       if (++j < taps) continue;
       begin -= taps * in_c;
@@ -179,14 +176,14 @@ class Direct {
   bool panel_is_cut() const { return plan_.layout.lanes && panel_.columns < kNR; }
 
   // Into the image itself, at zeros, or, where the run crosses the left or right edge or the last
-  // of the channels, at a padded copy.
+  // of the channels, at a padded copy in `to`.
   const float* point_at_edge(const float* row, int64_t y, int64_t begin, int64_t length,
-                             int64_t copy_at) const {
+                             float* to) const {
     const int64_t row_floats = conv_.in_w * conv_.in_c;
     const int64_t real = plan_.layout.lanes ? panel_.columns : length;
     if (y < 0 || y >= conv_.in_h || begin + real <= 0 || begin >= row_floats) return kZeros;
     if (begin >= 0 && begin + real <= row_floats && real == length) return row + begin;
-    return copy_window(row, begin, real, length, scratch_.work + copy_at);
+    return copy_window(row, begin, real, length, to);
   }
 
   // Overlapping vectors in place of a scalar remainder.

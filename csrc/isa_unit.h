@@ -19,7 +19,7 @@ inline void run_unit(const Job& job, Memory& memory, int64_t index) {
                                      : Winograd<F2>(job, memory, unit, packed).run();
   Scratch& scratch = lay_out(job.plan, memory.bytes);
   const Layout& layout = job.plan.layout;
-  const int64_t panel_floats = layout.taps * layout.depth * kNR;
+  const int64_t panel_floats = layout.panel_floats();
   for (int64_t block = unit.first_block; block < unit.last_block; ++block)
     for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel) {
       const Direct direct(job, scratch, panel, packed + (panel - unit.first_panel) * panel_floats);

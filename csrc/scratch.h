@@ -36,7 +36,7 @@ inline Scratch& lay_out(const Plan& plan, char* bytes) {
 // The packed weights of a unit's first panel; the others follow.
 inline const float* packed_panels(const Job& job, Memory& memory, const Unit& unit) {
   const Plan& plan = job.plan;
-  const int64_t panel_floats = plan.layout.taps * plan.layout.depth * kNR;
+  const int64_t panel_floats = plan.layout.panel_floats();
   if (plan.packed) return job.operands.kernel + unit.first_panel * panel_floats;
   float* const packed = lay_out(plan, memory.bytes).packed;
   if (memory.packed_panel != unit.first_panel)
