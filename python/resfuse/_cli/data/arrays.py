@@ -1,24 +1,16 @@
 """Images that are in memory."""
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from resfuse._cli.data.dataset import Pixels
+from resfuse._cli.data.labels import Labels
 from resfuse._cli.data.pictures import fitted
 
 
 class Arrays:
     """A source of grey images ``(n, H, W)``, brought to ``shape`` when they are asked for."""
 
-    def __init__(
-        self,
-        images: Pixels,
-        labels: Sequence[int] | NDArray[np.integer],
-        shape: tuple[int, int, int],
-    ) -> None:
+    def __init__(self, images: Pixels, labels: Labels, shape: tuple[int, int, int]) -> None:
         self._images, self._labels, self._shape = images, labels, shape
 
     def __len__(self) -> int:

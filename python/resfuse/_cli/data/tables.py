@@ -1,0 +1,97 @@
+"""Tables with a column of images and one of labels, as Hugging Face lays them out."""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from resfuse._cli.data import albums
+from resfuse._cli.data.dataset import BadData, Dataset
+from resfuse._cli.data.hub import Splits
+from resfuse._cli.data.labels import check_all_there
+from resfuse._cli.data.pictures import opened
+
+IMAGES = ("image", "img")  # names of columns, where no feature says what they are
+LABELS = ("label", "labels", "fine_label")
+TEST_NAMES = ("test", "validation", "valid", "val")
+KINDS = ("int", "uint", "string", "large_string", "bool")  # of labels: how their types begin
+SECRET = -1  # the label of test images whose classes are not told
+
+Features = Mapping[str, Any]
+Number = Mapping[Any, int]
+"""From what the column of labels holds to the number of the class."""
+
+
+class _Rows:
+    """An album: the rows of a split, which errors call ``name``."""
+
+    def __init__(self, name: str, rows: Any, image: str, label: str, number: Number) -> None:
+        self._name, self._image = name, image
+        rows_of_images = rows.select_columns([image])
+        self._rows = rows_of_images.cast_column(image, datasets.Image(decode=False))
+        values = rows[label][:]
+        for index, value in enumerate(values):
+            if value not in number:
+                raise BadData(f"{name}: label {value} of image {index} is none of the classes")
+        self.labels = np.array([number[value] for value in values], np.int64)
+
+    def open(self, index: int) -> contextlib.AbstractContextManager[Image.Image]:
+        name = f"image {index} of {self._name}"
+        cell = self._rows[index][self._image]
+        if cell is None:
+            raise BadData(f"{name}: missing")
+        content = cell["bytes"]
+        return opened(Path(cell["path"]) if content is None else io.BytesIO(content), name)
+
+
+def dataset(splits: Splits, size: int | None, seed: int) -> Dataset:
+    """The dataset of the split ``train``, and of one to test with if there is one with labels."""
+    if "train" not in splits:
+        raise BadData(f"expected a split train, found {', '.join(splits)}")
+    features = splits["train"].features
+    image, label = _image_column(features), _label_column(features)
+    number, classes = _classes(features[label], splits["train"][label][:])
+    parts = [
+        _Rows(name, splits[name], image, label, number)
+        for name in ["train", *_held_out(splits, label)]
+    ]
+    check_all_there("train", parts[0].labels, classes)
+    return albums.dataset(parts, classes, size, seed)
+
+
+def _image_column(features: Features) -> str:
+    typed = [name for name, each in features.items() if isinstance(each, datasets.Image)]
+    found = typed + [name for name in IMAGES if name in features]
+    if not found:
+        raise BadData(f"expected a column of images, found {', '.join(features)}")
+    return found[0]
+
+
+def _label_column(features: Features) -> str:
+    classes = [name for name, each in features.items() if isinstance(each, datasets.ClassLabel)]
+    found = [name for name in (*LABELS, *classes) if name in features]
+    if not found:
+        raise BadData(f"expected a column of labels, found {', '.join(features)}")
+    kind = str(getattr(features[found[0]], "dtype", "a structure"))
+    if not kind.startswith(KINDS):
+        raise BadData(f"expected whole numbers or names in column {found[0]}, found {kind}")
+    return found[0]
+
+
+def _classes(feature: Any, values: list[Any]) -> tuple[Number, list[str]]:
+    names = getattr(feature, "names", None)
+    if names:
+        return {number: number for number in range(len(names))}, names
+    different = sorted(set(values) - {None})
+    return {value: number for number, value in enumerate(different)}, list(map(str, different))
+
+
+def _held_out(splits: Splits, label: str) -> list[str]:
+    """The name of the split to test with, if there is one."""
+    there = [name for name in TEST_NAMES if name in splits]
+    return [name for name in there if set(splits[name][label][:]) != {SECRET}][:1]
