@@ -36,14 +36,21 @@ struct Epilogue {
   bool relu;              // NaN stays NaN, as in max(NaN, 0)
 };
 
+// Where outputs go that do not lie side by side, in floats: pixel (b, y, x) is at
+// first + b * image + y * row + x * pixel.
+struct Scatter {
+  int64_t first, image, row, pixel;
+};
+
 // What one call reads and writes. Training asks for sums instead of an epilogue: out is then acc,
 // and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles.
 struct Operands {
   const float* in;
   const float* kernel;  // packed as in pack.h, or HWIO: Plan::packed says which
   float* out;
-  const Epilogue* epilogue;  // null in training
-  double* sums;              // (blocks, 3, out_c), null in inference
+  const Epilogue* epilogue;  // null in training and for gradients
+  double* sums;              // (blocks, 3, out_c), null but in training
+  const Scatter* scatter;    // null where outputs are dense
 };
 
 }  // namespace resfuse

@@ -16,15 +16,10 @@
 #include "plan.h"
 #include "scratch.h"
 #include "tile.h"
+#include "window.h"
 
 namespace resfuse {
 namespace {
-
-// Where a pixel's window begins, negative in the padding, and whether all of it is in the image.
-struct Corner {
-  int64_t image, y, x;
-  bool inside;
-};
 
 class Direct {
  public:
@@ -45,7 +40,7 @@ class Direct {
     for (double (&row)[kNR] : scratch_.sums)
       for (double& sum : row) sum = 0.0;
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
-      Tile tile = tile_at(begin + first);
+      Tile tile = tile_at(begin + first, m);
       if (plan_.gathers)
         run_gathered(scratch_.work + first * plan_.row_floats, plan_.row_floats, m, tile);
       else if (plan_.pointwise)
@@ -64,10 +59,12 @@ class Direct {
     for (int64_t pixel = begin; pixel < end; pixel += kMR, to += kMR * plan_.row_floats) {
       Corner corners[kMR];
       const int64_t m = smaller(kMR, end - pixel);
-      locate(pixel, m, corners);
+      locate(conv_, pixel, m, corners);
       for (int64_t p = 0; p < m; ++p)
         for (int64_t run = 0; run < plan_.runs; ++run)
-          gather_run(corners[p], run, to + p * plan_.row_floats + run * plan_.run_length);
+          gather_run(conv_, operands_.in, corners[p], run,
+                     {corners[p].x * conv_.in_c, plan_.run_length, plan_.run_length},
+                     to + p * plan_.row_floats + run * plan_.run_length);
     }
   }
 
@@ -79,7 +76,7 @@ class Direct {
             scratch_.sums[row][o];
   }
 
-  Tile tile_at(int64_t pixel) const {
+  Tile tile_at(int64_t pixel, int64_t m) const {
     Tile tile{};
     tile.rows = scratch_.rows;
     tile.panel = packed_;
@@ -87,9 +84,21 @@ class Direct {
     tile.output = &output_;
     tile.pixel = pixel * conv_.out_c;
     tile.pixel_stride = conv_.out_c;
+    if (operands_.scatter) tile.pixels = scatter(pixel, m);
     tile.columns = panel_.columns;
     tile.sums = operands_.sums ? scratch_.sums : nullptr;
     return tile;
+  }
+
+  // Where the outputs of m pixels go.
+  const int64_t* scatter(int64_t pixel, int64_t m) const {
+    const Scatter& to = *operands_.scatter;
+    for (int64_t i = 0; i < m; ++i, ++pixel) {
+      const int64_t row = pixel / conv_.out_w;
+      scratch_.pixels[i] = to.first + pixel % conv_.out_w * to.pixel + row % conv_.out_h * to.row +
+                           row / conv_.out_h * to.image;
+    }
+    return scratch_.pixels;
   }
 
   // Whole windows, one in a row, `stride` apart.
@@ -101,13 +110,6 @@ class Direct {
     tile_function<Dense>(m, vectors_)(tile);
   }
 
-  void gather_run(const Corner& corner, int64_t run, float* to) const {
-    const int64_t y = corner.y + run;
-    const float* row = operands_.in + (corner.image * conv_.in_h + y) * conv_.in_w * conv_.in_c;
-    const float* from = point_at_edge(row, y, corner.x * conv_.in_c, plan_.run_length, to);
-    if (from != to) copy(from, plan_.run_length, to);
-  }
-
   TileFunction tile_for(int64_t m) const {
     return plan_.layout.lanes ? grouped_tile_function(conv_.group_in(), m, vectors_)
                               : tile_function<Dense>(m, vectors_);
@@ -115,7 +117,7 @@ class Direct {
 
   void run_passes(int64_t pixel, int64_t m, Tile& tile) const {
     Corner corners[kMR];
-    locate(pixel, m, corners);
+    locate(conv_, pixel, m, corners);
     const TileFunction compute = tile_for(m);
     tile.first = true;
     for (int64_t run = 0; run < plan_.runs; run += plan_.pass_runs)
@@ -131,24 +133,6 @@ class Direct {
       }
   }
 
-  void locate(int64_t pixel, int64_t m, Corner* corners) const {
-    int64_t x = pixel % conv_.out_w;
-    int64_t y = pixel / conv_.out_w % conv_.out_h;
-    int64_t image = pixel / conv_.out_w / conv_.out_h;
-    for (int64_t i = 0; i < m; ++i) {
-      const int64_t top = y * conv_.stride_h - conv_.pad_top;
-      const int64_t left = x * conv_.stride_w - conv_.pad_left;
-      const bool inside = top >= 0 && top + conv_.kernel_h <= conv_.in_h && left >= 0 &&
-                          left + conv_.kernel_w <= conv_.in_w;
-      corners[i] = {image, top, left, inside};
-      if (++x < conv_.out_w) continue;
-      x = 0;
-      if (++y < conv_.out_h) continue;
-      y = 0;
-      ++image;
-    }
-  }
-
   // Points pixel p of m at `length` floats of each of the pass's runs, from `offset` on.
   void point(const Corner& corner, int64_t p, int64_t m, int64_t run, int64_t offset,
              const Tile& tile, int64_t length) const {
@@ -159,11 +143,12 @@ class Direct {
     int64_t y = corner.y + i, begin = (corner.x + j) * in_c + first_input_ + offset;
     const float* row = operands_.in + (corner.image * conv_.in_h + y) * row_floats;
     const bool inside = corner.inside && !panel_is_cut();
+    const int64_t real = plan_.layout.lanes ? panel_.columns : length;
     const float** to = scratch_.rows + p;
     for (int64_t slot = 0; slot < runs; ++slot, to += m) {
-      *to = inside
-                ? row + begin
-                : point_at_edge(row, y, begin, length, scratch_.work + (slot * kMR + p) * length);
+      *to = inside ? row + begin
+                   : point_at_run(conv_, row, y, {begin, real, length},
+                                  scratch_.work + (slot * kMR + p) * length);
       begin += in_c;
       if (++j < taps) continue;
       begin -= taps * in_c;
@@ -174,38 +159,6 @@ class Direct {
 
   // Lanes would read beyond the last channel.
   bool panel_is_cut() const { return plan_.layout.lanes && panel_.columns < kNR; }
-
-  // Into the image itself, at zeros, or, where the run crosses the left or right edge or the last
-  // of the channels, at a padded copy in `to`.
-  const float* point_at_edge(const float* row, int64_t y, int64_t begin, int64_t length,
-                             float* to) const {
-    const int64_t row_floats = conv_.in_w * conv_.in_c;
-    const int64_t real = plan_.layout.lanes ? panel_.columns : length;
-    if (y < 0 || y >= conv_.in_h || begin + real <= 0 || begin >= row_floats) return kZeros;
-    if (begin >= 0 && begin + real <= row_floats && real == length) return row + begin;
-    return copy_window(row, begin, real, length, to);
-  }
-
-  // Overlapping vectors in place of a scalar remainder.
-  static void copy(const float* from, int64_t length, float* to) {
-    if (length < kLanes) {
-      for (int64_t k = 0; k < length; ++k) to[k] = from[k];
-      return;
-    }
-    for (int64_t k = 0; k + kLanes < length; k += kLanes) store(to + k, load(from + k));
-    store(to + length - kLanes, load(from + length - kLanes));
-  }
-
-  // `real` floats from `begin` on, those outside the row zero, and zeros up to `length`.
-  const float* copy_window(const float* row, int64_t begin, int64_t real, int64_t length,
-                           float* to) const {
-    const int64_t left = begin < 0 ? -begin : 0;
-    const int64_t right = smaller(real, conv_.in_w * conv_.in_c - begin);
-    for (int64_t k = 0; k < left; ++k) to[k] = 0.0f;
-    for (int64_t k = left; k < right; ++k) to[k] = row[begin + k];
-    for (int64_t k = right; k < length; ++k) to[k] = 0.0f;
-    return to;
-  }
 
   const Conv& conv_;
   const Plan& plan_;

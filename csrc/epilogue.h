@@ -8,8 +8,8 @@
 namespace resfuse {
 namespace {
 
-// A panel's part of the operands, all at its first channel. In training there is no epilogue:
-// scale is null and the accumulator itself is stored.
+// A panel's part of the operands, all at its first channel. Without an epilogue scale is null and
+// the accumulator itself is stored.
 struct Output {
   float* out;
   const float *residual, *scale, *shift;
@@ -43,21 +43,23 @@ inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, int6
   store_some(to.out + at, acc, count);
 }
 
-// The same for M pixels, `stride` apart, of N whole vectors each, in inference: what the branches
-// ask is asked once.
+// The same for M pixels, `stride` apart, of N whole vectors each: what the branches ask is asked
+// once.
 template <int M, int N>
 __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel,
                                                        int64_t stride, Vec (&acc)[M][N]) {
-  Vec scale[N], shift[N];
+  if (to.scale) {
+    Vec scale[N], shift[N];
 #pragma GCC unroll 2
-  for (int n = 0; n < N; ++n) {
-    scale[n] = load(to.scale + n * kLanes);
-    shift[n] = load(to.shift + n * kLanes);
-  }
+    for (int n = 0; n < N; ++n) {
+      scale[n] = load(to.scale + n * kLanes);
+      shift[n] = load(to.shift + n * kLanes);
+    }
 #pragma GCC unroll 16
-  for (int m = 0; m < M; ++m)
+    for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] * scale[n] + shift[n];
+      for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] * scale[n] + shift[n];
+  }
   if (to.residual)
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)

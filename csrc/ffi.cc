@@ -1,54 +1,17 @@
-// From XLA's buffers to the kernel: validate, plan, run. Nothing here trusts its caller, and no
-// exception leaves a handler.
+// From XLA's buffers to the kernel: validate, plan, run.
 
-#include "ffi.h"
-
-#include <cstdint>
-#include <exception>
 #include <memory>
 #include <new>
-#include <string>
-#include <utility>
 
-#include "problem.h"
+#include "ffi_common.h"
 #include "run.h"
 #include "select.h"
 
 namespace resfuse {
 namespace {
 
-namespace ffi = xla::ffi;
-using Input = ffi::Buffer<ffi::F32>;
-using Output = ffi::Result<ffi::Buffer<ffi::F32>>;
-using Attribute = ffi::Span<const int64_t>;
-
-Shape shape(Attribute values) { return {values.begin(), values.end()}; }
-Shape shape(const Input& buffer) { return shape(buffer.dimensions()); }
-Shape shape(Output& buffer) { return shape(buffer->dimensions()); }
-
-ffi::Error invalid(const Problem& problem) {
-  return ffi::Error::InvalidArgument("resfuse: " + problem);
-}
-
-ffi::Error out_of_memory(const char* what) {
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
-                    std::string("resfuse: out of memory for ") + what);
-}
-
-auto schedule_on(ffi::ThreadPool& pool) {
-  return [&pool](auto task) { pool.Schedule(std::move(task)); };
-}
-
 ffi::Error run_job(Job& job, const Isa& isa, ffi::ThreadPool& pool) {
   return run(isa, job, schedule_on(pool)) ? ffi::Error::Success() : out_of_memory("scratch");
-}
-
-void pack_all(const Conv& conv, const Layout& layout, const float* kernel, float* packed,
-              ffi::ThreadPool& pool) {
-  const auto pack = [&](int64_t panel) {
-    pack_panel(conv, layout, kernel, panel, packed + panel * layout.panel_floats());
-  };
-  parallel_for(layout.panels, pool.num_threads(), schedule_on(pool), [&] { return pack; });
 }
 
 // From this many pixels on, packing all weights before anything else costs less than reading the
@@ -63,7 +26,8 @@ const float* pack_first(const Conv& conv, const Isa& isa, const float* kernel,
   const auto bytes = static_cast<size_t>(layout.panels * layout.panel_floats()) * sizeof(float);
   auto* packed = reinterpret_cast<float*>(Arena::weights_of_this_thread().reserve(bytes));
   if (!packed) return kernel;
-  pack_all(conv, layout, kernel, packed, pool);
+  const auto pack = [&](int64_t panel, float* to) { pack_panel(conv, layout, kernel, panel, to); };
+  pack_all(layout, packed, pack, pool.num_threads(), schedule_on(pool));
   return packed;
 }
 
@@ -94,7 +58,7 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
   const Request request{choice_in_use(winograd), is_packed || weights != kernel.typed_data(), false,
                         pool.num_threads()};
   Job job{conv, make_plan(conv, isa->tile, request), {}};
-  job.operands = {x.typed_data(), weights, y->typed_data(), &epilogue, nullptr};
+  job.operands = {x.typed_data(), weights, y->typed_data(), &epilogue, nullptr, nullptr};
   ffi::Error error = run_job(job, *isa, pool);
   Arena::weights_of_this_thread().trim();
   return error;
@@ -116,7 +80,8 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
   if (!sums) return out_of_memory("sums");
-  job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(), nullptr, sums.get()};
+  job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(),
+                  nullptr,        sums.get(),          nullptr};
   const ffi::Error error = run_job(job, isa, pool);
   if (error.success()) reduce_sums(job, mean->typed_data(), var->typed_data());
   return error;
@@ -135,7 +100,11 @@ ffi::Error pack_impl(ffi::ThreadPool pool, Input kernel, Output packed, int64_t 
   Problem problem = make_pixel_conv(shape(kernel), groups, conv);
   if (problem.empty()) problem = find_isa(conv, shape(packed), isa);
   if (!problem.empty()) return invalid(problem);
-  pack_all(conv, make_layout(conv, isa->tile.nr), kernel.typed_data(), packed->typed_data(), pool);
+  const Layout layout = make_layout(conv, isa->tile.nr);
+  const auto pack = [&](int64_t panel, float* to) {
+    pack_panel(conv, layout, kernel.typed_data(), panel, to);
+  };
+  pack_all(layout, packed->typed_data(), pack, pool.num_threads(), schedule_on(pool));
   return ffi::Error::Success();
 }
 
@@ -150,20 +119,6 @@ ffi::Error max_pool_impl(ffi::ThreadPool threads, Input x, Output y, Attribute w
            schedule_on(threads));
   return ffi::Error::Success();
 }
-
-// The handler without its exceptions: only allocation can throw here.
-template <auto implementation>
-struct NoThrow;
-template <typename... Args, ffi::Error (*implementation)(Args...)>
-struct NoThrow<implementation> {
-  static ffi::Error call(Args... args) {
-    try {
-      return implementation(std::move(args)...);
-    } catch (const std::exception& error) {
-      return ffi::Error::Internal(std::string("resfuse: ") + error.what());
-    }
-  }
-};
 
 }  // namespace
 

@@ -15,4 +15,15 @@ XLA_FFI_DECLARE_HANDLER_SYMBOL(pack);
 // (x) -> y
 XLA_FFI_DECLARE_HANDLER_SYMBOL(max_pool);
 
+// (d_y, kernel) -> d_x
+XLA_FFI_DECLARE_HANDLER_SYMBOL(conv_input_gradient);
+// (x, d_y) -> d_kernel
+XLA_FFI_DECLARE_HANDLER_SYMBOL(conv_weight_gradient);
+// (d_y, conv, mean[, y]) -> sum of g, sum of g * (conv - mean); see norm.h
+XLA_FFI_DECLARE_HANDLER_SYMBOL(norm_sums);
+// (d_y, conv, mean, a, b, d[, y]) -> d_conv[, d_residual]
+XLA_FFI_DECLARE_HANDLER_SYMBOL(norm_gradient);
+// (x, d_y) -> d_x
+XLA_FFI_DECLARE_HANDLER_SYMBOL(max_pool_gradient);
+
 }  // namespace resfuse

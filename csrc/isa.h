@@ -8,8 +8,10 @@
 #include <cstdint>
 
 #include "conv.h"
+#include "norm.h"
 #include "plan.h"
 #include "pool.h"
+#include "weight_plan.h"
 
 namespace resfuse {
 
@@ -27,6 +29,15 @@ struct Isa {
   void (*run_unit)(const Job&, Memory&, int64_t unit);
   // Rows [first, last) of the outputs, numbered over (batch, out_h).
   void (*max_pool)(const Pool&, const float* in, float* out, int64_t first, int64_t last);
+  // Of one image, channels [first, last).
+  void (*max_pool_gradient)(const Pool&, const float* in, const float* d_out, float* d_in,
+                            int64_t image, int64_t first, int64_t last);
+  // WeightPlan::work_floats of scratch.
+  void (*run_weight_unit)(const WeightJob&, char* work, int64_t unit);
+  // Of pixels [first, first + pixels); see norm.h.
+  void (*add_norm_sums)(const Norm&, int64_t first, int64_t pixels, double* sums);
+  void (*norm_gradient)(const Norm&, const NormCoefficients&, int64_t first, int64_t pixels,
+                        float* d_conv, float* d_residual);
   // Performs `rounds` rounds of independent fused multiply-adds in registers; returns their count
   // of floating-point operations.
   double (*multiply_add)(int64_t rounds);

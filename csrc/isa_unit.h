@@ -5,7 +5,9 @@
 #include "direct.h"
 #include "isa.h"
 #include "max_pool.h"
+#include "norm_gradient.h"
 #include "peak.h"
+#include "weight_gradient.h"
 #include "winograd.h"
 
 namespace resfuse {
@@ -30,7 +32,9 @@ inline void run_unit(const Job& job, Memory& memory, int64_t index) {
 }
 
 constexpr Isa make_isa(const char* name) {
-  return {name, {kMR, kNR}, scratch_bytes, run_unit, max_pool, multiply_add};
+  return {name,          {kMR, kNR},        scratch_bytes,   run_unit,
+          max_pool,      max_pool_gradient, run_weight_unit, add_norm_sums,
+          norm_gradient, multiply_add};
 }
 
 }  // namespace

@@ -42,5 +42,52 @@ inline void max_pool(const Pool& pool, const float* in, float* out, int64_t firs
   }
 }
 
+// Adds the gradient of one output pixel, a vector of channels, to the input that was the largest:
+// of equal ones the first, as in lax.reduce_window's own gradient. (A NaN is never kept against the
+// next, there as here.)
+inline void pool_pixel_gradient(const Pool& pool, const float* image, int64_t top, int64_t left,
+                                Vec d_out, int64_t count, float* d_image) {
+  const int64_t first_i = top < 0 ? -top : 0, last_i = smaller(pool.window_h, pool.in_h - top);
+  const int64_t first_j = left < 0 ? -left : 0, last_j = smaller(pool.window_w, pool.in_w - left);
+  const auto at = [&](int64_t i, int64_t j) {
+    return ((top + i) * pool.in_w + left + j) * pool.channels;
+  };
+  Vec best = {};
+  Lanes chosen = Lanes{} - 1;
+  int32_t index = 0;
+  for (int64_t i = first_i; i < last_i; ++i)
+    for (int64_t j = first_j; j < last_j; ++j, ++index) {
+      const Vec value = load_some(image + at(i, j), count);
+      const Lanes kept = index == 0 ? Lanes{} : Lanes(best >= value);
+      best = kept ? best : value;
+      chosen = kept ? chosen : Lanes{} + index;
+    }
+  index = 0;
+  for (int64_t i = first_i; i < last_i; ++i)
+    for (int64_t j = first_j; j < last_j; ++j, ++index) {
+      float* const to = d_image + at(i, j);
+      store_some(to, load_some(to, count) + (chosen == index ? d_out : Vec{}), count);
+    }
+}
+
+// The gradient of one image's channels [first, last): windows overlap, so they take turns.
+inline void max_pool_gradient(const Pool& pool, const float* in, const float* d_out, float* d_in,
+                              int64_t image, int64_t first, int64_t last) {
+  const int64_t image_floats = pool.in_h * pool.in_w * pool.channels;
+  in += image * image_floats, d_in += image * image_floats;
+  d_out += image * pool.out_h * pool.out_w * pool.channels;
+  for (int64_t pixel = 0; pixel < pool.in_h * pool.in_w; ++pixel)
+    for (int64_t c = first; c < last; c += kLanes)
+      store_some(d_in + pixel * pool.channels + c, Vec{}, last - c);
+  for (int64_t y = 0; y < pool.out_h; ++y)
+    for (int64_t x = 0; x < pool.out_w; ++x)
+      for (int64_t c = first; c < last; c += kLanes) {
+        const float* from = d_out + (y * pool.out_w + x) * pool.channels + c;
+        pool_pixel_gradient(pool, in + c, y * pool.stride_h - pool.pad_top,
+                            x * pool.stride_w - pool.pad_left, load_some(from, last - c), last - c,
+                            d_in + c);
+      }
+}
+
 }  // namespace
 }  // namespace resfuse

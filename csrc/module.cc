@@ -25,6 +25,11 @@ nb::dict registrations() {
   targets["resfuse_conv_statistics"] = encapsulate(resfuse::conv_statistics);
   targets["resfuse_pack"] = encapsulate(resfuse::pack);
   targets["resfuse_max_pool"] = encapsulate(resfuse::max_pool);
+  targets["resfuse_conv_input_gradient"] = encapsulate(resfuse::conv_input_gradient);
+  targets["resfuse_conv_weight_gradient"] = encapsulate(resfuse::conv_weight_gradient);
+  targets["resfuse_norm_sums"] = encapsulate(resfuse::norm_sums);
+  targets["resfuse_norm_gradient"] = encapsulate(resfuse::norm_gradient);
+  targets["resfuse_max_pool_gradient"] = encapsulate(resfuse::max_pool_gradient);
   return targets;
 }
 

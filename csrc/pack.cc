@@ -4,6 +4,11 @@
 #include <cstring>
 
 namespace resfuse {
+namespace {
+
+constexpr int64_t kLine = 16;  // floats of a cache line
+
+}  // namespace
 
 int64_t Layout::panel_floats() const { return taps * depth * nr; }
 
@@ -35,6 +40,27 @@ void pack_panel(const Conv& conv, const Layout& layout, const float* kernel, int
     std::memcpy(to, kernel + k * conv.out_c + panel.channel, columns * sizeof(float));
     std::fill(to + columns, to + layout.nr, 0.0f);
   }
+}
+
+void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& taps,
+                           const float* kernel, int64_t index, float* to) {
+  const Panel panel = panel_at(conv, layout, index);
+  const int64_t tap_floats = conv.group_out() * conv.in_c;
+  std::fill(to, to + layout.panel_floats(), 0.0f);
+  for (int64_t i = 0; i < conv.kernel_h; ++i)
+    for (int64_t j = 0; j < conv.kernel_w; ++j, to += layout.depth * layout.nr) {
+      const int64_t tap =
+          (taps.last_h - taps.step_h * i) * taps.kernel_w + taps.last_w - taps.step_w * j;
+      // A cache line of each column at a time: both sides of the transpose stay in L1.
+      for (int64_t first = 0; first < layout.depth; first += kLine)
+        for (int64_t column = 0; column < panel.columns; ++column) {
+          const int64_t channel = panel.channel + column, group = channel / conv.group_out();
+          const float* from = kernel + tap * tap_floats + channel % conv.group_out() * conv.in_c +
+                              group * layout.depth;
+          const int64_t last = std::min(first + kLine, layout.depth);
+          for (int64_t d = first; d < last; ++d) to[d * layout.nr + column] = from[d];
+        }
+    }
 }
 
 }  // namespace resfuse

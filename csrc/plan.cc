@@ -26,13 +26,6 @@ constexpr int64_t kStreamedFloats = 1200 << 10;
 constexpr int64_t kMaxWinogradTiles = 64;
 constexpr int64_t kPartChannels = 128;
 
-int64_t useful_threads(const Conv& conv, int64_t max_threads) {
-  const double work = static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c) *
-                      static_cast<double>(conv.reduction());
-  return std::max<int64_t>(
-      1, static_cast<int64_t>(std::min(work / kThreadWork, static_cast<double>(max_threads))));
-}
-
 // About four units a thread balance the load. Packed weights are cut by blocks first, so that a
 // unit's images are read once; others by panels first, so that a panel is packed once.
 void cut_units(Plan& plan, int64_t max_panels) {
@@ -153,6 +146,13 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, Plan& plan)
 }
 
 }  // namespace
+
+int64_t useful_threads(const Conv& conv, int64_t max_threads) {
+  const double work = static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c) *
+                      static_cast<double>(conv.reduction());
+  return std::max<int64_t>(
+      1, static_cast<int64_t>(std::min(work / kThreadWork, static_cast<double>(max_threads))));
+}
 
 Plan make_plan(const Conv& conv, TileShape tile, const Request& request) {
   Plan plan{};

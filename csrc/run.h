@@ -10,6 +10,14 @@
 
 namespace resfuse {
 
+// Writes all of a layout's panels, `pack(index, to)` each.
+template <typename Pack, typename Schedule>
+void pack_all(const Layout& layout, float* packed, const Pack& pack, int64_t max_threads,
+              Schedule schedule) {
+  const auto write = [&](int64_t panel) { pack(panel, packed + panel * layout.panel_floats()); };
+  parallel_for(layout.panels, max_threads, schedule, [&] { return write; });
+}
+
 // False when a thread found no memory for its scratch; the output is then incomplete.
 template <typename Schedule>
 bool run(const Isa& isa, const Job& job, Schedule schedule) {

@@ -14,6 +14,7 @@ struct Scratch {
   float* work;    // Plan::work_floats: windows that hang over an edge, or Winograd's transforms
   alignas(64) float acc[kMR * kNR];       // accumulators, between two passes
   const float* rows[kMR * kMaxPassRuns];  // Tile::rows
+  int64_t pixels[kMR];                    // Tile::pixels
   double sums[3][kNR];                    // Tile::sums
 };
 
@@ -46,8 +47,6 @@ inline const float* packed_panels(const Job& job, Memory& memory, const Unit& un
   memory.packed_panel = unit.first_panel;
   return packed;
 }
-
-alignas(64) const float kZeros[kMaxPassFloats] = {};  // what lies outside the image
 
 }  // namespace
 }  // namespace resfuse

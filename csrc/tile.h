@@ -29,8 +29,11 @@ struct Tile {
   bool first, last;  // of the passes
   const Output* output;
   int64_t pixel, pixel_stride;  // in the output, in floats
+  const int64_t* pixels;        // each row's place in the output, or null: a stride apart
   int64_t columns;              // how many of NR are real
-  double (*sums)[kNR];          // null in inference
+  double (*sums)[kNR];          // null but in training
+
+  int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
 };
 
 // As many doubles as a vector has floats.
@@ -57,15 +60,15 @@ inline void accumulate_sums(const Tile& tile, Read acc) {
   }
 }
 
-// From tile.acc: where the panel ends within the tile, or in training.
+// From tile.acc: where the panel ends within the tile, where outputs are scattered, or in training.
 template <int M, int N>
 __attribute__((noinline)) void finish_some(const Tile& tile) {
   const auto acc = [&](int m, int n) { return load(tile.acc + (m * N + n) * kLanes); };
   if (tile.sums) accumulate_sums<M, N>(tile, acc);
   for (int m = 0; m < M; ++m)
     for (int n = 0; n < N; ++n)
-      finish_vector(*tile.output, tile.pixel + m * tile.pixel_stride, n * kLanes,
-                    tile.columns - n * kLanes, acc(m, n));
+      finish_vector(*tile.output, tile.pixel_at(m), n * kLanes, tile.columns - n * kLanes,
+                    acc(m, n));
 }
 
 // One run of a dense tile: acc[m][:] += in[m][k] * panel[k][:] for k < length. Advances `panel`.
@@ -99,7 +102,7 @@ inline void prefetch(const Tile& tile) {
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) {
-      const int64_t at = tile.pixel + m * tile.pixel_stride + n * kLanes;
+      const int64_t at = tile.pixel_at(m) + n * kLanes;
       __builtin_prefetch(output.out + at, 1);
       if (output.residual) __builtin_prefetch(output.residual + at);
     }
@@ -119,7 +122,7 @@ void compute_tile(const Tile& tile) {
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) acc[m][n] += load(tile.acc + (m * N + n) * kLanes);
-  if (tile.last && tile.output->scale && tile.columns == N * kLanes)
+  if (tile.last && !tile.sums && !tile.pixels && tile.columns == N * kLanes)
     return finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)

@@ -20,6 +20,7 @@
 
 #include "scratch.h"
 #include "tile.h"
+#include "window.h"
 
 namespace resfuse {
 namespace {

@@ -22,6 +22,7 @@ from resfuse.spec import ConvSpec
 __all__ = [
     "API_VERSION",
     "algorithm",
+    "attributes",
     "available",
     "conv_affine",
     "conv_statistics",
@@ -31,6 +32,7 @@ __all__ = [
     "isa",
     "isas",
     "max_pool",
+    "may_take_winograd",
     "pack",
     "unavailable_reason",
 ]
@@ -146,16 +148,16 @@ def conv_affine(
     return call(
         *operands,
         relu=np.bool_(relu),
-        winograd=np.bool_(_may_take_winograd(spec)),
+        winograd=np.bool_(may_take_winograd(spec)),
         packed=np.array(kernel_shape or (), np.int64),
-        **_attributes(spec),
+        **attributes(spec),
     )
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
     """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
     out = jax.eval_shape(functools.partial(reference.conv_statistics, spec=spec), x, kernel)
-    y, mean, var = jax.ffi.ffi_call("resfuse_conv_statistics", out)(x, kernel, **_attributes(spec))
+    y, mean, var = jax.ffi.ffi_call("resfuse_conv_statistics", out)(x, kernel, **attributes(spec))
     return y, mean, var
 
 
@@ -213,16 +215,18 @@ def _plan(
     padding = [pixels for pair in spec.padding for pixels in pair]
     name, shape = _ext.plan(
         x_shape, kernel_shape, spec.strides, padding, spec.feature_group_count,
-        _may_take_winograd(spec), packed,
+        may_take_winograd(spec), packed,
     )  # fmt: skip
     return name, tuple(shape)
 
 
-def _may_take_winograd(spec: ConvSpec) -> bool:
+def may_take_winograd(spec: ConvSpec) -> bool:
+    """Whether the precision allows Winograd's algorithm."""
     return spec.precision in (None, jax.lax.Precision.DEFAULT)
 
 
-def _attributes(spec: ConvSpec) -> dict[str, Any]:
+def attributes(spec: ConvSpec) -> dict[str, Any]:
+    """The geometry, as the calls take it."""
     return {
         "strides": np.array(spec.strides, np.int64),
         "padding": np.array(spec.padding, np.int64).ravel(),

@@ -1,0 +1,173 @@
+// Runs the gradients on the ISA in use, on the threads that it is given.
+
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "input_gradient.h"
+#include "run.h"
+
+namespace resfuse {
+
+// Calls `work(first, count)` for pieces of `count` or fewer out of `total`; on one thread, if all
+// of it is not worth waking another for.
+template <typename Work, typename Schedule>
+void in_pieces(int64_t total, int64_t count, bool worth_waking, int64_t max_threads,
+               Schedule schedule, const Work& work) {
+  const int64_t pieces = (total + count - 1) / count;
+  const auto piece = [&](int64_t index) {
+    work(index * count, std::min(count, total - index * count));
+  };
+  parallel_for(pieces, worth_waking ? std::min(pieces, max_threads) : 1, schedule,
+               [&] { return piece; });
+}
+
+constexpr int64_t kPieceFloats = 1 << 14;
+
+template <typename Schedule>
+void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedule) {
+  in_pieces(floats, kPieceFloats, floats > 4 * kPieceFloats, max_threads, schedule,
+            [&](int64_t first, int64_t count) { std::fill_n(to + first, count, 0.0f); });
+}
+
+// One phase of the gradient by the input, with weights that it packs for itself. False when there
+// is no memory.
+template <typename Schedule>
+bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_out,
+               const float* kernel, float* d_in, Choice choice, int64_t max_threads,
+               Schedule schedule) {
+  const Conv& conv = phase.conv;
+  const Layout layout = make_layout(conv, isa.tile.nr);
+  const auto bytes = static_cast<size_t>(layout.panels * layout.panel_floats()) * sizeof(float);
+  auto* packed = reinterpret_cast<float*>(Arena::weights_of_this_thread().reserve(bytes));
+  if (!packed) return false;
+  const auto pack = [&](int64_t panel, float* to) {
+    pack_panel_transposed(conv, layout, phase.taps, kernel, panel, to);
+  };
+  pack_all(layout, packed, pack, max_threads, schedule);
+  const Request request{dense ? choice : Choice::kDirect, true, false, max_threads};
+  Job job{conv, make_plan(conv, isa.tile, request), {}};
+  job.operands = {d_out, packed, d_in, nullptr, nullptr, dense ? nullptr : &phase.scatter};
+  return run(isa, job, schedule);
+}
+
+template <typename Schedule>
+bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out, const float* kernel,
+                        float* d_in, Choice choice, int64_t max_threads, Schedule schedule) {
+  const int64_t floats = conv.batch * conv.in_h * conv.in_w * conv.in_c;
+  if (!phases_cover_input(conv)) fill_zeros(d_in, floats, max_threads, schedule);
+  const bool dense = conv.stride_h == 1 && conv.stride_w == 1;
+  bool enough_memory = true;
+  for (const Phase& phase : input_gradient_phases(conv))
+    enough_memory = enough_memory && run_phase(isa, phase, dense, d_out, kernel, d_in, choice,
+                                               max_threads, schedule);
+  Arena::weights_of_this_thread().trim();
+  return enough_memory;
+}
+
+// Adds the chunks' results in their order, in `to`, which may be the first of them.
+template <typename Schedule>
+void add_results(const float* results, int64_t chunks, int64_t floats, float* to,
+                 int64_t max_threads, Schedule schedule) {
+  const auto add = [&](int64_t first, int64_t count) {
+    std::copy_n(results + first, count, to + first);
+    for (int64_t chunk = 1; chunk < chunks; ++chunk)
+      for (int64_t k = first; k < first + count; ++k) to[k] += results[chunk * floats + k];
+  };
+  in_pieces(floats, 1024, chunks * floats > 4 * kPieceFloats, max_threads, schedule, add);
+}
+
+// False when there is no memory.
+template <typename Schedule>
+bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, const float* d_out,
+                         float* d_kernel, int64_t max_threads, Schedule schedule) {
+  const int64_t floats = conv.reduction() * conv.out_c;
+  if (conv.pixels() == 0) {
+    fill_zeros(d_kernel, floats, max_threads, schedule);
+    return true;
+  }
+  WeightJob job{conv, make_weight_plan(conv, isa.tile), in, d_out, d_kernel};
+  Arena& results = Arena::weights_of_this_thread();
+  if (job.plan.chunks > 1) {
+    const auto bytes = static_cast<size_t>(job.plan.chunks * floats) * sizeof(float);
+    job.d_kernel = reinterpret_cast<float*>(results.reserve(bytes));
+    if (!job.d_kernel) return false;
+  }
+  std::atomic<bool> out_of_memory{false};
+  struct Worker {
+    const Isa& isa;
+    const WeightJob& job;
+    std::atomic<bool>& out_of_memory;
+    Arena& arena = Arena::of_this_thread();
+    char* work = arena.reserve(job.plan.work_floats * sizeof(float));
+
+    ~Worker() { arena.trim(); }
+
+    void operator()(int64_t unit) {
+      if (work)
+        isa.run_weight_unit(job, work, unit);
+      else
+        out_of_memory = true;
+    }
+  };
+  parallel_for(job.plan.units, weight_threads(conv, job.plan, max_threads), schedule,
+               [&] { return Worker{isa, job, out_of_memory}; });
+  if (job.plan.chunks > 1)
+    add_results(job.d_kernel, job.plan.chunks, floats, d_kernel, max_threads, schedule);
+  results.trim();
+  return !out_of_memory;
+}
+
+// Sums are kept by block of pixels, whose number follows from the sizes alone.
+template <typename Schedule>
+bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weighted,
+                   int64_t max_threads, Schedule schedule) {
+  constexpr int64_t kBlocks = 32, kMinPixels = 64;
+  const int64_t block = std::max(kMinPixels, (norm.pixels + kBlocks - 1) / kBlocks);
+  const int64_t blocks = (norm.pixels + block - 1) / block, row = 2 * norm.channels;
+  const std::unique_ptr<double[]> sums(
+      new (std::nothrow) double[static_cast<size_t>(blocks * row)]());
+  if (!sums) return false;
+  in_pieces(norm.pixels, block, norm.pixels * norm.channels > 2 * kPieceFloats, max_threads,
+            schedule, [&](int64_t first, int64_t count) {
+              isa.add_norm_sums(norm, first, count, sums.get() + first / block * row);
+            });
+  for (int64_t k = 0; k < row; ++k) {
+    double total = 0.0;
+    for (int64_t index = 0; index < blocks; ++index)
+      total += sums[static_cast<size_t>(index * row + k)];
+    (k < norm.channels ? plain[k] : weighted[k - norm.channels]) = static_cast<float>(total);
+  }
+  return true;
+}
+
+template <typename Schedule>
+void run_norm_gradient(const Isa& isa, const Norm& norm, const NormCoefficients& by, float* d_conv,
+                       float* d_residual, int64_t max_threads, Schedule schedule) {
+  const int64_t pixels = std::max<int64_t>(1, kPieceFloats / norm.channels);
+  in_pieces(norm.pixels, pixels, norm.pixels > 2 * pixels, max_threads, schedule,
+            [&](int64_t first, int64_t count) {
+              isa.norm_gradient(norm, by, first, count, d_conv, d_residual);
+            });
+}
+
+// A unit is one image, some of its channels.
+template <typename Schedule>
+void run_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const float* d_out,
+                       float* d_in, int64_t max_threads, Schedule schedule) {
+  constexpr int64_t kChannels = 64;
+  const int64_t parts = (pool.channels + kChannels - 1) / kChannels;
+  const auto unit = [&](int64_t index) {
+    const int64_t first = index % parts * kChannels;
+    isa.max_pool_gradient(pool, in, d_out, d_in, index / parts, first,
+                          std::min(first + kChannels, pool.channels));
+  };
+  const int64_t floats = pool.in_h * pool.in_w * pool.batch * pool.channels;
+  parallel_for(pool.batch * parts, floats > 2 * kPieceFloats ? max_threads : 1, schedule,
+               [&] { return unit; });
+}
+
+}  // namespace resfuse

@@ -1,0 +1,137 @@
+"""The extension's gradient calls. Each says what it computes; ``gradients.py`` puts them together.
+
+The type of a result, which in JAX includes its sharding, is made from those of the operands.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from resfuse.ffi import attributes, may_take_winograd
+from resfuse.spec import ConvSpec
+
+__all__ = [
+    "input_gradient",
+    "max_pool_gradient",
+    "norm_gradient",
+    "norm_sums",
+    "weight_gradient",
+]
+
+Pair = tuple[int, int]
+
+
+def input_gradient(d_y: Array, kernel: Array, *, size: Pair, spec: ConvSpec) -> Array:
+    """The cotangent of a convolution's input.
+
+    Args:
+        d_y: the output's, ``(B, Ho, Wo, Cout)``, float32.
+        kernel: ``(kh, kw, Cin/groups, Cout)``.
+        size: the input's ``(H, W)``.
+        spec: of the convolution; its precision decides about Winograd's algorithm.
+
+    Returns:
+        ``(B, H, W, Cin)``.
+    """
+    features = kernel.shape[2] * spec.feature_group_count
+
+    def like(d_y: Array, kernel: Array) -> Array:
+        image = d_y.sum((1, 2, 3), keepdims=True) + kernel.sum()
+        return jnp.broadcast_to(image, (d_y.shape[0], *size, features))
+
+    out = jax.eval_shape(like, d_y, kernel)
+    call = jax.ffi.ffi_call("resfuse_conv_input_gradient", out)
+    return call(d_y, kernel, winograd=np.bool_(may_take_winograd(spec)), **attributes(spec))
+
+
+def weight_gradient(x: Array, d_y: Array, *, window: Pair, spec: ConvSpec) -> Array:
+    """The cotangent of a convolution's kernel, summed over the pixels and images.
+
+    Args:
+        x: the input, ``(B, H, W, Cin)``, float32.
+        d_y: the output's cotangent, ``(B, Ho, Wo, Cout)``.
+        window: the kernel's ``(kh, kw)``.
+        spec: of the convolution.
+
+    Returns:
+        ``(kh, kw, Cin/groups, Cout)``.
+    """
+    shape = (*window, x.shape[3] // spec.feature_group_count, d_y.shape[3])
+
+    def like(x: Array, d_y: Array) -> Array:
+        return jnp.broadcast_to(x.sum() + d_y.sum(), shape)
+
+    out = jax.eval_shape(like, x, d_y)
+    return jax.ffi.ffi_call("resfuse_conv_weight_gradient", out)(x, d_y, **attributes(spec))
+
+
+def norm_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
+    """``sum g`` and ``sum g * (conv - mean)`` over the pixels, for each channel.
+
+    Args:
+        d_y: ``(B, H, W, C)``, float32.
+        conv: likewise.
+        mean: ``(C,)``.
+        *y: at most one array like ``d_y``: then ``g`` is ``d_y`` where ``y > 0`` and 0 elsewhere.
+            Without it, ``g`` is ``d_y``.
+
+    Returns:
+        Two arrays ``(C,)``.
+    """
+
+    def like(d_y: Array, conv: Array, mean: Array, *y: Array) -> Array:
+        return sum((array.sum() for array in (d_y, conv, *y)), jnp.zeros_like(mean))
+
+    out = jax.eval_shape(like, d_y, conv, mean, *y)
+    plain, weighted = jax.ffi.ffi_call("resfuse_norm_sums", (out, out))(d_y, conv, mean, *y)
+    return plain, weighted
+
+
+def norm_gradient(
+    d_y: Array,
+    conv: Array,
+    mean: Array,
+    a: Array,
+    b: Array,
+    d: Array,
+    *y: Array,
+    residual: bool,
+) -> tuple[Array, ...]:
+    """``(a * g + b * (conv - mean) + d,)``, and ``g`` as well if there is a ``residual``.
+
+    Args:
+        d_y: as in :func:`norm_sums`, and so are those that are not named here.
+        conv: see there.
+        mean: see there.
+        a: ``(C,)``.
+        b: ``(C,)``.
+        d: ``(C,)``.
+        *y: see there.
+        residual: whether to return ``g``.
+    """
+
+    def like(d_y: Array, conv: Array, *rest: Array) -> Array:
+        return d_y + conv + sum(array.sum() for array in rest)
+
+    operands = (d_y, conv, mean, a, b, d, *y)
+    outs = (jax.eval_shape(like, *operands),) * (2 if residual else 1)
+    return tuple(jax.ffi.ffi_call("resfuse_norm_gradient", outs)(*operands))
+
+
+def max_pool_gradient(
+    x: Array, d_y: Array, window: Pair, strides: Pair, padding: tuple[Pair, Pair]
+) -> Array:
+    """The cotangent of ``max_pool``'s input ``(B, H, W, C)``: each goes to the first maximum."""
+
+    def like(x: Array, d_y: Array) -> Array:
+        return x + d_y.sum()
+
+    out = jax.eval_shape(like, x, d_y)
+    return jax.ffi.ffi_call("resfuse_max_pool_gradient", out)(
+        x,
+        d_y,
+        window=np.array(window, np.int64),
+        strides=np.array(strides, np.int64),
+        padding=np.array(padding, np.int64).ravel(),
+    )
