@@ -11,7 +11,7 @@ from jax.custom_batching import custom_vmap
 from resfuse import sharding
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv_affine", "conv_statistics"]
+__all__ = ["conv_affine", "conv_statistics", "fold", "in_turn"]
 
 
 def conv_affine(
@@ -30,10 +30,10 @@ def conv_affine(
     @call.def_vmap
     def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Array, bool]:
         if any(batched[1:4]):
-            return _in_turn(call, batched, operands), True
+            return in_turn(call, batched, operands), True
         images = [operands[0], *operands[4:]]
         folded = [
-            _fold(image if is_batched else jnp.broadcast_to(image, (size, *image.shape)))
+            fold(image if is_batched else jnp.broadcast_to(image, (size, *image.shape)))
             for image, is_batched in zip(images, [batched[0], *batched[4:]], strict=True)
         ]
         y = call(folded[0], *operands[1:4], *folded[1:])
@@ -54,12 +54,12 @@ def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, 
         size: int, batched: Sequence[bool], *operands: Array
     ) -> tuple[tuple[Array, Array, Array], tuple[bool, bool, bool]]:
         del size
-        return _in_turn(call, batched, operands), (True, True, True)
+        return in_turn(call, batched, operands), (True, True, True)
 
     return call(x, kernel)
 
 
-def _in_turn(call: Callable[..., Any], batched: Sequence[bool], operands: Sequence[Array]) -> Any:
+def in_turn(call: Callable[..., Any], batched: Sequence[bool], operands: Sequence[Array]) -> Any:
     """One call for each example; broadcasting would copy what the examples share."""
     mapped = [operand for operand, is_batched in zip(operands, batched, strict=True) if is_batched]
 
@@ -75,5 +75,6 @@ def _in_turn(call: Callable[..., Any], batched: Sequence[bool], operands: Sequen
     return jax.lax.map(one, mapped)
 
 
-def _fold(images: Array) -> Array:
+def fold(images: Array) -> Array:
+    """The examples' batches as one."""
     return images.reshape(images.shape[0] * images.shape[1], *images.shape[2:])

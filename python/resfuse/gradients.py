@@ -1,26 +1,14 @@
-"""The derivatives of the kernel's two calls: for now those of the reference.
+"""The derivatives of the kernel's calls, from the kernel's gradients of a convolution."""
 
-This is the place where native ones go.
-"""
-
-import functools
-
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from resfuse import reference
+from resfuse import bilinear
+from resfuse.bilinear import varying_like
+from resfuse.norm import Saved, norm_gradients
 from resfuse.spec import ConvSpec
 
-__all__ = ["affine_gradients", "conv_gradients", "statistics_gradients"]
-
-
-def conv_gradients(
-    spec: ConvSpec, x: Array, kernel: Array, cotangent: Array
-) -> tuple[Array, Array]:
-    """The cotangents of ``x`` and ``kernel`` for one of the convolution."""
-    _, pull = jax.vjp(functools.partial(reference.conv, spec=spec), x, kernel)
-    return pull(cotangent)
+__all__ = ["affine_gradients", "statistics_gradients", "training_gradients"]
 
 
 def affine_gradients(
@@ -36,24 +24,60 @@ def affine_gradients(
     """
     if active is not None:
         cotangent = jnp.where(active, cotangent, 0)
+    x, kernel, scale = operands[:3]
+    axes = tuple(range(cotangent.ndim - 1))
     # The convolution's value serves only the gradient by the scale; unused, it is never computed.
-    _, pull = jax.vjp(functools.partial(reference.affine, spec=spec), *operands)
-    return pull(cotangent)
+    d_scale = (cotangent * bilinear.conv(spec, x, kernel)).sum(axes)
+    by_conv = _conv_gradients(spec, x, kernel, cotangent * scale)
+    gradients = (*by_conv, d_scale, cotangent.sum(axes), *[cotangent] * (len(operands) - 4))
+    return tuple(map(varying_like, gradients, operands))
+
+
+def training_gradients(
+    spec: ConvSpec,
+    x: Array,
+    kernel: Array,
+    saved: Saved,
+    cotangents: tuple[Array, Array, Array],
+    *,
+    epsilon: float,
+    residual: bool,
+) -> tuple[Array, ...]:
+    """The cotangents of ``x, kernel, scale, bias, residual``, of those that there are not as well.
+
+    Args:
+        spec: the convolution.
+        x: what it was given.
+        kernel: likewise.
+        saved: what batch norm needs.
+        cotangents: of the output, the mean and the variance.
+        epsilon: added to the variance.
+        residual: whether there is one.
+    """
+    by_norm = norm_gradients(saved, cotangents, epsilon=epsilon, residual=residual)
+    return (*_conv_gradients(spec, x, kernel, by_norm.conv), *by_norm[1:])
 
 
 def statistics_gradients(
     spec: ConvSpec,
     x: Array,
     kernel: Array,
-    y: Array,
+    conv: Array,
     mean: Array,
     cotangents: tuple[Array, Array, Array],
 ) -> tuple[Array, Array]:
-    """The cotangents of ``x`` and ``kernel`` for those of the convolution ``y``, mean and variance.
+    """The cotangents of ``x`` and ``kernel`` for those of ``conv``, mean and variance.
 
-    ``d mean / d y = 1 / n`` and ``d var / d y = 2 (y - mean) / n``, over the ``n`` pixels.
+    ``d mean / d conv = 1 / n`` and ``d var / d conv = 2 (conv - mean) / n``, over the ``n`` pixels.
     """
-    d_y, d_mean, d_var = cotangents
-    count = y.size // y.shape[-1]
-    d_y = d_y + (d_mean + 2 * (y - mean) * d_var) / max(count, 1)
-    return conv_gradients(spec, x, kernel, d_y)
+    d_conv, d_mean, d_var = cotangents
+    count = max(1, conv.size // conv.shape[-1])
+    d_conv = d_conv + (d_mean + 2 * (conv - mean) * d_var) / count
+    by_x, by_kernel = _conv_gradients(spec, x, kernel, d_conv)
+    return varying_like(by_x, x), varying_like(by_kernel, kernel)
+
+
+def _conv_gradients(spec: ConvSpec, x: Array, kernel: Array, d_y: Array) -> tuple[Array, Array]:
+    by_x = bilinear.input_gradient(spec, x.shape[1:3], d_y, kernel)
+    by_kernel = bilinear.weight_gradient(spec, kernel.shape[:2], x, d_y)
+    return by_x, by_kernel

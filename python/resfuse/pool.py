@@ -7,7 +7,8 @@ import jax
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
-from resfuse import ffi, reference, sharding
+from resfuse import ffi, gradient_calls, reference, sharding
+from resfuse.bilinear import varying_like
 from resfuse.forward_mode import refuse_forward_mode
 from resfuse.spec import PaddingLike, resolve_padding
 
@@ -73,11 +74,25 @@ def _forward(window: Pair, strides: Pair, padding: Pads, x: Array) -> tuple[Arra
 def _backward(
     window: Pair, strides: Pair, padding: Pads, x: Array, cotangent: Array
 ) -> tuple[Array]:
-    def pool(x: Array) -> Array:
-        return reference.max_pool(x, window, strides, padding)
+    return (varying_like(_gradient(window, strides, padding, x, cotangent), x),)
 
-    (d_x,) = jax.vjp(pool, x)[1](cotangent)
-    return (d_x,)
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _gradient(window: Pair, strides: Pair, padding: Pads, x: Array, d_y: Array) -> Array:
+    return gradient_calls.max_pool_gradient(x, d_y, window, strides, padding)
+
+
+def _gradient_backward(
+    window: Pair, strides: Pair, padding: Pads, saved: tuple[Array, Array], d_x: Array
+) -> Any:
+    def plain(x: Array, d_y: Array) -> Array:
+        pool = functools.partial(
+            reference.max_pool, window=window, strides=strides, padding=padding
+        )
+        return jax.vjp(pool, x)[1](d_y)[0]
+
+    return jax.vjp(plain, *saved)[1](d_x)
 
 
 _max_pool.defvjp(_forward, _backward)
+_gradient.defvjp(lambda *args: (_gradient(*args), args[3:]), _gradient_backward)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from resfuse import ffi
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv_affine", "conv_statistics", "max_pool"]
+__all__ = ["conv_affine", "conv_statistics", "max_pool", "partitioned"]
 
 
 def conv_affine(*operands: Array, kernel_shape: tuple[int, ...] | None, **options: Any) -> Array:
@@ -32,7 +32,7 @@ def conv_affine(*operands: Array, kernel_shape: tuple[int, ...] | None, **option
 
     weights = "p q j o" if kernel_shape is None else "p q r s"
     rule = f"n h w i, {weights}, o, o" + ", n y x o" * residuals + " -> n y x o"
-    return _partitioned(local, shard, rule)(*operands)
+    return partitioned(local, shard, rule)(*operands)
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
@@ -53,7 +53,7 @@ def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, 
         return whole_batch, (batch, PartitionSpec(), PartitionSpec()), [batch, PartitionSpec()]
 
     rule = "n h w i, p q j o -> n y x o, o, o"
-    return _partitioned(local, shard, rule)(x, kernel)
+    return partitioned(local, shard, rule)(x, kernel)
 
 
 def max_pool(x: Array, *geometry: Any) -> Array:
@@ -65,10 +65,10 @@ def max_pool(x: Array, *geometry: Any) -> Array:
     def shard(batch: PartitionSpec) -> Any:
         return local, batch, [batch]
 
-    return _partitioned(local, shard, "n h w c -> n y x c")(x)
+    return partitioned(local, shard, "n h w c -> n y x c")(x)
 
 
-def _partitioned(local: Callable[..., Any], shard: Callable[..., Any], rule: str) -> Any:
+def partitioned(local: Callable[..., Any], shard: Callable[..., Any], rule: str) -> Any:
     """``local`` as a call that splits along the factor ``n`` of ``rule`` and no other.
 
     ``shard(batch)`` says, for the batch sharded by the spec ``batch``: what each device computes,
@@ -91,7 +91,7 @@ def _partitioned(local: Callable[..., Any], shard: Callable[..., Any], rule: str
 
     # In the order of their appearance, as Shardy wants them.
     factors = tuple(dict.fromkeys(letter for letter in rule if letter.isalpha() and letter != "n"))
-    call = custom_partitioning(local)
+    call = custom_partitioning(lambda *operands: local(*operands))  # refuses keywords
     call.def_partition(partition, sharding_rule=rule, need_replication_factors=factors)
     return call
 
