@@ -1,65 +1,12 @@
-"""Batches made in the background, the same ones wherever a run is broken and continued."""
-
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Self
+"""Which images a batch holds: the same ones wherever a run is broken and continued."""
 
 import numpy as np
-from absl import logging
 from numpy.typing import NDArray
 
 from resfuse._cli.data.augment import augmented
-from resfuse._cli.data.dataset import BadData, Pixels, Source
+from resfuse._cli.data.dataset import Pixels, Source
 from resfuse._cli.data.pictures import scaled
-from resfuse._cli.refuse import refuse
-
-with contextlib.ExitStack() as stack:
-    # It warns of old versions of JAX, where its processes (we use threads) cannot be profiled.
-    stack.callback(logging.set_verbosity, logging.get_verbosity())
-    logging.set_verbosity(logging.ERROR)
-    import grain
-
-THREADS = min(8, os.cpu_count() or 1)
-
-Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
-"""Images ``(b, H, W, C)`` with values from 0 to 1, and labels ``(b,)``."""
-
-
-class Stream(Iterator[Batch]):
-    """Batches in order; the next ones are being made while one is used.
-
-    Close it, or leave its ``with`` block, to stop that. Data that cannot be read ends the command.
-    """
-
-    def __init__(self, make: Callable[[int], Batch], steps: range) -> None:
-        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS)
-        made = grain.MapDataset.source(steps).map(make)
-        self._batches = iter(made.to_iter_dataset(options))
-        self._batches.start_prefetch()
-
-    def __next__(self) -> Batch:
-        try:
-            return next(self._batches)
-        except BadData as error:
-            self.close()
-            refuse(str(error))
-
-    def close(self) -> None:
-        """Makes no further batches."""
-        self._batches.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+from resfuse._cli.data.stream import Batch, Stream
 
 
 def batches(
@@ -112,7 +59,8 @@ def in_order(source: Source, batch_size: int, shard: tuple[int, int] = (0, 1)) -
         chosen = np.arange(step * batch_size, (step + 1) * batch_size)[part]
         images, labels = _read(source, chosen[chosen < len(source)])
         missing = len(chosen) - len(labels)
-        images += [np.zeros_like(source[0][0])] * missing
+        if missing:
+            images += [np.zeros_like(source[0][0])] * missing
         return scaled(np.stack(images)), np.array(labels + [-1] * missing, np.int32)
 
     return Stream(make, range(-(-len(source) // batch_size)))
@@ -126,8 +74,6 @@ def _part(batch_size: int, shard: tuple[int, int]) -> slice:
     return slice(index * size, (index + 1) * size)
 
 
-def _read(
-    source: Source, chosen: Sequence[int] | NDArray[np.int64]
-) -> tuple[list[Pixels], list[int]]:
+def _read(source: Source, chosen: NDArray[np.int64]) -> tuple[list[Pixels], list[int]]:
     pairs = [source[int(index)] for index in chosen]
     return [image for image, _ in pairs], [label for _, label in pairs]

@@ -1,0 +1,60 @@
+"""Batches made in the background, while the one before is used."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from resfuse._cli.data.dataset import BadData
+from resfuse._cli.refuse import refuse
+
+with contextlib.ExitStack() as _quiet:
+    # It warns of old versions of JAX, where its processes (we use threads) cannot be profiled.
+    _quiet.callback(logging.set_verbosity, logging.get_verbosity())
+    logging.set_verbosity(logging.ERROR)
+    import grain
+
+THREADS = min(8, os.cpu_count() or 1)
+
+Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""Images ``(b, H, W, C)`` with values from 0 to 1, and labels ``(b,)``."""
+
+
+class Stream(Iterator[Batch]):
+    """Batches in order; the next ones are being made while one is used.
+
+    Close it, or leave its ``with`` block, to stop that. Data that cannot be read ends the command.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], steps: range) -> None:
+        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS)
+        made = grain.MapDataset.source(steps).map(make)
+        self._batches = iter(made.to_iter_dataset(options))
+        self._batches.start_prefetch()
+
+    def __next__(self) -> Batch:
+        try:
+            return next(self._batches)
+        except BadData as error:
+            self.close()
+            refuse(str(error))
+
+    def close(self) -> None:
+        """Makes no further batches."""
+        self._batches.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
