@@ -17,5 +17,7 @@ class Arrays:
         return len(self._images)
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        image = Image.fromarray(self._images[index])
-        return fitted(image, self._shape), int(self._labels[index])
+        image, label = self._images[index], int(self._labels[index])
+        if image.shape == self._shape[:2]:
+            return image[..., None], label
+        return fitted(Image.fromarray(image), self._shape), label

@@ -18,7 +18,7 @@ def batches(
     first_step: int = 0,
     augment: bool = False,
     shard: tuple[int, int] = (0, 1),
-) -> Stream:
+) -> Stream[Batch]:
     """The batches of one epoch, in an order that depends on ``seed`` and ``epoch`` alone.
 
     The images that do not fill the last batch are left out, others in each epoch.
@@ -48,7 +48,7 @@ def batches(
     return Stream(make, range(first_step, len(source) // batch_size))
 
 
-def in_order(source: Source, batch_size: int, shard: tuple[int, int] = (0, 1)) -> Stream:
+def in_order(source: Source, batch_size: int, shard: tuple[int, int] = (0, 1)) -> Stream[Batch]:
     """All images once, in the order of the source.
 
     The last batch is filled up with black images, whose label is -1.

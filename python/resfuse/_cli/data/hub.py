@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ def _load(path: str, *, offline: bool, **options: str | None) -> Splits:
         os.environ["HF_HUB_OFFLINE"] = "1"
     import datasets
 
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     try:
         return datasets.load_dataset(path, **options)
     except Exception as error:  # whatever its many readers stumble over, a full disk too

@@ -66,7 +66,9 @@ def _part(images_file: Path, labels_file: Path) -> tuple[NDArray[np.uint8], Labe
 def read(file: Path, dimensions: int) -> NDArray[np.uint8]:
     """The array in an IDX file: two zeros, its type, its number of dimensions, then their sizes."""
     try:
-        content = (gzip.open if file.suffix == ".gz" else open)(file, "rb").read()
+        content = file.read_bytes()
+        if file.suffix == ".gz":
+            content = gzip.decompress(content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BadData(f"{file}: broken gzip file: {error}") from error
     start = 4 + 4 * dimensions

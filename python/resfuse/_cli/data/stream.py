@@ -1,10 +1,10 @@
-"""Batches made in the background, while the one before is used."""
+"""Batches made in the background, while those before are used."""
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 from absl import logging
@@ -19,34 +19,37 @@ with contextlib.ExitStack() as _quiet:
     logging.set_verbosity(logging.ERROR)
     import grain
 
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, len(os.sched_getaffinity(0)))
+
+T = TypeVar("T")
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
 """Images ``(b, H, W, C)`` with values from 0 to 1, and labels ``(b,)``."""
 
 
-class Stream(Iterator[Batch]):
-    """Batches in order; the next ones are being made while one is used.
+class Stream(Iterator[T], Generic[T]):
+    """What ``make`` gives for each of the steps; the next ones are made while one is used.
 
     Close it, or leave its ``with`` block, to stop that. Data that cannot be read ends the command.
     """
 
-    def __init__(self, make: Callable[[int], Batch], steps: range) -> None:
+    def __init__(self, make: Callable[[int], T], steps: range) -> None:
         options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS)
-        made = grain.MapDataset.source(steps).map(make)
-        self._batches = iter(made.to_iter_dataset(options))
-        self._batches.start_prefetch()
+        dataset = grain.MapDataset.source(steps).map(make)
+        self._made = iter(dataset.to_iter_dataset(options))
+        self._made.start_prefetch()
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> T:
         try:
-            return next(self._batches)
+            made: T = next(self._made)
+            return made
         except BadData as error:
             self.close()
             refuse(str(error))
 
     def close(self) -> None:
-        """Makes no further batches."""
-        self._batches.close()
+        """Makes no more."""
+        self._made.close()
 
     def __enter__(self) -> Self:
         return self
