@@ -82,7 +82,7 @@ CHAINS = {
         lambda x: resfuse.conv_bn_relu(x, KERNEL.astype(x.dtype), A, B, B, A), ["bn+relu"]
     ),
     "value used twice": (used_twice, ["scale"]),
-    "norm of the batch": (statistics_of_the_batch, ["bias"]),
+    "norm of the batch": (statistics_of_the_batch, ["bn(batch)"]),
     "norm over another axis": (lambda x: conv(x) * jnp.arange(1.0, 6)[:, None], ["-"]),
     "norm by pixels": (lambda x: conv(x) * jnp.arange(30.0).reshape(6, 5, 1), ["-"]),
     "addition that broadcasts the chain": (lambda x: conv(x[:1]) + x, ["-"]),

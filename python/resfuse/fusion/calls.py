@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse import affine as op
+from resfuse.ops import conv_bn_relu_train
 from resfuse.spec import ConvSpec
 
-__all__ = ["affine", "affine_then_maximum"]
+__all__ = ["affine", "affine_then_maximum", "batch_norm"]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
@@ -19,6 +20,18 @@ def affine(
 ) -> Array:
     """As :func:`resfuse.affine.affine`."""
     return op.affine(*operands, spec=spec, relu=relu, packed=packed, in_place=in_place)
+
+
+def batch_norm(spec: ConvSpec, *operands: Array | None, **options: Any) -> Any:
+    """As :func:`resfuse.conv_bn_relu_train`."""
+    return conv_bn_relu_train(
+        *operands,  # type: ignore[arg-type]
+        strides=spec.strides,
+        padding=spec.padding,
+        feature_group_count=spec.feature_group_count,
+        precision=spec.precision,
+        **options,
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)

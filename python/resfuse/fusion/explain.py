@@ -65,11 +65,13 @@ def _taken(chain: Chain) -> Sequence[str]:
 
 
 def _parts(chain: Chain) -> str:
+    ends = "add" if chain.residual else "", "relu" if chain.relu else ""
     kinds = {step.kind for step in chain.steps}
     shifts, scales = kinds & {"add", "add_any", "sub"}, kinds & {"mul", "div", "neg"}
+    if chain.norm is not None:
+        return "+".join(["bn(batch)", *filter(None, ends)])
     affine = "bn" if shifts and scales else "bias" if shifts else "scale" if scales else ""
-    parts = [affine, "add" if chain.residual else "", "relu" if chain.relu else ""]
-    return "+".join(filter(None, parts)) or "-"
+    return "+".join(filter(None, [affine, *ends])) or "-"
 
 
 def _left(eqn: JaxprEqn, reason: str) -> Sequence[str]:

@@ -115,4 +115,5 @@ _RULES: dict[str, Callable[..., Any]] = {
     "broadcast_in_dim": _broadcast,
     "select_n": lambda _, which, *cases: np.choose(which.astype(np.int32), cases),
     "eq": lambda _, x, y: x == y,
+    "gt": lambda _, x, y: x > y,
 }

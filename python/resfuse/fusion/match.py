@@ -7,17 +7,18 @@ depend on it, so that all operands of a chain are there where its last equation 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 
 from resfuse.fusion import geometry
 from resfuse.fusion.geometry import Layout
 from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.polynomial import Polynomial
 from resfuse.fusion.relu import is_maximum_with_zero, is_relu
 from resfuse.spec import ConvSpec
 
-__all__ = ["Chain", "Step", "chains"]
+__all__ = ["Chain", "Norm", "Step", "chains", "extend", "per_channel"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,21 @@ class Step:
     kind: str
     operand: Value | None
     swapped: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """Batch norm with the statistics of the batch, as ``statistics.py`` finds it after the steps.
+
+    ``scale`` and ``bias`` are products and sums of ``inputs``; ``statistics`` are the values that
+    follow from mean and variance alone, and how, each with the axis of its channels.
+    """
+
+    epsilon: float
+    scale: Polynomial
+    bias: Polynomial
+    inputs: Mapping[int, Value]  # by the numbers of the variables
+    statistics: Mapping[Value, tuple[Polynomial, int]]
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -45,6 +61,7 @@ class Chain:
     residual: Value | None = None
     residual_layout: Layout | None = None
     relu: str | None = None
+    norm: Norm | None = None
     folded: tuple[Value, Value] | None = None  # scale and shift, if they are known
     packed: Value | None = None
 
@@ -71,8 +88,14 @@ class Chain:
 
     @property
     def operands(self) -> list[Value]:
-        """What the steps read."""
-        return [step.operand for step in self.steps if step.operand is not None]
+        """What the steps read, and the norm."""
+        operands = [step.operand for step in self.steps if step.operand is not None]
+        return [*operands, *(self.norm.inputs.values() if self.norm else ())]
+
+    @property
+    def outputs(self) -> list[Value]:
+        """All that its call computes."""
+        return [self.output, *(self.norm.statistics if self.norm else ())]
 
 
 def chains(graph: Graph) -> list[Chain]:
@@ -93,16 +116,21 @@ def chains(graph: Graph) -> list[Chain]:
 def _chain(conv: Node, claimed: set[Node]) -> Chain:
     layout = geometry.layout_of(conv)
     chain = Chain(conv, geometry.spec_of(conv), layout, conv.outputs[0], [conv])
+    extend(chain, claimed)
+    return chain
+
+
+def extend(chain: Chain, claimed: set[Node]) -> None:
+    """Adds what follows the chain's output, but for nodes that others have claimed."""
     while chain.relu is None and len(chain.output.users) == 1:
         (node,) = chain.output.users
-        if node is None or node in claimed or node.scope is not conv.scope:
+        if node is None or node in claimed or node.scope is not chain.conv.scope:
             break
         rule = _RULES.get(node.name)
         if rule is None or not rule(chain, node):
             break
         chain.nodes.append(node)
         chain.output = node.outputs[0]
-    return chain
 
 
 def _move(chain: Chain, layout: Layout | None) -> bool:
@@ -149,7 +177,7 @@ def _arithmetic(chain: Chain, node: Node) -> bool:
     other = left if swapped else right
     if node.outputs[0].aval.shape != chain.layout.shape:
         return False
-    if (operand := _per_channel(other, chain.layout)) is not None:
+    if (operand := per_channel(other, chain.layout)) is not None:
         if node.name == "div" and swapped:
             return False
         return _step(chain, Step(node.name, operand, swapped))
@@ -157,7 +185,7 @@ def _arithmetic(chain: Chain, node: Node) -> bool:
 
 
 def _step(chain: Chain, step: Step) -> bool:
-    if chain.residual is not None:
+    if chain.residual is not None or chain.norm is not None:
         return False
     chain.steps.append(step)
     return True
@@ -171,7 +199,7 @@ def _residual(chain: Chain, other: Value) -> bool:
 
 
 def _maximum(chain: Chain, node: Node) -> bool:
-    if is_maximum_with_zero(node, chain.output):
+    if chain.norm is None and is_maximum_with_zero(node, chain.output):
         chain.relu = "maximum"
     return chain.relu is not None
 
@@ -182,7 +210,7 @@ def _custom_jvp(chain: Chain, node: Node) -> bool:
     return chain.relu is not None
 
 
-def _per_channel(value: Value, layout: Layout) -> Value | None:
+def per_channel(value: Value, layout: Layout) -> Value | None:
     """The value with one number per channel, or one in all, of which ``value`` is a broadcast."""
     shape, size = value.aval.shape, layout.shape[layout.channels]
     if value.aval.dtype != jnp.float32:

@@ -73,6 +73,7 @@ _pack = jax.jit(ffi.pack, static_argnums=1)
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     """Gives each chain its ``folded`` and ``packed``, as far as they can be known."""
     memory: dict[Value, Any] = {}
+    chains = [chain for chain in chains if chain.norm is None]  # the others' call packs itself
     known = [chain for chain in chains if all(value.known for value in chain.operands)]
     evaluate([value for chain in known for value in chain.operands], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):

@@ -9,6 +9,7 @@ import numpy as np
 from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, prepare
+from resfuse.fusion.statistics import with_statistics
 
 __all__ = ["Program", "trace"]
 
@@ -19,7 +20,7 @@ class Program:
     def __init__(self, jaxpr: Any, out_tree: Any, packs: Packs | None, sliced: bool) -> None:
         self.out_tree = out_tree
         self.graph = graph.build(jaxpr)
-        self.chains = match.chains(self.graph)
+        self.chains = with_statistics(match.chains(self.graph))
         self.portable = _portable(jaxpr)
         if packs is not None:
             prepare(self.chains, packs)

@@ -4,14 +4,10 @@ This is what ``jax.jit`` traces, once for a shape.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-from jax import Array, lax
-
-from resfuse.fusion import calls, control, geometry, pooling, slices
-from resfuse.fusion.fold import combine
+from resfuse.fusion import control, pooling, results, slices
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.match import Chain
 
@@ -36,11 +32,12 @@ class Plan:
         """From the end: what an output, an effect or a node that is marked already needs."""
         self.needed.update(graph.outputs)
         for node in reversed(graph.nodes):
-            wanted = node.eqn.effects or not self.needed.isdisjoint(node.outputs)
+            chain = self.chains.get(node)
+            outputs = chain.outputs if chain else node.outputs
+            wanted = node.eqn.effects or not self.needed.isdisjoint(outputs)
             if node in self.inside or not wanted:
                 continue
             self.live.add(node)
-            chain = self.chains.get(node)
             self.needed.update(chain.reads if chain else node.inputs)
             for body in node.bodies:
                 self._mark(body)
@@ -76,7 +73,7 @@ def _step(plan: Plan, node: Node, env: Environment) -> None:
     """Adds what the node computes to ``env``."""
     read = functools.partial(_read, env)
     if (chain := plan.chains.get(node)) is not None:
-        env[chain.output] = _fused(chain, read)
+        env.update(results.compute(chain, read, plan.needed))
         return
     operands = list(map(read, node.inputs))
     if pooling.takes(node):
@@ -86,38 +83,3 @@ def _step(plan: Plan, node: Node, env: Environment) -> None:
     else:
         outputs = node.run(operands)
     env.update(zip(node.outputs, outputs, strict=True))
-
-
-def _fused(chain: Chain, read: Callable[[Value], Any]) -> Any:
-    x = lax.transpose(read(chain.x), geometry.images_order(chain.conv))
-    kernel = lax.transpose(read(chain.kernel), geometry.kernel_order(chain.conv))
-    packed = None if chain.packed is None else read(chain.packed)
-    folded = map(read, chain.folded) if chain.folded else combine(chain, read)
-    operands = [packed, x, kernel, *folded]
-    if chain.residual is not None and chain.residual_layout is not None:
-        operands.append(chain.residual_layout.undo(read(chain.residual)))
-    if chain.relu == "maximum":
-        y = calls.affine_then_maximum(chain.spec, *operands)
-    else:
-        y = calls.affine(chain.spec, chain.relu == "relu", _in_place(chain), *operands)
-    return _typed(chain.layout.apply(y), chain.output.aval)
-
-
-def _in_place(chain: Chain) -> bool:
-    """Whether the residual is computed here, and needed by nothing else then or later."""
-    residual = chain.residual
-    return (
-        residual is not None
-        and residual is not chain.x
-        and residual.producer is not None
-        and residual.producer.scope is chain.conv.scope
-        and residual.users[-1] in chain.nodes
-    )
-
-
-def _typed(y: Array, aval: Any) -> Any:
-    if jax.typeof(y).weak_type == aval.weak_type:
-        return y
-    return lax.convert_element_type_p.bind(
-        y, new_dtype=aval.dtype, weak_type=aval.weak_type, sharding=None
-    )

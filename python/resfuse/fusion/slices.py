@@ -85,6 +85,8 @@ def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> boo
     """Whether a slice of its output needs that slice of its inputs only, and is worth it."""
     images = _images(node, chains)
     chain = chains.get(node)
+    if chain is not None and chain.norm is not None:
+        return False
     if chain is None:
         return pooling.takes(node) and pooling.pools_images(node) and images[0] in batched
     moves = chain.layout.moves or (chain.residual_layout and chain.residual_layout.moves)
