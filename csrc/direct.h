@@ -37,8 +37,7 @@ class Direct {
   void run_block(int64_t block) const {
     const int64_t begin = block * plan_.block_size;
     const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
-    for (double (&row)[kNR] : scratch_.sums)
-      for (double& sum : row) sum = 0.0;
+    if (operands_.sums) clear_sums(scratch_.sums);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
       Tile tile = tile_at(begin + first, m);
       if (plan_.gathers)
@@ -48,7 +47,7 @@ class Direct {
       else
         run_passes(begin + first, m, tile);
     });
-    if (operands_.sums) store_sums(block);
+    if (operands_.sums) store_sums(conv_, panel_, scratch_.sums, operands_.sums, block);
   }
 
   // Copies the windows of the block's pixels, side by side, for every panel.
@@ -69,13 +68,6 @@ class Direct {
   }
 
  private:
-  void store_sums(int64_t block) const {
-    for (int64_t row = 0; row < 3; ++row)
-      for (int64_t o = 0; o < panel_.columns; ++o)
-        operands_.sums[(block * 3 + row) * conv_.out_c + panel_.channel + o] =
-            scratch_.sums[row][o];
-  }
-
   Tile tile_at(int64_t pixel, int64_t m) const {
     Tile tile{};
     tile.rows = scratch_.rows;
@@ -86,7 +78,7 @@ class Direct {
     tile.pixel_stride = conv_.out_c;
     if (operands_.scatter) tile.pixels = scatter(pixel, m);
     tile.columns = panel_.columns;
-    tile.sums = operands_.sums ? scratch_.sums : nullptr;
+    tile.sums = operands_.sums ? &scratch_.sums : nullptr;
     return tile;
   }
 

@@ -65,7 +65,8 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
 }
 
 ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Output y, Output mean,
-                                Output var, Attribute strides, Attribute padding, int64_t groups) {
+                                Output var, Attribute strides, Attribute padding, int64_t groups,
+                                bool winograd) {
   Conv conv;
   Problem problem =
       make_conv(shape(x), shape(kernel), {shape(strides), shape(padding), groups}, conv);
@@ -74,8 +75,9 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   if (problem.empty()) problem = check_shape("var", shape(var), {conv.out_c});
   if (!problem.empty()) return invalid(problem);
   const Isa& isa = isa_in_use();
-  // Direct: Winograd's rounding would swamp the variance of a channel with a large mean.
-  const Request request{Choice::kDirect, false, true, pool.num_threads()};
+  const float* weights = pack_first(conv, isa, kernel.typed_data(), pool);
+  const Request request{choice_in_use(winograd), weights != kernel.typed_data(), true,
+                        pool.num_threads()};
   Job job{conv, make_plan(conv, isa.tile, request), {}};
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
@@ -148,7 +150,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_statistics, NoThrow<conv_statistics_impl>::ca
                                   .Ret<ffi::Buffer<ffi::F32>>()  // var
                                   .Attr<Attribute>("strides")
                                   .Attr<Attribute>("padding")
-                                  .Attr<int64_t>("groups"));
+                                  .Attr<int64_t>("groups")
+                                  .Attr<bool>("winograd"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pack, NoThrow<pack_impl>::call,
                               ffi::Ffi::Bind()

@@ -22,15 +22,16 @@ ffi::Error conv_input_gradient_impl(ffi::ThreadPool pool, Input d_y, Input kerne
 }
 
 ffi::Error conv_weight_gradient_impl(ffi::ThreadPool pool, Input x, Input d_y, Output d_kernel,
-                                     Attribute strides, Attribute padding, int64_t groups) {
+                                     Attribute strides, Attribute padding, int64_t groups,
+                                     bool winograd) {
   Conv conv;
   Problem problem =
       make_conv(shape(x), shape(d_kernel), {shape(strides), shape(padding), groups}, conv);
   if (problem.empty()) problem = check_shape("d_y", shape(d_y), output_shape(conv));
   if (!problem.empty()) return invalid(problem);
-  const bool done =
-      run_weight_gradient(isa_in_use(), conv, x.typed_data(), d_y.typed_data(),
-                          d_kernel->typed_data(), pool.num_threads(), schedule_on(pool));
+  const bool done = run_weight_gradient(isa_in_use(), conv, x.typed_data(), d_y.typed_data(),
+                                        d_kernel->typed_data(), choice_in_use(winograd),
+                                        pool.num_threads(), schedule_on(pool));
   return done ? ffi::Error::Success() : out_of_memory("the gradient's parts or scratch");
 }
 
@@ -129,7 +130,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_weight_gradient, NoThrow<conv_weight_gradient
                                   .Ret<ffi::Buffer<ffi::F32>>()  // d_kernel
                                   .Attr<Attribute>("strides")
                                   .Attr<Attribute>("padding")
-                                  .Attr<int64_t>("groups"));
+                                  .Attr<int64_t>("groups")
+                                  .Attr<bool>("winograd"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(norm_sums, NoThrow<norm_sums_impl>::call,
                               ffi::Ffi::Bind()

@@ -7,8 +7,8 @@
 #include "max_pool.h"
 #include "norm_gradient.h"
 #include "peak.h"
-#include "weight_gradient.h"
 #include "winograd.h"
+#include "winograd_weights.h"
 
 namespace resfuse {
 namespace {

@@ -91,13 +91,6 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
   cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }
 
-bool winograd_applies(const Conv& conv, TileShape tile) {
-  // Transforms work on whole vectors of input channels.
-  return conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h == 1 && conv.stride_w == 1 &&
-         conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels &&
-         conv.pixels() > 0;
-}
-
 int64_t count_tiles(const Conv& conv, int64_t output) {
   return conv.batch * ceil_div(conv.out_h, output) * ceil_div(conv.out_w, output);
 }
@@ -121,7 +114,7 @@ int64_t points_floats(const Plan& plan, int64_t rows, int64_t columns) {
   return input * input * (rows * columns + kWinogradPad);
 }
 
-void plan_winograd(const Conv& conv, TileShape tile, int64_t output, Plan& plan) {
+void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool training, Plan& plan) {
   plan.algorithm = Algorithm::kWinograd;
   plan.tile_output = output;
   plan.tiles_h = ceil_div(conv.out_h, output);
@@ -131,8 +124,9 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, Plan& plan)
                           points_floats(plan, 1, conv.in_c) / tile.mr * tile.mr;
   const int64_t tiles = count_tiles(conv, output);
   plan.blocks = ceil_div(tiles, std::clamp<int64_t>(fitting, tile.mr, kMaxWinogradTiles));
-  // Where U is transformed for each block, more blocks would cost more than they balance.
-  if (plan.resident) plan.blocks = balanced(plan.blocks, plan.threads);
+  // Where U is transformed for each block, more blocks would cost more than they balance. In
+  // training sums are kept by block, so blocks must not depend on the threads.
+  if (plan.resident && !training) plan.blocks = balanced(plan.blocks, plan.threads);
   plan.block_size = ceil_div(tiles, plan.blocks);
   plan.blocks = ceil_div(tiles, plan.block_size);
   plan.part_channels = plan.resident ? conv.in_c : std::min(conv.in_c, kPartChannels);
@@ -147,6 +141,13 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, Plan& plan)
 
 }  // namespace
 
+bool winograd_applies(const Conv& conv, TileShape tile) {
+  // Transforms work on whole vectors of input channels.
+  return conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h == 1 && conv.stride_w == 1 &&
+         conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels &&
+         conv.pixels() > 0;
+}
+
 int64_t useful_threads(const Conv& conv, int64_t max_threads) {
   const double work = static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c) *
                       static_cast<double>(conv.reduction());
@@ -159,11 +160,11 @@ Plan make_plan(const Conv& conv, TileShape tile, const Request& request) {
   plan.layout = make_layout(conv, tile.nr);
   plan.packed = request.packed;
   plan.threads = useful_threads(conv, request.max_threads);
-  const bool allowed = request.choice != Choice::kDirect && !request.training;
+  const bool allowed = request.choice != Choice::kDirect;
   int64_t output = winograd_output(conv, plan.packed);
   if (output == 0 && request.choice == Choice::kWinograd) output = 4;
   if (allowed && output > 0 && winograd_applies(conv, tile))
-    plan_winograd(conv, tile, output, plan);
+    plan_winograd(conv, tile, output, request.training, plan);
   else
     plan_direct(conv, tile, request.training, plan);
   return plan;

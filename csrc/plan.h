@@ -66,6 +66,8 @@ struct Request {
   int64_t max_threads;
 };
 
+// Whether Winograd's algorithm computes this at all.
+bool winograd_applies(const Conv& conv, TileShape tile);
 // As many threads as are worth waking.
 int64_t useful_threads(const Conv& conv, int64_t max_threads);
 Plan make_plan(const Conv& conv, TileShape tile, const Request& request);

@@ -83,13 +83,13 @@ void add_results(const float* results, int64_t chunks, int64_t floats, float* to
 // False when there is no memory.
 template <typename Schedule>
 bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, const float* d_out,
-                         float* d_kernel, int64_t max_threads, Schedule schedule) {
+                         float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
   const int64_t floats = conv.reduction() * conv.out_c;
   if (conv.pixels() == 0) {
     fill_zeros(d_kernel, floats, max_threads, schedule);
     return true;
   }
-  WeightJob job{conv, make_weight_plan(conv, isa.tile), in, d_out, d_kernel};
+  WeightJob job{conv, make_weight_plan(conv, isa.tile, choice), in, d_out, d_kernel};
   Arena& results = Arena::weights_of_this_thread();
   if (job.plan.chunks > 1) {
     const auto bytes = static_cast<size_t>(job.plan.chunks * floats) * sizeof(float);

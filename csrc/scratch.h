@@ -15,7 +15,7 @@ struct Scratch {
   alignas(64) float acc[kMR * kNR];       // accumulators, between two passes
   const float* rows[kMR * kMaxPassRuns];  // Tile::rows
   int64_t pixels[kMR];                    // Tile::pixels
-  double sums[3][kNR];                    // Tile::sums
+  Sums sums;                              // Tile::sums
 };
 
 constexpr size_t kAlign = 64;

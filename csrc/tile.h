@@ -10,12 +10,11 @@
 
 #include "epilogue.h"
 #include "simd.h"
+#include "sums.h"
 
 namespace resfuse {
 namespace {
 
-constexpr int kVectors = 2;
-constexpr int kNR = kVectors * kLanes;
 // 12 x 2 accumulators of 32 registers, or 6 x 2 of 16, leave room for two vectors of weights and
 // for the broadcast inputs. 12 pointers to rows also just fit into x86's general registers.
 constexpr int kMR = kRegisters == 32 ? 12 : 6;
@@ -31,40 +30,21 @@ struct Tile {
   int64_t pixel, pixel_stride;  // in the output, in floats
   const int64_t* pixels;        // each row's place in the output, or null: a stride apart
   int64_t columns;              // how many of NR are real
-  double (*sums)[kNR];          // null but in training
+  Sums* sums;                   // null but in training
 
   int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
 };
-
-// As many doubles as a vector has floats.
-typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
-
-// Adds the tile to its block's sums: its total s, s^2 / M and the squared deviations from its own
-// mean. In doubles s^2 / M may cancel against the grand total: a mean a thousand times the
-// deviation costs six of sixteen digits (Chan, Golub & LeVeque 1983, eq. 1.5b, for many samples).
-template <int M, int N, typename Read>
-inline void accumulate_sums(const Tile& tile, Read acc) {
-  for (int n = 0; n < N; ++n) {
-    Doubles sum = {};
-    for (int m = 0; m < M; ++m) sum += __builtin_convertvector(acc(m, n), Doubles);
-    // Off by a rounding d, the mean adds only d^2 to the squares.
-    const Vec mean = __builtin_convertvector(sum / M, Vec);
-    Vec squares = {};
-    for (int m = 0; m < M; ++m) squares += (acc(m, n) - mean) * (acc(m, n) - mean);
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int o = n * kLanes + lane;
-      tile.sums[0][o] += sum[lane];
-      tile.sums[1][o] += sum[lane] * sum[lane] / M;
-      tile.sums[2][o] += squares[lane];
-    }
-  }
-}
 
 // From tile.acc: where the panel ends within the tile, where outputs are scattered, or in training.
 template <int M, int N>
 __attribute__((noinline)) void finish_some(const Tile& tile) {
   const auto acc = [&](int m, int n) { return load(tile.acc + (m * N + n) * kLanes); };
-  if (tile.sums) accumulate_sums<M, N>(tile, acc);
+  if (tile.sums)
+    for (int n = 0; n < N; ++n) {
+      Vec column[M];
+      for (int m = 0; m < M; ++m) column[m] = acc(m, n);
+      add_to_sums(column, M, *tile.sums, n * kLanes);
+    }
   for (int m = 0; m < M; ++m)
     for (int n = 0; n < N; ++n)
       finish_vector(*tile.output, tile.pixel_at(m), n * kLanes, tile.columns - n * kLanes,

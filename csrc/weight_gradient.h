@@ -128,12 +128,12 @@ class WeightGradient {
         whole_(!plan_.lanes && unit.channels == conv_.in_c &&
                conv_.kernel_w * conv_.in_c <= kMaxPassFloats),
         rows_(work),
-        panel_(work + plan_.block_pixels * plan_.row_floats),
+        panel_(work + plan_.block_size * plan_.row_floats),
         result_(job.d_kernel + unit.chunk * conv_.reduction() * conv_.out_c) {}
 
   void run() const {
-    for (int64_t first = unit_.first_pixel; first < unit_.last_pixel; first += plan_.block_pixels) {
-      const int64_t pixels = smaller(plan_.block_pixels, unit_.last_pixel - first);
+    for (int64_t first = unit_.first; first < unit_.last; first += plan_.block_size) {
+      const int64_t pixels = smaller(plan_.block_size, unit_.last - first);
       gather(first, pixels);
       for (int64_t column = 0; column < unit_.columns; column += kNR) {
         gather_panel(first, pixels, unit_.first_column + column);
@@ -174,8 +174,8 @@ class WeightGradient {
 
   // Adds the block's products to the columns of a panel.
   void add_block(int64_t first, int64_t pixels, int64_t column) const {
-    WeightTile tile{rows_,       panel_, plan_.row_floats,          pixels, nullptr,
-                    conv_.out_c, 0,      first == unit_.first_pixel};
+    WeightTile tile{rows_,       panel_, plan_.row_floats,    pixels, nullptr,
+                    conv_.out_c, 0,      first == unit_.first};
     tile.columns = smaller(kNR, unit_.columns - column);
     const int64_t depth = conv_.group_in();
     // Rows of the result lie side by side for all taps, or where channels are missing for one.
@@ -205,11 +205,6 @@ class WeightGradient {
   const bool whole_;                 // rows of windows lie in one piece
   float *const rows_, *const panel_, *const result_;
 };
-
-inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
-  const WeightUnit unit = weight_unit_at(job.conv, job.plan, index);
-  WeightGradient(job, reinterpret_cast<float*>(work), unit).run();
-}
 
 }  // namespace
 }  // namespace resfuse

@@ -20,96 +20,10 @@
 
 #include "scratch.h"
 #include "tile.h"
-#include "window.h"
+#include "winograd_tile.h"
 
 namespace resfuse {
 namespace {
-
-// One side of each transform, on vectors of channels. The matrices are Lavin & Gray's, sections 4.1
-// and 4.3, from the interpolation points 0, 1, -1, 2, -2 and infinity, for F4 and F2 as many as it
-// takes.
-struct F4 {
-  static constexpr int kOutput = 4, kInput = 6;
-
-  static void kernel(const Vec (&g)[3], Vec (&u)[6]) {
-    const Vec even = (g[0] + g[2]) * splat(-1.0f / 6), odd = g[1] * splat(-1.0f / 6);
-    const Vec even2 = g[0] * splat(1.0f / 24) + g[2] * splat(1.0f / 6),
-              odd2 = g[1] * splat(1.0f / 12);
-    u[0] = g[0] * splat(0.25f);
-    u[1] = even + odd;
-    u[2] = even - odd;
-    u[3] = even2 + odd2;
-    u[4] = even2 - odd2;
-    u[5] = g[2];
-  }
-
-  static void input(const Vec (&d)[6], Vec (&v)[6]) {
-    const Vec two = splat(2.0f), four = splat(4.0f), five = splat(5.0f);
-    const Vec even = d[4] - four * d[2], odd = d[3] - four * d[1];
-    const Vec even2 = d[4] - d[2], odd2 = two * (d[3] - d[1]);
-    v[0] = four * d[0] + (d[4] - five * d[2]);
-    v[1] = even + odd;
-    v[2] = even - odd;
-    v[3] = even2 + odd2;
-    v[4] = even2 - odd2;
-    v[5] = four * d[1] + (d[5] - five * d[3]);
-  }
-
-  static void output(const Vec (&m)[6], Vec (&y)[4]) {
-    const Vec even = m[1] + m[2], odd = m[1] - m[2];
-    const Vec even2 = m[3] + m[4], odd2 = m[3] - m[4];
-    y[0] = m[0] + even + even2;
-    y[1] = odd + splat(2.0f) * odd2;
-    y[2] = even + splat(4.0f) * even2;
-    y[3] = odd + splat(8.0f) * odd2 + m[5];
-  }
-};
-
-struct F2 {
-  static constexpr int kOutput = 2, kInput = 4;
-
-  static void kernel(const Vec (&g)[3], Vec (&u)[4]) {
-    const Vec even = (g[0] + g[2]) * splat(0.5f), odd = g[1] * splat(0.5f);
-    u[0] = g[0];
-    u[1] = even + odd;
-    u[2] = even - odd;
-    u[3] = g[2];
-  }
-
-  static void input(const Vec (&d)[4], Vec (&v)[4]) {
-    v[0] = d[0] - d[2];
-    v[1] = d[1] + d[2];
-    v[2] = d[2] - d[1];
-    v[3] = d[3] - d[1];
-  }
-
-  static void output(const Vec (&m)[4], Vec (&y)[2]) {
-    y[0] = m[0] + m[1] + m[2];
-    y[1] = m[1] - m[2] + m[3];
-  }
-};
-
-// Both sides: columns first, then rows. `in(i, j)` reads, `out(i, j, value)` writes.
-template <int In, int Out, typename Transform, typename Read, typename Write>
-inline void transform_square(Transform transform, Read in, Write out) {
-  Vec half[Out][In];
-#pragma GCC unroll 6
-  for (int j = 0; j < In; ++j) {
-    Vec column[In], result[Out];
-#pragma GCC unroll 6
-    for (int i = 0; i < In; ++i) column[i] = in(i, j);
-    transform(column, result);
-#pragma GCC unroll 6
-    for (int i = 0; i < Out; ++i) half[i][j] = result[i];
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < Out; ++i) {
-    Vec result[Out];
-    transform(half[i], result);
-#pragma GCC unroll 6
-    for (int j = 0; j < Out; ++j) out(i, j, result[j]);
-  }
-}
 
 template <typename F>
 class Winograd {
@@ -141,17 +55,12 @@ class Winograd {
   }
 
  private:
-  // The first output pixel of a tile, which reads inputs from (y - pad_top, x - pad_left) on.
-  struct Position {
-    int64_t image, y, x;
-  };
-
   void run_block(int64_t block) const {
     const int64_t first = block * plan_.block_size;
     const int64_t all = conv_.batch * plan_.tiles_h * plan_.tiles_w;
     const int64_t tiles = smaller(plan_.block_size, all - first);
     if (memory_.transformed_block != block)
-      for (int64_t t = 0; t < tiles; ++t) transform_inputs(first + t, t);
+      for (int64_t t = 0; t < tiles; ++t) transform_inputs_at(first + t, t);
     memory_.transformed_block = block;
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
       for (int64_t c = 0; c < conv_.in_c; c += plan_.part_channels) {
@@ -161,13 +70,14 @@ class Winograd {
       }
       const Panel span = panel_at(conv_, plan_.layout, panel);
       const Output output(operands_, span.channel);
+      if (operands_.sums) clear_sums(scratch_.sums);
       for (int64_t t = 0; t < tiles; ++t) transform_outputs(output, first + t, t, span.columns);
+      if (operands_.sums) store_sums(conv_, span, scratch_.sums, operands_.sums, block);
     }
   }
 
-  Position locate(int64_t tile) const {
-    const int64_t row = tile / plan_.tiles_w;
-    return {row / plan_.tiles_h, row % plan_.tiles_h * kOutput, tile % plan_.tiles_w * kOutput};
+  TilePosition locate(int64_t tile) const {
+    return locate_tile(tile, plan_.tiles_h, plan_.tiles_w, kOutput);
   }
 
   float* weights(int64_t panel) const {
@@ -187,23 +97,12 @@ class Winograd {
           [&](int i, int j, Vec u) { store(to + (i * kInput + j) * weights_point_ + n, u); });
   }
 
-  void transform_inputs(int64_t tile, int64_t t) const {
-    const Position at = locate(tile);
+  void transform_inputs_at(int64_t tile, int64_t t) const {
     const float* in[kInput][kInput];
-    for (int64_t i = 0; i < kInput; ++i)
-      for (int64_t j = 0; j < kInput; ++j) {
-        const int64_t y = at.y - conv_.pad_top + i, x = at.x - conv_.pad_left + j;
-        const bool inside = y >= 0 && y < conv_.in_h && x >= 0 && x < conv_.in_w;
-        const int64_t pixel = (at.image * conv_.in_h + y) * conv_.in_w + x;
-        in[i][j] = inside ? operands_.in + pixel * conv_.in_c : kZeros;
-      }
+    point_at_inputs<F>(conv_, operands_.in, locate(tile), in);
     for (int64_t first = 0; first < conv_.in_c; first += plan_.part_channels) {
       const int64_t channels = smaller(plan_.part_channels, conv_.in_c - first);
-      float* to = inputs(first) + t * channels;
-      for (int64_t c = 0; c < channels; c += kLanes)
-        transform_square<kInput, kInput>(
-            F::input, [&](int i, int j) { return load(in[i][j] + first + c); },
-            [&](int i, int j, Vec v) { store(to + (i * kInput + j) * inputs_point_ + c, v); });
+      transform_inputs<F>(in, first, channels, inputs_point_, inputs(first) + t * channels);
     }
   }
 
@@ -227,9 +126,11 @@ class Winograd {
   }
 
   void transform_outputs(const Output& output, int64_t tile, int64_t t, int64_t columns) const {
-    const Position at = locate(tile);
+    const TilePosition at = locate(tile);
     const float* from = products_ + t * kNR;
-    for (int64_t n = 0; n < columns; n += kLanes)
+    for (int64_t n = 0; n < columns; n += kLanes) {
+      Vec inside[kOutput * kOutput];
+      int count = 0;
       transform_square<kInput, kOutput>(
           F::output,
           [&](int i, int j) { return load(from + (i * kInput + j) * products_point_ + n); },
@@ -237,7 +138,10 @@ class Winograd {
             if (at.y + i >= conv_.out_h || at.x + j >= conv_.out_w) return;
             const int64_t row = (at.image * conv_.out_h + at.y + i) * conv_.out_w;
             finish_vector(output, (row + at.x + j) * conv_.out_c, n, columns - n, y);
+            if (operands_.sums) inside[count++] = y;
           });
+      if (operands_.sums) add_to_sums(inside, count, scratch_.sums, n);
+    }
   }
 
   const Conv& conv_;

@@ -32,7 +32,6 @@ __all__ = [
     "isa",
     "isas",
     "max_pool",
-    "may_take_winograd",
     "pack",
     "unavailable_reason",
 ]
@@ -148,7 +147,6 @@ def conv_affine(
     return call(
         *operands,
         relu=np.bool_(relu),
-        winograd=np.bool_(may_take_winograd(spec)),
         packed=np.array(kernel_shape or (), np.int64),
         **attributes(spec),
     )
@@ -215,19 +213,19 @@ def _plan(
     padding = [pixels for pair in spec.padding for pixels in pair]
     name, shape = _ext.plan(
         x_shape, kernel_shape, spec.strides, padding, spec.feature_group_count,
-        may_take_winograd(spec), packed,
+        _may_take_winograd(spec), packed,
     )  # fmt: skip
     return name, tuple(shape)
 
 
-def may_take_winograd(spec: ConvSpec) -> bool:
-    """Whether the precision allows Winograd's algorithm."""
+def _may_take_winograd(spec: ConvSpec) -> bool:
     return spec.precision in (None, jax.lax.Precision.DEFAULT)
 
 
 def attributes(spec: ConvSpec) -> dict[str, Any]:
-    """The geometry, as the calls take it."""
+    """The static half of a convolution, as the calls take it."""
     return {
+        "winograd": np.bool_(_may_take_winograd(spec)),
         "strides": np.array(spec.strides, np.int64),
         "padding": np.array(spec.padding, np.int64).ravel(),
         "groups": np.int64(spec.feature_group_count),

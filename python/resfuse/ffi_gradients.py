@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from resfuse.ffi import attributes, may_take_winograd
+from resfuse.ffi import attributes
 from resfuse.spec import ConvSpec
 
 __all__ = [
@@ -41,8 +41,7 @@ def input_gradient(d_y: Array, kernel: Array, *, size: Pair, spec: ConvSpec) -> 
         return jnp.broadcast_to(image, (d_y.shape[0], *size, features))
 
     out = jax.eval_shape(like, d_y, kernel)
-    call = jax.ffi.ffi_call("resfuse_conv_input_gradient", out)
-    return call(d_y, kernel, winograd=np.bool_(may_take_winograd(spec)), **attributes(spec))
+    return jax.ffi.ffi_call("resfuse_conv_input_gradient", out)(d_y, kernel, **attributes(spec))
 
 
 def weight_gradient(x: Array, d_y: Array, *, window: Pair, spec: ConvSpec) -> Array:
