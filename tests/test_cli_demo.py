@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cli_driver import COMMAND, resfuse
 from resfuse import ffi
-from resfuse._cli import digits
+from resfuse._cli.data import Batch, in_order, load
 from resfuse._cli.demo import save
 from resfuse.nnx import ResNetClassifier
 
@@ -37,9 +37,15 @@ def rows(output: str) -> dict[str, list[str]]:
     return {row[0]: [cell for cell in row[1:] if cell] for row in cells if row}
 
 
+def held_out() -> Batch:
+    source = load("digits", size=None, seed=SEED).test
+    with in_order(source, len(source)) as stream:
+        return next(stream)
+
+
 def logits(model: ResNetClassifier) -> NDArray[np.float32]:
     model.eval()
-    return np.asarray(nnx.jit(model)(digits.load(SEED).test_images))
+    return np.asarray(nnx.jit(model)(held_out()[0]))
 
 
 def restored(checkpoint: Path) -> ResNetClassifier:
@@ -82,7 +88,7 @@ def test_results_are_a_checkpoint_and_a_picture_and_nothing_else(
 def test_checkpoint_holds_the_model_that_was_measured(
     demo: subprocess.CompletedProcess[str], out: Path
 ) -> None:
-    right = logits(restored(out / "checkpoint")).argmax(-1) == digits.load(SEED).test_labels
+    right = logits(restored(out / "checkpoint")).argmax(-1) == held_out()[1]
     assert rows(demo.stdout)["Accuracy"][0] == f"{right.mean():.2%}"
 
 

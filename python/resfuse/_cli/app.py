@@ -23,6 +23,22 @@ class Implementation(enum.StrEnum):
     XLA = "xla"
 
 
+class Optimizer(enum.StrEnum):
+    """The values of ``--optimizer``."""
+
+    SGD = "sgd"
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class Schedule(enum.StrEnum):
+    """The values of ``--schedule``."""
+
+    COSINE = "cosine"
+    CONSTANT = "constant"
+    STEP = "step"
+
+
 @app.command()
 def demo(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 12,
@@ -38,6 +54,85 @@ def demo(
     from resfuse._cli.demo import run
 
     run(epochs, seed, out, implementation.value if implementation else None)
+
+
+@app.command()
+def train(
+    # Without defaults, so that --resume can tell what was given; training/options.py has them.
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits (the default); a folder of IDX files, of a folder of images for each "
+            "class, or of Parquet files; or the name of a Hugging Face dataset."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="tiny (the default), resnet18, resnext50_32x4d, d2l-resnet18 and so on."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="12 by default.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Of all processes together; 32 by default.")
+    ] = None,
+    optimizer: Annotated[Optimizer | None, typer.Option(help="adamw by default.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate; by default 0.1 for sgd, else 0.002.")
+    ] = None,
+    schedule: Annotated[
+        Schedule | None,
+        typer.Option(help="cosine (the default) to 0; step: to a tenth at 1/2, again at 3/4."),
+    ] = None,
+    momentum: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of sgd; 0.9 by default.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(min=0, help="By default 0.0001 for adamw, else 0.")
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment/--no-augment", help="Shift at random, and mirror if in colour."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels to which the edges of images are brought.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Weights, order; 0 by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where all results go.")] = Path("resfuse-run"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out, with its options.")
+    ] = False,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints within an epoch.")
+    ] = None,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between rows of metrics.")] = 50,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0, to train on several machines.")
+    ] = None,
+    num_processes: Annotated[int | None, typer.Option(min=1, help="With --coordinator.")] = None,
+    process_id: Annotated[int | None, typer.Option(min=0, help="With --coordinator.")] = None,
+) -> None:
+    """Train a network on images, with checkpoints from which --resume continues."""
+    from resfuse._cli.training.command import Request, run
+    from resfuse._cli.training.outputs import Intervals
+
+    options = {
+        "data": data,
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "lr": lr,
+        "schedule": schedule,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "augment": augment,
+        "size": size,
+        "seed": seed,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    intervals = Intervals(checkpoint_every, log_every)
+    run(Request(given, out, resume, intervals, (coordinator, num_processes, process_id)))
 
 
 @app.command()

@@ -11,7 +11,6 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from resfuse._cli.timing import seconds_per_call
-from resfuse.nnx import ResNetClassifier
 
 ROUNDS = 9
 
@@ -63,8 +62,8 @@ class Comparison:
 
 
 def compare(
-    model: ResNetClassifier,
-    plain: ResNetClassifier,
+    model: nnx.Module,
+    plain: nnx.Module,
     images: NDArray[np.float32],
     labels: NDArray[np.int64],
     check: Callable[[], None],
@@ -87,7 +86,7 @@ def compare(
 
 
 def _forward(
-    model: ResNetClassifier, state: nnx.State[Any, Any], images: jax.Array
+    model: nnx.Module, state: nnx.State[Any, Any], images: jax.Array
 ) -> Callable[[], jax.Array]:
     """A compiled evaluation that gets weights and images as arguments: no folding beforehand."""
     graph = nnx.graphdef(model)

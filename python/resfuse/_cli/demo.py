@@ -1,7 +1,10 @@
 """``resfuse demo``: digits, a small ResNet, and the kernel held against plain Flax."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp  # type: ignore[import-untyped]
 from flax import nnx
 from rich.console import Console
@@ -9,16 +12,18 @@ from rich.progress import Progress
 from rich.table import Table
 
 from resfuse import ffi
-from resfuse._cli import digits, report
+from resfuse._cli import report
 from resfuse._cli.compare import Comparison, compare
+from resfuse._cli.data import in_order, load
 from resfuse._cli.files import publish, staging
 from resfuse._cli.interrupts import held_back
 from resfuse._cli.kernel import why_not_live
 from resfuse._cli.refuse import refuse
-from resfuse._cli.train import train
-from resfuse.nnx import ResNetClassifier
-
-WIDTH = 32
+from resfuse._cli.training.devices import Devices
+from resfuse._cli.training.networks import module
+from resfuse._cli.training.options import Options
+from resfuse._cli.training.position import Position
+from resfuse._cli.training.run import Run
 
 
 def run(epochs: int, seed: int, out: Path, implementation: str | None) -> None:
@@ -30,28 +35,52 @@ def run(epochs: int, seed: int, out: Path, implementation: str | None) -> None:
     with held_back() as check, staging(out) as scratch:
         if checkpoint.exists() and not picture.exists():
             refuse(f"{checkpoint} is not from an earlier demo; choose another --out")
-        data = digits.load(seed)
-        model, plain = (_classifier(seed, each) for each in (implementation, "xla"))
+        options = Options.of({"epochs": epochs, "seed": seed})
+        data = load(options.data, size=options.size, seed=seed)
+        training = Run(options, data, Devices.all(), implementation)
         with Progress(console=Console(stderr=True)) as progress:
-            history = train(model, data, epochs=epochs, seed=seed, progress=progress, check=check)
-        plain.eval()
-        comparison = compare(model, plain, data.test_images, data.test_labels, check)
+            history = _train(training, progress, check)
+        model, plain = (_trained(training, each) for each in (implementation, "xla"))
+        with in_order(data.test, len(data.test)) as stream:
+            images, labels = next(stream)
+        comparison = compare(model, plain, images, labels.astype(np.int64), check)
         name = "plain Flax (kernel not live)" if not_live else f"resfuse kernel ({ffi.isa()})"
         save(model, scratch / checkpoint.name)
-        report.draw(scratch / picture.name, name, history, data.test_images, comparison)
+        report.draw(scratch / picture.name, name, history, images, comparison)
         check()
         publish(scratch, checkpoint, picture)
     Console().print(_table(name, not_live, comparison))
     print(f"Wrote {checkpoint} and {picture}")
 
 
-def _classifier(seed: int, implementation: str | None) -> ResNetClassifier:
-    return ResNetClassifier(
-        1, WIDTH, digits.CLASSES, implementation=implementation, rngs=nnx.Rngs(seed)
-    )
+def _train(
+    run: Run, progress: Progress, check: Callable[[], None]
+) -> tuple[list[float], list[float]]:
+    """Trains; returns the accuracies after each epoch, in training and on the test images."""
+    task = progress.add_task("Training", total=run.total_steps)
+    train, test = [], []
+    for step in run.steps(Position()):
+        if step.ends_epoch:
+            train.append(run.mean(step.position)[1])
+            test.append(run.evaluate().accuracy)
+            progress.update(task, description=f"Held-out accuracy {test[-1]:.1%}")
+        progress.advance(task)
+        check()
+    return train, test
 
 
-def save(model: ResNetClassifier, path: Path) -> None:
+def _trained(run: Run, implementation: str | None) -> nnx.Module:
+    """The network as a module in evaluation mode, with the weights that were learned."""
+    classes, shape = len(run.data.classes), run.data.image_shape
+    model = module(run.options.model, classes, shape, implementation, nnx.Rngs(0))
+    weights = jax.tree.map(np.asarray, run.trainer.state.variables)
+    for part in weights:
+        nnx.update(model, part)
+    model.eval()
+    return model
+
+
+def save(model: nnx.Module, path: Path) -> None:
     """Writes the model's variables; Orbax restores them into ``nnx.state`` of a model like it."""
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path.absolute(), nnx.state(model))

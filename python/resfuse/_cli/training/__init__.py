@@ -1,0 +1,1 @@
+"""``resfuse train``: networks, steps, checkpoints, and what a run tells of itself."""

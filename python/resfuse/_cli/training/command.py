@@ -1,0 +1,129 @@
+"""``resfuse train``: trains a network, and leaves a directory from which it can be continued."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from resfuse._cli.data import load
+from resfuse._cli.interrupts import held_back
+from resfuse._cli.refuse import fail, refuse
+from resfuse._cli.training import report
+from resfuse._cli.training.checkpoint import Checkpoints
+from resfuse._cli.training.cluster import Cluster, joined, share_arrays
+from resfuse._cli.training.devices import Devices
+from resfuse._cli.training.outputs import Intervals, Outputs
+from resfuse._cli.training.position import Position
+from resfuse._cli.training.run import Diverged, Run, Step
+from resfuse._cli.training.start import check_data, start
+from resfuse._cli.training.trainer import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the command was given: the options of the run, and the rest.
+
+    ``cluster`` is where process 0 listens, the number of processes, and which one this is.
+    """
+
+    options: Mapping[str, Any]
+    out: Path
+    resume: bool
+    intervals: Intervals
+    cluster: tuple[str | None, int | None, int | None]
+
+
+def run(request: Request) -> None:
+    """Trains; process 0 writes into the directory ``out``, and prints what is there."""
+    with joined(Cluster.of(*request.cluster)), held_back() as check:
+        _run(request, check)
+
+
+def _run(request: Request, check: Callable[[], None]) -> None:
+    out = request.out
+    begun = start(request.options, out, request.resume)
+    options = begun.options
+    data = load(options.data, size=options.size, seed=options.seed)
+    if begun.record:
+        check_data(begun.record, data, out)
+    run = Run(options, data, Devices.all())
+    position = begun.record.position if begun.record else Position()
+    if jax.process_index():
+        _restore(run, None, position)
+        _train(run, position, None, check)
+        return
+    checkpoints = _open(out)
+    with _ends(out, checkpoints):
+        _restore(run, checkpoints, position)
+        outputs = Outputs(out, run, checkpoints, position, request.intervals)
+        with contextlib.closing(outputs):
+            tested = _train(run, position, outputs, check)
+        picture = out / "report.png"
+        report.draw(picture, run, tested)
+    print(f"Wrote {picture} and {_said(checkpoints)}")
+
+
+def _open(out: Path) -> Checkpoints:
+    try:
+        return Checkpoints(out)
+    except OSError as error:
+        refuse(f"--out {out}: {error.strerror}")
+
+
+def _restore(run: Run, checkpoints: Checkpoints | None, position: Position) -> None:
+    """Brings the trainer's state to ``position``, from the checkpoint that process 0 has."""
+    if position.step == 0:
+        return
+    state = run.trainer.state
+    if checkpoints:
+        state = checkpoints.state(position.step, state)
+    run.trainer.state = run.trainer.devices.copied(share_arrays(state))
+
+
+def _train(
+    run: Run, position: Position, outputs: Outputs | None, check: Callable[[], None]
+) -> Evaluation:
+    """Trains to the end; returns the evaluation after the last step."""
+    tested = None
+    if outputs:
+        outputs.save(position)
+    for step in run.steps(position):
+        tested = run.evaluate() if step.ends_epoch else None
+        if outputs:
+            outputs.note(step, tested)
+        _check(check, step, outputs)
+    return tested or run.evaluate()
+
+
+def _check(check: Callable[[], None], step: Step, outputs: Outputs | None) -> None:
+    try:
+        check()
+    except KeyboardInterrupt:
+        if outputs:
+            outputs.save(step.position)
+        raise
+
+
+@contextlib.contextmanager
+def _ends(out: Path, checkpoints: Checkpoints) -> Iterator[None]:
+    """Ends the command in one line where training cannot go on, which says what is left."""
+    try:
+        yield
+    except Diverged as error:
+        fail(f"{error}; the last checkpoint is {_said(checkpoints)}")
+    except OSError as error:
+        reason = error.strerror or error
+        fail(f"cannot write into {out}: {reason}; the last checkpoint is {_said(checkpoints)}")
+    except KeyboardInterrupt:
+        print(f"Interrupted; continue with: resfuse train --resume --out {out}")
+        raise
+
+
+def _said(checkpoints: Checkpoints) -> str:
+    latest, best = checkpoints.latest, checkpoints.best
+    if latest is None:
+        return "none"
+    return f"{checkpoints.path(latest)} (the best on the test images: {best or 'none yet'})"

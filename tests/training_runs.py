@@ -1,0 +1,53 @@
+"""Runs of ``resfuse train`` for the tests: ten steps on the digits, and what they leave."""
+
+import csv
+from pathlib import Path
+
+import jax
+import numpy as np
+from typer.testing import CliRunner, Result
+
+from resfuse._cli.app import app
+from resfuse._cli.training.checkpoint import Checkpoints, restored
+from resfuse._cli.training.networks import network
+
+STEPS_PER_EPOCH = 5
+OPTIONS = ("--batch-size", 256, "--epochs", 2, "--seed", 3, "--augment", "--log-every", 1)
+
+
+def train(out: Path, *arguments: object) -> Result:
+    """``resfuse train`` in this process, with its two devices."""
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes types
+        result = CliRunner().invoke(app, ["train", "--out", str(out), *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    """The metrics but for how fast it was, in which no two runs agree."""
+    with (out / "metrics.csv").open() as table:
+        return [
+            {k: v for k, v in row.items() if k != "images_per_second"}
+            for row in csv.DictReader(table)
+        ]
+
+
+def steps(out: Path) -> list[int]:
+    """The checkpoints in ``out``."""
+    names = [each.name for each in (out / "checkpoints").iterdir()]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def arrays(out: Path, step: int | None = None) -> list[np.ndarray]:
+    """The weights and running statistics of the tiny network in a checkpoint, or in the last."""
+    checkpoints = Checkpoints(out)
+    path = checkpoints.path(checkpoints.latest if step is None else step)
+    shapes = jax.eval_shape(lambda: network("tiny", 10, (8, 8, 1)).init(0))
+    return jax.tree.leaves(restored(path / "variables", shapes))
+
+
+def assert_same_bits(first: Path, second: Path) -> None:
+    """The last checkpoints of both hold the same."""
+    for a, b in zip(arrays(first), arrays(second), strict=True):
+        np.testing.assert_array_equal(a, b)
