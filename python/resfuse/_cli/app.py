@@ -39,6 +39,14 @@ class Schedule(enum.StrEnum):
     STEP = "step"
 
 
+class Format(enum.StrEnum):
+    """The values of ``--format``."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 @app.command()
 def demo(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 12,
@@ -133,6 +141,22 @@ def train(
     given = {name: value for name, value in options.items() if value is not None}
     intervals = Intervals(checkpoint_every, log_every)
     run(Request(given, out, resume, intervals, (coordinator, num_processes, process_id)))
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The --out of a training, or one of its checkpoints.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    top: Annotated[int, typer.Option(min=1, help="Classes of each image, likeliest first.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+) -> None:
+    """Classify images with a trained network; those that cannot be read are reported."""
+    from resfuse._cli.predict import run
+
+    run(checkpoint, images, format_.value, top, batch_size)
 
 
 @app.command()

@@ -1,0 +1,67 @@
+"""Predictions as a table, as JSON and as CSV."""
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+DIGITS = 6  # of a probability; a float32 holds no more
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of an image with their probabilities, the likeliest first."""
+
+    image: str
+    classes: list[tuple[str, float]]
+
+
+def print_table(predictions: Sequence[Prediction]) -> None:
+    """One row for each image."""
+    table = Table()
+    table.add_column("image", overflow="fold")
+    ranks = max((len(each.classes) for each in predictions), default=0)
+    for rank in range(ranks):
+        table.add_column("likeliest" if rank == 0 else f"{rank + 1}.", overflow="fold")
+        table.add_column("", justify="right", no_wrap=True)
+    for each in predictions:
+        pairs = ((Text(name), f"{probability:.1%}") for name, probability in each.classes)
+        table.add_row(Text(each.image), *(cell for pair in pairs for cell in pair))
+    if predictions:
+        Console().print(table)
+
+
+def print_json(predictions: Sequence[Prediction]) -> None:
+    """A list with one object for each image."""
+    objects = [
+        {
+            "image": each.image,
+            "classes": [
+                {"class": name, "probability": _rounded(probability)}
+                for name, probability in each.classes
+            ],
+        }
+        for each in predictions
+    ]
+    print(json.dumps(objects, indent=2))
+
+
+def print_csv(predictions: Sequence[Prediction]) -> None:
+    """One line for each class of each image."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("image", "rank", "class", "probability"))
+    for each in predictions:
+        for rank, (name, probability) in enumerate(each.classes, 1):
+            writer.writerow((each.image, rank, name, _rounded(probability)))
+
+
+PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}
+
+
+def _rounded(probability: float) -> float:
+    return float(f"{probability:.{DIGITS}g}")
