@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp  # type: ignore[import-untyped]
 from absl import logging
@@ -19,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import (  # type: ignore[import-untype
     LatestN,
 )
 
+import resfuse
 from resfuse._cli.refuse import refuse
 from resfuse._cli.training.networks import Network, Shape, Variables, network
 from resfuse._cli.training.options import Options
@@ -166,14 +168,15 @@ class TrainedModel:
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps images ``(b, H, W, C)``, values from 0 to 1, to probabilities ``(b, classes)``."""
-        return np.asarray(self._compiled(self.variables, images))
+        return np.asarray(self._fused(images))
 
     @functools.cached_property
-    def _compiled(self) -> Callable[[Variables, NDArray[np.float32]], Array]:
-        def probabilities(variables: Variables, images: Array) -> Array:
-            return jax.nn.softmax(self.network.apply(variables, images, False)[0])
+    def _fused(self) -> Callable[[NDArray[np.float32]], Array]:
+        def probabilities(images: NDArray[np.float32]) -> Array:
+            logits, _ = self.network.apply(self.variables, jnp.asarray(images), False)
+            return jax.nn.softmax(logits)
 
-        return jax.jit(probabilities)
+        return resfuse.fuse(probabilities)
 
 
 def load_model(path: Path) -> TrainedModel:
