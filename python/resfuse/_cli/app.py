@@ -171,7 +171,7 @@ def info() -> None:
 def bench(
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPUs for every engine; by default all, with --peers 1 and 2."),
+        typer.Option(min=1, help="CPUs for every engine; by default all, or 1 and 2 (inference)."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each engine on each case.")] = 5,
     filter_: Annotated[
@@ -182,11 +182,15 @@ def bench(
     peers: Annotated[
         bool, typer.Option("--peers", help="Whole ResNets, beside other engines as well.")
     ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="With --peers: a training step, not inference.")
+    ] = False,
     models: Annotated[
         str | None, typer.Option(help="With --peers: only these, as in ResNet18,ResNet50.")
     ] = None,
     batches: Annotated[
-        str | None, typer.Option(help="With --peers: these batch sizes, by default 1,8,32.")
+        str | None,
+        typer.Option(help="With --peers: these batch sizes, by default 1,8,32, or each model's."),
     ] = None,
     engines: Annotated[
         str | None, typer.Option(help="With --peers: only these, as in flax,openvino.")
@@ -195,12 +199,14 @@ def bench(
     """Time the op and the basic block against plain Flax, each engine in its own process."""
     if peers:
         from resfuse._cli.peers.command import run as run_peers
+        from resfuse._cli.peers.tasks import INFERENCE, TRAINING
 
-        run_peers(models, batches, threads, engines, rounds, filter_, json, plot)
+        task = TRAINING if train else INFERENCE
+        run_peers(task, models, batches, threads, engines, rounds, filter_, json, plot)
     else:
         from resfuse._cli.bench import run
         from resfuse._cli.refuse import refuse
 
-        if models or batches or engines:
-            refuse("--models, --batches and --engines need --peers")
+        if train or models or batches or engines:
+            refuse("--train, --models, --batches and --engines need --peers")
         run(threads, rounds, filter_, json, plot)

@@ -1,7 +1,7 @@
 """Who is faster, from timings that were taken in turns."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def milliseconds(seconds: Mapping[str, list[float]]) -> dict[str, float]:
@@ -13,6 +13,14 @@ def ratios(seconds: Mapping[str, list[float]], ours: str, peers: Iterable[str]) 
     """In each round, the time of the fastest peer over ours: above 1 we are faster."""
     rounds = zip(seconds[ours], *(seconds[peer] for peer in peers), strict=True)
     return [min(theirs) / mine for mine, *theirs in rounds]
+
+
+def share_of_peak(
+    gflop: float, seconds: Sequence[float], peaks: Sequence[float], threads: int
+) -> float:
+    """The median over the rounds of the rate, over one thread's FMA peak times ``threads``."""
+    rounds = zip(seconds, peaks, strict=True)
+    return statistics.median(gflop / each / (peak * threads) for each, peak in rounds)
 
 
 def spread(values: list[float]) -> str:

@@ -49,9 +49,8 @@ class Result:
     @property
     def share_of_peak(self) -> float:
         """Ours over what all threads could do, each at the FMA peak measured in that round."""
-        rounds = zip(self.seconds[OURS], self.peaks, strict=True)
-        shares = (self.case.gflop / seconds / (peak * self.threads) for seconds, peak in rounds)
-        return statistics.median(shares)
+        seconds = self.seconds[OURS]
+        return ratios.share_of_peak(self.case.gflop, seconds, self.peaks, self.threads)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,10 +11,12 @@ from resfuse._cli.interrupts import held_back
 from resfuse._cli.peers import plot, report, results
 from resfuse._cli.peers.measure import measure
 from resfuse._cli.peers.options import choose_cases, choose_engines
+from resfuse._cli.peers.tasks import Task
 from resfuse._cli.refuse import refuse
 
 
 def run(
+    task: Task,
     models: str | None,
     batches: str | None,
     threads: int | None,
@@ -26,19 +28,19 @@ def run(
 ) -> None:
     """Measures what is chosen, by default everything; prints tables and writes the files.
 
-    Ends with code 1 if an engine's logits are not resfuse's: then its times say nothing.
+    Ends with code 1 if an engine's answers are not resfuse's: then its times say nothing.
     """
     if text:
         refuse("--filter is for layers; with --peers take --models, --batches and --engines")
-    cases = choose_cases(models, batches, threads, count_cpus(threads))
-    chosen = choose_engines(engines)
+    cases = choose_cases(task, models, batches, threads, count_cpus(threads))
+    chosen = choose_engines(task, engines)
     progress = Progress(console=Console(stderr=True))
     with (
         held_back() as check,
         outputs(json_file, results.write, plot_file, plot.draw) as publish,
     ):
         with progress:
-            steps = measure(cases, chosen, rounds, check)
+            steps = measure(task, cases, chosen, rounds, check)
             measured = list(progress.track(steps, total=len(cases), description="Measuring"))
         publish(measured)
     report.show(measured)

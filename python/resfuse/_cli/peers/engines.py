@@ -7,13 +7,15 @@ from resfuse._cli.engines import YNN_OFF
 
 
 class Engine(NamedTuple):
-    """The module whose ``load(variant, ...)`` gives the engine's call, and the variant."""
+    """Modules ``run_*`` and ``train_*`` give its call by ``load(variant, ...)``."""
 
+    library: str
     heading: str
     module: str
     variant: str
     packages: tuple[str, ...] = ()
     xla_flags: str = ""
+    trains: bool = True
 
     @property
     def exported(self) -> bool:
@@ -29,15 +31,27 @@ class Engine(NamedTuple):
 OURS = "resfuse"
 _ONNX = ("onnx", "torch")  # torch writes the files
 ENGINES = {
-    OURS: Engine("resfuse", "run_flax", "fuse"),
-    "resfuse-arguments": Engine("resfuse,\nweights as\narguments", "run_flax", "arguments"),
-    "flax": Engine("Flax", "run_flax", "xla"),
-    "flax-ynn-off": Engine("Flax,\nYNN off", "run_flax", "xla", xla_flags=YNN_OFF),
-    "onnxruntime": Engine("ONNX\nRuntime", "run_onnxruntime", "", ("onnxruntime", *_ONNX)),
-    "openvino": Engine("OpenVINO", "run_openvino", "", ("openvino", *_ONNX)),
-    "pytorch": Engine("PyTorch\neager", "run_torch", "eager", ("torch",)),
-    "inductor": Engine("PyTorch\ninductor", "run_torch", "inductor", ("torch",)),
+    OURS: Engine("resfuse", "resfuse", "flax", "fuse"),
+    "resfuse-arguments": Engine(
+        "resfuse", "resfuse,\nweights as\narguments", "flax", "arguments", trains=False
+    ),
+    "flax": Engine("Flax", "Flax", "flax", "xla"),
+    "flax-ynn-off": Engine("Flax", "Flax,\nYNN off", "flax", "xla", xla_flags=YNN_OFF),
+    "onnxruntime": Engine(
+        "ONNX Runtime", "ONNX\nRuntime", "onnxruntime", "", ("onnxruntime", *_ONNX), trains=False
+    ),
+    "openvino": Engine("OpenVINO", "OpenVINO", "openvino", "", ("openvino", *_ONNX), trains=False),
+    "pytorch": Engine("PyTorch", "PyTorch\neager", "torch", "eager", ("torch",)),
+    "inductor": Engine("PyTorch", "PyTorch\ninductor", "torch", "inductor", ("torch",)),
 }
+
+
+def libraries(engines: list[str]) -> dict[str, list[str]]:
+    """The engines that are not resfuse, by library."""
+    found: dict[str, list[str]] = {}
+    for name in peers(engines):
+        found.setdefault(ENGINES[name].library, []).append(name)
+    return found
 
 
 def peers(engines: list[str]) -> list[str]:

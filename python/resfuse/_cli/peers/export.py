@@ -5,14 +5,14 @@ import warnings
 import torch
 
 from resfuse._cli.peers.prepared import Prepared
-from resfuse._cli.peers.run_torch import network
+from resfuse._cli.peers.torch_networks import network
 from resfuse._cli.turns import serve
 
 
 def export(folder: str, batch: int) -> None:
     """Writes the network for this batch size."""
     prepared = Prepared(folder)
-    model = network(prepared).to(memory_format=torch.contiguous_format)
+    model = network(prepared).eval().to(memory_format=torch.contiguous_format)
     x = torch.from_numpy(prepared.images_channels_first(batch))
     with warnings.catch_warnings():
         # The newer exporter, which the warnings recommend, needs more packages and gains nothing.

@@ -5,26 +5,33 @@ from collections.abc import Sequence
 import typer
 
 from resfuse._cli.peers.engines import ENGINES, OURS, peers
-from resfuse._cli.peers.models import BATCHES, MODELS, THREADS, Case
+from resfuse._cli.peers.models import Case
+from resfuse._cli.peers.tasks import Task
 from resfuse._cli.refuse import refuse
 
 
 def choose_cases(
-    models: str | None, batches: str | None, threads: int | None, cpus: int
+    task: Task, models: str | None, batches: str | None, threads: int | None, cpus: int
 ) -> list[Case]:
     """Every model at every batch size on every number of threads."""
-    names = _choose("--models", models, list(MODELS))
-    sizes = BATCHES if batches is None else [_batch(each) for each in _split("--batches", batches)]
-    counts = [threads] if threads else [each for each in THREADS if each <= cpus]
-    if not threads and len(counts) < len(THREADS):
+    names = _choose("--models", models, list(task.models))
+    sizes = [] if batches is None else [_batch(each) for each in _split("--batches", batches)]
+    counts = [threads] if threads else [each for each in task.threads if each <= cpus] or [cpus]
+    if not threads and len(counts) < len(task.threads):
         typer.echo(f"resfuse: up to {counts[-1]} threads, there are no more CPUs", err=True)
-    return [Case(name, size, count) for name in names for size in sizes for count in counts]
+    return [
+        Case(name, size, count)
+        for name in names
+        for size in sizes or task.models[name].batches
+        for count in counts
+    ]
 
 
-def choose_engines(text: str | None) -> list[str]:
+def choose_engines(task: Task, text: str | None) -> list[str]:
     """The engines that are asked for and installed; resfuse, which they are compared to, always."""
+    known = [name for name, engine in ENGINES.items() if engine.trains or not task.trains]
     chosen = [OURS]
-    for name in _choose("--engines", text, list(ENGINES)):
+    for name in _choose("--engines", text, known):
         if missing := ENGINES[name].missing:
             packages = ", ".join(missing)
             typer.echo(f"resfuse: {name} is left out: {packages} not installed", err=True)

@@ -20,7 +20,8 @@ def draw(path: Path, results: list[Result]) -> None:
     cases = len(results) / len(threads)
     size = (3.5 + 0.62 * cases, 0.9 + 3.6 * len(threads))
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(f"Time of other engines over resfuse's ({setting()})")
+    call = results[0].task.call
+    figure.suptitle(f"Time of a {call} on other engines over resfuse's ({setting()})")
     panels = figure.subplots(len(threads), 1, squeeze=False)[:, 0]
     for panel, number in zip(panels, threads, strict=True):
         _panel(panel, [each for each in results if each.case.threads == number])

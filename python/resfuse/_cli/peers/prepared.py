@@ -29,7 +29,7 @@ class Prepared:
 
     @property
     def weights(self) -> dict[str, Array]:
-        """The variables of ``resfuse.linen``'s network, named ``params/conv1/kernel``."""
+        """The variables of the network in Flax, named ``params/conv1/kernel``."""
         with np.load(self.folder / "weights.npz") as file:
             return dict(file)
 
@@ -41,14 +41,18 @@ class Prepared:
         """The network for this batch size; engines optimise better for shapes that they know."""
         return self.folder / f"{batch}.onnx"
 
-    def logits(self, engine: str) -> Path:
-        """What the engine made of the images, as a NumPy file."""
-        return self.folder / f"logits-{engine}.npy"
+    def answers(self, engine: str) -> Path:
+        """What the engine's first calls returned, as a NumPy file."""
+        return self.folder / f"answers-{engine}.npy"
 
     def images(self, batch: int) -> Array:
         """Images ``(B, H, W, C)``, always the same ones."""
-        shape = (batch, self.model.size, self.model.size, 3)
+        shape = (batch, self.model.size, self.model.size, self.model.channels)
         return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+    def labels(self, batch: int) -> NDArray[np.int64]:
+        """Classes ``(B,)`` for them, always the same ones."""
+        return np.random.default_rng(1).integers(self.model.num_classes, size=batch)
 
     def images_channels_first(self, batch: int) -> Array:
         """The same, ``(B, C, H, W)``."""

@@ -10,22 +10,24 @@ from typing import Any
 import resfuse
 from resfuse import ffi
 from resfuse._cli import ratios
-from resfuse._cli.peers.engines import ENGINES, OURS, peers
+from resfuse._cli.peers.engines import ENGINES, OURS, libraries, peers
 from resfuse._cli.peers.models import Case
+from resfuse._cli.peers.tasks import Task
 from resfuse._cli.results import cpu_model
-
-TOLERANCE = 1e-3  # of the largest logit; float32 in another order stays far below
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
     """What was measured on a case, by engine."""
 
+    task: Task
     case: Case
+    gflop: float  # the arithmetic of a call
     seconds: dict[str, list[float]]
+    peaks: dict[str, list[float]]  # FMA peaks of one thread, in GFLOP/s, each after a timing
     first: dict[str, float]  # seconds from the files to the first result
     megabytes: dict[str, float]  # the peak, without what the runtime took before
-    differences: dict[str, float]  # from resfuse's logits, over the largest of them
+    differences: dict[str, float]  # from resfuse's answers, over the largest of them
 
     @property
     def engines(self) -> list[str]:
@@ -47,6 +49,25 @@ class Result:
         return self.ratios_to(*peers(self.engines))
 
     @property
+    def ratios_by_library(self) -> dict[str, list[float]]:
+        """The same for the fastest engine of each library."""
+        found = libraries(self.engines)
+        return {library: self.ratios_to(*engines) for library, engines in found.items()}
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """GFLOP/s in the median round."""
+        return {name: 1e3 * self.gflop / each for name, each in self.milliseconds.items()}
+
+    @property
+    def shares_of_peak(self) -> dict[str, float]:
+        """The rate over what all threads could do, each at the FMA peak measured in that round."""
+        return {
+            name: ratios.share_of_peak(self.gflop, each, self.peaks[name], self.case.threads)
+            for name, each in self.seconds.items()
+        }
+
+    @property
     def ratio(self) -> float:
         """The median of the rounds' ratios."""
         return statistics.median(self.ratios)
@@ -58,8 +79,8 @@ class Result:
 
     @property
     def disagreeing(self) -> list[str]:
-        """The engines whose logits are not ours. A NaN agrees with nothing."""
-        return [name for name, each in self.differences.items() if not each <= TOLERANCE]
+        """The engines whose answers are not ours. A NaN agrees with nothing."""
+        return [name for name, each in self.differences.items() if not each <= self.task.tolerance]
 
 
 def setting() -> str:
@@ -76,6 +97,7 @@ def write(path: Path, results: list[Result]) -> None:
         | {name: version(name) for name in ("jax", "jaxlib", "flax", *sorted(packages))},
         "cpu": cpu_model(),
         "isa": ffi.isa(),
+        "task": results[0].task.call,
         "engines": {name: ENGINES[name]._asdict() for name in engines},
         "results": [_as_json(each) for each in results],
     }
@@ -86,13 +108,19 @@ def _as_json(result: Result) -> dict[str, Any]:
     return {
         "name": result.case.name,
         **result.case._asdict(),
+        "gflop": result.gflop,
         "seconds": result.seconds,
+        "fma_peak_gflops": result.peaks,
         "milliseconds": result.milliseconds,
         "best_peer": result.best_peer,
         "ratio": ratios.summary(result.ratios),
         "ratio_to": {
             name: ratios.summary(result.ratios_to(name)) for name in result.engines if name != OURS
         },
+        "ratio_to_library": {
+            library: ratios.summary(each) for library, each in result.ratios_by_library.items()
+        },
+        "share_of_peak": result.shares_of_peak,
         "seconds_to_first_result": result.first,
         "peak_megabytes": result.megabytes,
         "difference": result.differences,

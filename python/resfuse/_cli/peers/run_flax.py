@@ -1,15 +1,12 @@
-"""The networks of ``resfuse.linen``: on the kernel, and as plain Flax on XLA."""
+"""The networks' answers in Flax: on the kernel, and on XLA."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from flax import linen as nn
-from flax.traverse_util import unflatten_dict
 
 import resfuse
-from resfuse import linen
-from resfuse._cli.peers.models import Model
+from resfuse._cli.peers.flax_networks import forward, load_variables
 from resfuse._cli.peers.prepared import Prepared
 
 
@@ -25,22 +22,11 @@ def load(variant: str, prepared: Prepared, batch: int, threads: int) -> Callable
     on the kernel as well; and ``xla`` does so in plain Flax.
     """
     del threads  # XLA takes what CPUs the process has
-    net = network(prepared.model, "xla" if variant == "xla" else None)
+    apply = forward(prepared.model, "xla" if variant == "xla" else None)
     x = jax.numpy.asarray(prepared.images(batch))
-    variables = jax.tree.map(jax.numpy.asarray, unflatten_dict(prepared.weights, sep="/"))
-
-    def forward(variables: Any, x: jax.Array) -> Any:
-        return net.apply(variables, x, use_running_average=True)
-
+    variables = load_variables(prepared)
     if variant == "fuse":
-        fast = resfuse.fuse(lambda x: forward(variables, x))
+        fast = resfuse.fuse(lambda x: apply(variables, x))
         return lambda: fast(x).block_until_ready()
-    compiled = jax.jit(forward)
+    compiled = jax.jit(apply)
     return lambda: compiled(variables, x).block_until_ready()
-
-
-def network(model: Model, implementation: str | None) -> nn.Module:
-    """The network, without its variables."""
-    return linen.ResNet(
-        model.architecture, model.num_classes, model.cifar_stem, implementation=implementation
-    )

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from resfuse._cli.peers.models import Model
+from resfuse._cli.peers import models
 from resfuse.architectures import BlockPlan, ConvPlan, plan_stages, plan_stem
 
 
@@ -38,9 +38,9 @@ class _Block(nn.Module):
 class ResNet(nn.Module):
     """Stem, stages, mean over height and width, a dense layer."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: models.ResNet) -> None:
         super().__init__()
-        stem = plan_stem(model.architecture, 3, model.cifar_stem)
+        stem = plan_stem(model.architecture, model.channels, model.cifar_stem)
         self.conv1, self.bn1 = _conv(stem), nn.BatchNorm2d(stem.features)
         self.maxpool = nn.Identity() if model.cifar_stem else nn.MaxPool2d(3, 2, 1)
         self.stages = []

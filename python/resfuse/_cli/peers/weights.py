@@ -6,28 +6,32 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from resfuse._cli.peers.flax_networks import forward_training, network
 from resfuse._cli.peers.prepared import Array, Prepared
-from resfuse._cli.peers.run_flax import network
 from resfuse._cli.turns import serve
-from resfuse.torchvision_layers import BATCH_NORM
 
 _IMAGES = 8  # from which the batch norms get their statistics
+_LAST = 0.2  # scales where a skip is added: larger ones make rounding grow from block to block
 
 
 def write(folder: str) -> None:
     """Writes the weights: He's normal distribution, and batch norms that fit real activations."""
     prepared = Prepared(folder)
-    net, x = network(prepared.model, None), prepared.images(_IMAGES)
-    shapes = flatten_dict(jax.eval_shape(net.init, jax.random.key(0), x), sep="/")
+    model, x = prepared.model, prepared.images(_IMAGES)
+    init = network(model, None).init
+    shapes = flatten_dict(jax.eval_shape(init, jax.random.key(0), x), sep="/")
     rng = np.random.default_rng(0)
     flat = {name: _draw(rng, name, shapes[name].shape) for name in sorted(shapes)}
+    for name in flat:
+        if name.endswith(f"/{model.last_norm}/scale"):
+            flat[name] *= np.float32(_LAST)
 
     def statistics(variables: Any) -> Any:
-        return net.apply(variables, x, use_running_average=False, mutable=["batch_stats"])[1]
+        return forward_training(model, None)(variables, x)[1]
 
     # Statistics that are zero become those of the batch, times one minus the momentum.
     seen = flatten_dict(jax.jit(statistics)(unflatten_dict(flat, sep="/")), sep="/")
-    flat |= {name: np.asarray(each) / (1 - BATCH_NORM["momentum"]) for name, each in seen.items()}
+    flat |= {name: np.asarray(each) / (1 - model.momentum) for name, each in seen.items()}
     prepared.weights = flat
 
 

@@ -1,7 +1,7 @@
 """One engine on one network: a process that builds it when first asked, and then times it.
 
-The arguments are the engine's module and variant, the folder of what was prepared, the batch size,
-and the number of threads.
+The arguments are the task's name, the engine's module and variant, the folder of what was
+prepared, the batch size, and the number of threads.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from resfuse import ffi
 from resfuse._cli.peers.prepared import Prepared
 from resfuse._cli.timing import seconds_per_call
 from resfuse._cli.turns import serve
@@ -23,8 +24,8 @@ _SPINNING = 0.05  # seconds for which an engine's idle threads may still take th
 
 def main() -> None:
     """Serves standard input until it ends."""
-    module, variant, folder, batch, threads = sys.argv[1:]
-    engine = importlib.import_module(f"resfuse._cli.peers.{module}")
+    task, module, variant, folder, batch, threads = sys.argv[1:]
+    engine = importlib.import_module(f"resfuse._cli.peers.{task}_{module}")
     engine.start()
     serve(_Network(lambda: engine.load(variant, Prepared(folder), int(batch), int(threads))).answer)
 
@@ -37,26 +38,30 @@ class _Network:
         self._before = _peak_kilobytes()
         self._call: Callable[[], Any]
 
-    def answer(self, what: str, *arguments: str) -> object:
+    def answer(self, what: str, *arguments: Any) -> object:
         """Builds the network at first, and then times it."""
         return self._build(*arguments) if what == "build" else self._time()
 
-    def _build(self, logits_file: str) -> float:
-        """Seconds from the files to the first result, which is written."""
+    def _build(self, answers_file: str, calls: int) -> float:
+        """Seconds from the files to the first answer. Those of the first calls are written."""
         start = time.perf_counter()
         self._call = self._load()
-        logits = self._call()
+        first = np.asarray(self._call())
         seconds = time.perf_counter() - start
-        np.save(logits_file, np.asarray(logits))
+        np.save(answers_file, [first, *(np.asarray(self._call()) for _ in range(1, calls))])
         return seconds
 
     def _time(self) -> dict[str, float]:
-        """Seconds of a call, and the most memory so far beyond what the runtime took."""
+        """Seconds of a call, the most memory so far beyond what the runtime took, the FMA peak."""
         seconds = seconds_per_call(self._call, 0.005)  # the engine before has emptied the caches
         if seconds < _LONG:
             seconds = seconds_per_call(self._call, 0.2)
         time.sleep(_SPINNING)
-        return {"seconds": seconds, "kilobytes": _peak_kilobytes() - self._before}
+        return {
+            "seconds": seconds,
+            "kilobytes": _peak_kilobytes() - self._before,
+            "fma_peak": ffi.fma_peak(0.02),  # of one thread, in GFLOP/s
+        }
 
 
 def _peak_kilobytes() -> int:
