@@ -1,6 +1,7 @@
 """From a picture of any size and mode to the pixels that a network sees."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from resfuse._cli.data.dataset import BadData, Pixels
+
+# Pillow warns of broken notes beside the pixels, which do not matter here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
