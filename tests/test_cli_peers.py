@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -13,14 +14,17 @@ from resfuse._cli.app import app
 from resfuse._cli.peers import command, report
 from resfuse._cli.peers.engines import ENGINES, OURS, Engine
 from resfuse._cli.peers.measure import differences
-from resfuse._cli.peers.models import MODELS, Case, Model
+from resfuse._cli.peers.models import ANSWERING, Case, ResNet
 from resfuse._cli.peers.options import choose_cases, choose_engines
 from resfuse._cli.peers.prepared import Prepared
 from resfuse._cli.peers.results import Result
+from resfuse._cli.peers.tasks import INFERENCE
 from resfuse._cli.peers.torch_names import state_dict
 from resfuse.architectures import Architecture
 
-TINY = Model(Architecture("basic", (1,), features=8), 8, 10, cifar_stem=True)
+TINY = ResNet(
+    architecture=Architecture("basic", (1,), features=8), size=8, num_classes=10, cifar_stem=True
+)
 OPTIONS = ("--models", "tiny", "--engines", "flax", "--batches", 2, "--threads", 1, "--rounds", 2)
 
 
@@ -29,13 +33,15 @@ def _result(differences: float = 1e-6, **seconds: list[float]) -> Result:
     seconds = {OURS: [1.0] * 3, **seconds}
     numbers = dict.fromkeys(seconds, 1.0)
     others = dict.fromkeys(list(seconds)[1:], differences)
-    return Result(Case("ResNet18", 8, 1), seconds, numbers, numbers, others)
+    peaks = dict.fromkeys(seconds, [100.0] * 3)
+    case = Case("ResNet18", 8, 2)
+    return Result(INFERENCE, case, 20.0, seconds, peaks, numbers, numbers, others)
 
 
 @pytest.fixture
 def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", TINY)
+        patch.setitem(ANSWERING, "tiny", TINY)
         yield
 
 
@@ -45,7 +51,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("peers")
     files = ("--json", out / "peers.json", "--plot", out / "peers.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", TINY)
+        patch.setitem(ANSWERING, "tiny", TINY)
         result = CliRunner().invoke(app, list(map(str, ("bench", "--peers", *OPTIONS, *files))))
     assert result.exit_code == 0, result.output
     (out / "tables.txt").write_text(result.stdout)
@@ -81,9 +87,13 @@ def test_memory_first_result_and_agreement_are_measured(document: dict[str, Any]
 def test_tables_show_the_figures_of_the_json(written: Path, document: dict[str, Any]) -> None:
     tables = (written / "tables.txt").read_text()
     (case,) = document["results"]
-    times, memory, first, difference = re.findall(rf"{case['name']} +(\S.*)\n", tables)[:4]
+    rows = re.findall(rf"{case['name']} +(\S.*)\n", tables)
+    times, libraries, rates, memory, first, difference = rows[:6]
     milliseconds = [f"{case['milliseconds'][name]:.1f}" for name in (OURS, "flax")]
     assert times.split()[:3] == [*milliseconds, f"{case['ratio']['median']:.2f}"]
+    assert libraries.split()[0] == f"{case['ratio']['median']:.2f}"
+    rate = 1e3 * case["gflop"] / case["milliseconds"][OURS]
+    assert rates.startswith(f"{rate:.0f} ({case['share_of_peak'][OURS]:.0%})")
     assert memory.split() == [f"{each:.0f}" for each in case["peak_megabytes"].values()]
     assert first.split() == [f"{each:.2f}" for each in case["seconds_to_first_result"].values()]
     assert difference.split() == [f"{case['difference']['flax']:.1e}"]
@@ -101,6 +111,21 @@ def test_the_ratio_is_to_the_fastest_peer_of_each_round() -> None:
     assert result.ratios == [2.0, 0.5, 3.0]
     assert result.ratio == 2.0
     assert result.best_peer == "flax"
+
+
+def test_libraries_are_ranked_by_the_fastest_of_their_engines() -> None:
+    seconds = {"flax": [2.0, 4.0, 4.0], "flax-ynn-off": [3.0, 3.0, 3.0], "openvino": [1.0] * 3}
+    found = _result(**seconds).ratios_by_library
+    assert found == {"Flax": [2.0, 3.0, 3.0], "OpenVINO": [1.0] * 3}
+
+
+def test_rates_follow_from_the_arithmetic_and_the_peak_of_each_round() -> None:
+    result = dataclasses.replace(
+        _result(flax=[2.0, 4.0, 5.0]),
+        peaks={OURS: [100.0, 50.0, 20.0], "flax": [100.0] * 3},
+    )
+    assert result.rates == {OURS: 20.0, "flax": 5.0}
+    assert result.shares_of_peak == {OURS: 0.2, "flax": 0.025}  # of both threads
 
 
 def test_the_verdict_names_what_is_lost() -> None:
@@ -138,35 +163,35 @@ def test_logits_are_compared_to_the_largest_of_ours(tmp_path: Path) -> None:
         "cut": ours[:0],
     }
     for name, each in logits.items():
-        np.save(prepared.logits(name), each)
+        np.save(prepared.answers(name), each)
     found = differences(prepared, list(logits))
     assert found["far"] == 0.25
-    seconds = {name: [1.0] for name in logits}
-    result = Result(Case("ResNet18", 1, 1), seconds, {}, {}, found)
+    result = dataclasses.replace(_result(), differences=found)
     assert result.disagreeing == ["far", "nan", "cut"]
 
 
 def test_missing_packages_leave_an_engine_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(ENGINES, "absent", Engine("Absent", "", "", ("json", "no_such_package")))
-    assert choose_engines("absent,flax") == [OURS, "flax"]
+    absent = Engine("Absent", "Absent", "", "", ("json", "no_such_package"))
+    monkeypatch.setitem(ENGINES, "absent", absent)
+    assert choose_engines(INFERENCE, "absent,flax") == [OURS, "flax"]
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "resfuse: absent is left out: no_such_package not installed"
 
 
 def test_everything_is_measured_unless_told_otherwise() -> None:
-    cases = choose_cases(None, None, None, cpus=2)
-    assert len(cases) == len(MODELS) * 3 * 2
-    assert [case.model for case in cases[::6]] == list(MODELS)
-    assert choose_cases("ResNet50,ResNet18", "4", 3, cpus=8) == [
+    cases = choose_cases(INFERENCE, None, None, None, cpus=2)
+    assert len(cases) == len(ANSWERING) * 3 * 2
+    assert [case.model for case in cases[::6]] == list(ANSWERING)
+    assert choose_cases(INFERENCE, "ResNet50,ResNet18", "4", 3, cpus=8) == [
         Case("ResNet18", 4, 3),
         Case("ResNet50", 4, 3),
     ]
 
 
 def test_one_cpu_measures_one_thread(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {case.threads for case in choose_cases(None, None, None, cpus=1)} == {1}
+    assert {case.threads for case in choose_cases(INFERENCE, None, None, None, cpus=1)} == {1}
     assert "no more CPUs" in capsys.readouterr().err
 
 
@@ -188,9 +213,11 @@ def test_bad_options_are_refused(arguments: tuple[object, ...], why: str) -> Non
     assert_refused("bench", "--peers", *arguments, why=why)
 
 
-@pytest.mark.parametrize("option", ["--models", "--batches", "--engines"])
-def test_choices_without_peers_are_refused(option: str) -> None:
-    assert_refused("bench", option, "1", why="need --peers")
+@pytest.mark.parametrize(
+    "option", [("--models", "1"), ("--batches", "1"), ("--engines", "1"), ("--train",)]
+)
+def test_choices_without_peers_are_refused(option: tuple[str, ...]) -> None:
+    assert_refused("bench", *option, why="need --peers")
 
 
 def test_without_the_kernel_there_is_nothing_to_measure() -> None:
