@@ -1,5 +1,6 @@
 import re
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -46,8 +47,20 @@ def test_info_without_the_extension_says_why() -> None:
     assert table["ISA in use"] == "-"
 
 
-@pytest.mark.parametrize("module", ["typer", "sklearn"])
-def test_without_the_extra_one_line_says_what_to_install(module: str) -> None:
-    result = resfuse_without(module, "info")
+@pytest.mark.parametrize(
+    ("extra", "module", "command"),
+    [
+        ("cli", "typer", "info"),
+        ("cli", "sklearn", "info"),
+        ("train", "tensorboardX", "train"),
+        ("train", "datasets", "train --data a-name"),
+    ],
+)
+def test_without_the_extra_one_line_says_what_to_install(
+    extra: str, module: str, command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody answers there
+    result = resfuse_without(module, *command.split())
     assert result.returncode == 1
-    assert result.stderr == f"resfuse: {module} not installed: pip install 'resfuse[cli]'\n"
+    assert result.stderr == f"resfuse: {module} not installed: pip install 'resfuse[{extra}]'\n"

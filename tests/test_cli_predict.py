@@ -4,10 +4,10 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
@@ -42,11 +42,11 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def predict(*arguments: object) -> Result:
+def predict(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["predict", *map(str, arguments)], env={"COLUMNS": "200"})
 
 
-def probabilities(result: Result) -> dict[str, NDArray[np.float64]]:
+def probabilities(result: Any) -> dict[str, NDArray[np.float64]]:
     """What was printed with ``--format csv --top 3``: a vector in the order of the classes."""
     found: dict[str, NDArray[np.float64]] = {}
     for row in csv.DictReader(io.StringIO(result.stdout)):

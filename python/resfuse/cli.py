@@ -5,7 +5,8 @@ from importlib.util import find_spec
 
 __all__ = ["main"]
 
-_EXTRA = ("typer", "rich", "matplotlib", "sklearn")
+_EXTRA = ("typer", "rich", "matplotlib", "sklearn", "grain")
+_TRAIN_EXTRA = ("datasets", "tensorboardX")
 
 
 def main() -> None:
@@ -16,7 +17,13 @@ def main() -> None:
     # Imported here, because its packages belong to the extra that was looked for above.
     from resfuse._cli.app import app
 
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in _TRAIN_EXTRA:
+            raise
+        sys.exit(f"resfuse: {package} not installed: pip install 'resfuse[train]'")
 
 
 if __name__ == "__main__":
