@@ -1,5 +1,6 @@
 """Parquet files, and datasets by name from the cache."""
 
+import socket
 from pathlib import Path
 
 import datasets
@@ -9,6 +10,7 @@ import pytest
 
 from data_files import assert_load_refused, contents, pixels, png, write_parquet
 from resfuse._cli import data
+from resfuse._cli.data import hub
 
 CaptureText = pytest.CaptureFixture[str]
 
@@ -84,6 +86,15 @@ def test_a_name_is_looked_up_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_name_that_is_nowhere_is_refused(capsys: CaptureText) -> None:
     assert_load_refused("nobody/nothing", capsys, "no such file", "the hub cannot be reached")
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: CaptureText
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(hub, "PATIENCE", 0.1)
+        assert_load_refused("nothing", capsys, "no such file", "the hub cannot be reached")
 
 
 @pytest.mark.parametrize(
