@@ -163,7 +163,7 @@ class EquinoxNetwork(eqx.Module):
 
 
 def equinox_network(x):
-    """NCHW, one image at a time under ``vmap``."""
+    """NCHW, one image at a time under ``vmap``; its first step, without running averages yet."""
     del x
     made = eqx.nn.make_with_state(EquinoxNetwork)(agreement.key(0))
     weights, rest = eqx.partition(made, eqx.is_inexact_array)

@@ -31,10 +31,12 @@ def fuse(fn: F) -> F:
 
     Like ``jax.jit``, it traces ``fn`` once for each set of shapes. Each convolution that the kernel
     supports is taken, along with what follows it and has one number per channel (bias, batch norm
-    at inference as any library writes it, scale, shift), the addition of a residual, and a ReLU.
-    A value that is used elsewhere too is kept, and everything else stays as it is, also in the
-    bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and
-    ``cond``. :func:`explain` shows what was found.
+    at inference as any library writes it, scale, shift), the addition of a residual, and a ReLU. In
+    training, batch norm with the statistics of the batch is taken too, however it is written, and
+    mean and variance are there for what else reads them, such as running averages. A value that is
+    used elsewhere too is kept, and everything else stays as it is, also in the bodies of ``jit``,
+    ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
+    :func:`explain` shows what was found.
 
     Weights that ``fn`` closes over are folded with their batch norm and packed once, at the first
     call, for all shapes; weights that are arguments, inside each call. Like ``jax.jit``,
@@ -80,9 +82,9 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Prints what :func:`fuse` makes of ``fn`` for these arguments, without running it.
 
     A row for each convolution: shapes (NHWC and HWIO where the kernel takes it), strides, groups,
-    what was fused (``bn``: numbers that multiply and numbers that are added, for each channel),
-    the kernel's algorithm and the size of the packed weights; or why it stays with XLA. The last
-    line sums up.
+    what was fused (``bn``: numbers that multiply and numbers that are added, for each channel;
+    ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and the size
+    of the packed weights; or why it stays with XLA. The last line sums up.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
