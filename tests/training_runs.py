@@ -35,7 +35,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 def steps(out: Path) -> list[int]:
     """The checkpoints in ``out``."""
-    names = [each.name for each in (out / "checkpoints").iterdir()]
+    names = [each.name for each in out.glob("checkpoints/*")]
     return sorted(int(name) for name in names if name.isdecimal())
 
 

@@ -71,12 +71,7 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy([latest, best]),
             cleanup_tmp_directories=True,  # what a killed run began to write
             enable_async_checkpointing=False,
-            # Only one process writes, and waits for no other.
-            multiprocessing_options=ocp.options.MultiprocessingOptions(
-                primary_host=jax.process_index(),
-                active_processes={jax.process_index()},
-                barrier_sync_key_prefix="resfuse",
-            ),
+            multiprocessing_options=_alone(),
         )
         with _quiet():
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -146,15 +141,29 @@ def _accuracy(metrics: dict[str, float]) -> float:
 
 def read_record(path: Path) -> Record:
     """The record in the checkpoint at ``path``."""
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-        return Record.of(checkpointer.restore(path / "record"))
+    return Record.of(_read(ocp.JsonCheckpointHandler, path / "record"))
 
 
 def restored(path: Path, like: Any) -> Any:
     """The arrays at ``path``, in a tree ``like`` this one, whose leaves have shapes and types."""
     target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path, target)
+    return _read(ocp.StandardCheckpointHandler, path, target)
+
+
+def _read(handler: Callable[..., Any], path: Path, *target: Any) -> Any:
+    alone = _alone()
+    handled = handler(multiprocessing_options=alone)
+    with ocp.Checkpointer(handled, multiprocessing_options=alone) as checkpointer:
+        return checkpointer.restore(path, *target)
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """For one process that reads or writes, and waits for no other."""
+    return ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="resfuse",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

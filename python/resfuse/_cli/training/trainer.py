@@ -61,13 +61,13 @@ class Trainer:
         self.network, self.devices = network, devices
         variables = network.init(seed)
         self.state: State = devices.copied(State(variables, optimizer.init(variables.params)))
-        self._step = training_step(network, optimizer, devices)
+        self.compiled_step = training_step(network, optimizer, devices)
         self._evaluate = _evaluation(network, devices)
 
     def step(self, batch: Batch) -> Outcome:
         """Updates the state with this process' part of a batch."""
         images, labels = self.devices.spread(batch)
-        self.state, (loss, right) = self._step(self.state, images, labels)
+        self.state, (loss, right) = self.compiled_step(self.state, images, labels)
         return Outcome(float(loss), int(right))
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
