@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +43,10 @@ def write_mnist(
 
 
 def write_picture(file: Path, mode: str = "RGB", size: tuple[int, int] = (12, 10)) -> None:
-    """Writes a random picture of this mode, and of this width and height."""
+    """Writes a picture of this mode, width and height, which its name and folder decide."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    colours = Image.fromarray(pixels(size[1], size[0], 3, seed=len(str(file))))
+    seed = zlib.crc32(os.fsencode(f"{file.parent.name}/{file.name}"))
+    colours = Image.fromarray(pixels(size[1], size[0], 3, seed=seed))
     colours.convert(mode).save(file)
 
 

@@ -10,7 +10,7 @@ from resfuse._cli.data.dataset import BadData, Pixels
 from resfuse._cli.data.folders import pictures_in
 from resfuse._cli.data.pictures import fitted, opened, scaled
 from resfuse._cli.data.stream import Stream
-from resfuse._cli.predict_output import PRINTERS, Prediction
+from resfuse._cli.predict_output import Prediction, print_as
 from resfuse._cli.refuse import refuse
 from resfuse._cli.training.checkpoint import TrainedModel, load_model
 
@@ -32,7 +32,7 @@ def run(checkpoint: Path, images: Sequence[Path], form: str, top: int, batch_siz
     with Stream(read, range(-(-len(files) // size))) as batches:
         for batch in batches:
             predictions += _predictions(model, batch, size, top)
-    PRINTERS[form](predictions)
+    print_as(form, predictions)
     if len(predictions) < len(files):
         raise typer.Exit(1)
 

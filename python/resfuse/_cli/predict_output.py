@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,14 @@ class Prediction:
     classes: list[tuple[str, float]]
 
 
-def print_table(predictions: Sequence[Prediction]) -> None:
+def print_as(form: str, predictions: Sequence[Prediction]) -> None:
+    """Prints predictions in one of the forms."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are not UTF-8
+    _PRINTERS[form](predictions)
+
+
+def _print_table(predictions: Sequence[Prediction]) -> None:
     """One row for each image."""
     table = Table()
     table.add_column("image", overflow="fold")
@@ -36,7 +44,7 @@ def print_table(predictions: Sequence[Prediction]) -> None:
         Console().print(table)
 
 
-def print_json(predictions: Sequence[Prediction]) -> None:
+def _print_json(predictions: Sequence[Prediction]) -> None:
     """A list with one object for each image."""
     objects = [
         {
@@ -51,7 +59,7 @@ def print_json(predictions: Sequence[Prediction]) -> None:
     print(json.dumps(objects, indent=2))
 
 
-def print_csv(predictions: Sequence[Prediction]) -> None:
+def _print_csv(predictions: Sequence[Prediction]) -> None:
     """One line for each class of each image."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("image", "rank", "class", "probability"))
@@ -60,8 +68,8 @@ def print_csv(predictions: Sequence[Prediction]) -> None:
             writer.writerow((each.image, rank, name, _rounded(probability)))
 
 
-PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}
-
-
 def _rounded(probability: float) -> float:
     return float(f"{probability:.{DIGITS}g}")
+
+
+_PRINTERS = {"table": _print_table, "json": _print_json, "csv": _print_csv}

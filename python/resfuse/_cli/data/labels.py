@@ -24,7 +24,7 @@ def check(name: str, labels: Labels, classes: Sequence[str]) -> None:
 def check_all_there(name: str, labels: Labels, classes: Sequence[str]) -> None:
     """As ``check``; raises also for a class that has no images, and for a single class."""
     check(name, labels, classes)
-    for missing in set(range(len(classes))) - set(labels.tolist()):
+    for missing in sorted(set(range(len(classes))) - set(labels.tolist())):
         raise BadData(f"{name}: no images of class {classes[missing]!r}")
     if len(classes) < 2:
         raise BadData(f"{name}: expected at least two classes, found {len(classes)}")
