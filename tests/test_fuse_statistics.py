@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import linen
 from jax import lax
 from jax.experimental import io_callback
 from jax.sharding import NamedSharding
@@ -55,6 +56,12 @@ def by_roots(x):
     y = conv(x) - B
     mean, var = slow(y, keepdims=True)
     return (A * 3) * ((y - mean) / jnp.sqrt(1e-5 + var)) - B
+
+
+def by_flax(x):
+    layer = linen.BatchNorm(use_running_average=False, use_fast_variance=False)
+    state = {"params": {"scale": A, "bias": B}, "batch_stats": {"mean": B, "var": A}}
+    return layer.apply(state, conv(x), mutable=["batch_stats"])
 
 
 def by_names(x):
@@ -131,6 +138,7 @@ def dense(x):
 FOUND = {
     "fast variance": (lambda x: batch_norm(conv(x)), ["bn(batch)"]),
     "slow variance": (lambda x: (lambda y: norm(y, *slow(y)))(conv(x)), ["bn(batch)"]),
+    "Flax's slow variance": (by_flax, ["bn(batch)"]),
     "relu": (lambda x: jax.nn.relu(batch_norm(conv(x) + B)), ["bn(batch)+relu"]),
     "maximum": (lambda x: jnp.maximum(batch_norm(conv(x)), 0), ["bn(batch)"]),
     "residual": (lambda x: jax.nn.relu(x + batch_norm(conv(x))), ["bn(batch)+add+relu"]),

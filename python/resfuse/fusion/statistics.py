@@ -7,6 +7,7 @@ them can only run after the call, also where it stood before the call's other op
 import dataclasses
 from collections.abc import Sequence
 
+from resfuse.fusion import algebra
 from resfuse.fusion.formulas import MEAN, VAR, Deviation, Form, Formulas, Y
 from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.match import Chain, Norm, extend
@@ -43,7 +44,7 @@ def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
     nodes = chain.conv.scope.nodes
     for node in nodes[nodes.index(chain.nodes[-1]) + 1 :]:
         if node not in claimed and _goes_on(formulas, node):
-            formulas.add(node)
+            algebra.add(node, formulas)
     inside = [node for node in nodes if _replaced(formulas, node)]
     result = _only_result(formulas, set(inside))
     norm = None if result is None else _norm(formulas, result)
