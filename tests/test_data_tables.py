@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_files import assert_load_refused, contents, pixels, png, write_parquet
+from data_files import assert_load_refused, contents, pixels, png, write_parquet, write_picture
 from resfuse._cli import data
 from resfuse._cli.data import hub
 
@@ -131,6 +131,23 @@ def test_a_folder_without_a_split_to_train_with_is_refused(
 ) -> None:
     write_parquet(tmp_path / "test.parquet", [0, 1])
     assert_load_refused(tmp_path, capsys, "expected a split train, found test")
+
+
+@pytest.mark.parametrize("images", [[1, 2], [[1], [2]], [0.5, 0.25], [{"a": 1}, {"a": 2}]])
+def test_columns_that_hold_no_images_are_refused(
+    images: list[object], tmp_path: Path, capsys: CaptureText
+) -> None:
+    file = tmp_path / "bad.parquet"
+    pq.write_table(pa.table({"image": images, "label": [0, 1]}), file)
+    assert_load_refused(file, capsys, "expected image files in column image, found")
+
+
+def test_paths_in_the_column_of_images_are_followed(tmp_path: Path, capsys: CaptureText) -> None:
+    write_picture(tmp_path / "0.png")
+    paths = [str(tmp_path / f"{number}.png") for number in (0, 1)]
+    file = tmp_path / "paths.parquet"
+    pq.write_table(pa.table({"image": paths, "label": [0, 1]}), file)
+    assert_load_refused(file, capsys, "image 1 of train: broken image: No such file")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from resfuse._cli.data.pictures import opened
 IMAGES = ("image", "img")  # names of columns, where no feature says what they are
 LABELS = ("label", "labels", "fine_label")
 TEST_NAMES = ("test", "validation", "valid", "val")
+FILES = ("binary", "large_binary", "string", "large_string")  # contents, or paths
 KINDS = ("int", "uint", "string", "large_string", "bool")  # of labels: how their types begin
 SECRET = -1  # the label of test images whose classes are not told
 
@@ -46,7 +47,7 @@ class _Rows:
         if cell is None:
             raise BadData(f"{name}: missing")
         content = cell["bytes"]
-        return opened(Path(cell["path"]) if content is None else io.BytesIO(content), name)
+        return opened(io.BytesIO(content) if content else Path(cell["path"] or ""), name)
 
 
 def dataset(splits: Splits, size: int | None, seed: int) -> Dataset:
@@ -69,7 +70,15 @@ def _image_column(features: Features) -> str:
     found = typed + [name for name in IMAGES if name in features]
     if not found:
         raise BadData(f"expected a column of images, found {', '.join(features)}")
+    if not _holds_files(features[found[0]]):
+        raise BadData(f"expected image files in column {found[0]}, found {features[found[0]]}")
     return found[0]
+
+
+def _holds_files(feature: Any) -> bool:
+    if isinstance(feature, dict):
+        return not feature.keys().isdisjoint(("bytes", "path"))
+    return isinstance(feature, datasets.Image) or getattr(feature, "dtype", None) in FILES
 
 
 def _label_column(features: Features) -> str:
@@ -94,4 +103,4 @@ def _classes(feature: Any, values: list[Any]) -> tuple[Number, list[str]]:
 def _held_out(splits: Splits, label: str) -> list[str]:
     """The name of the split to test with, if there is one."""
     there = [name for name in TEST_NAMES if name in splits]
-    return [name for name in there if set(splits[name][label][:]) != {SECRET}][:1]
+    return [name for name in there if set(splits[name][label][:]) - {SECRET}][:1]
