@@ -3,6 +3,10 @@
 import contextlib
 import dataclasses
 import functools
+import io
+import os
+import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +33,7 @@ from resfuse._cli.training.trainer import State
 
 FOLDER = "checkpoints"
 KEPT = 3  # the latest ones, and the best
+OVERHEAD = 1 << 20  # bytes of a checkpoint that are not arrays, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +98,11 @@ class Checkpoints:
         return self.folder / str(step)
 
     def save(self, state: State, record: Record, accuracy: float | None) -> None:
-        """Writes a checkpoint, and then removes those that are not to be kept."""
+        """Writes a checkpoint, and then removes those that are not to be kept.
+
+        Raises:
+            OSError: It cannot be written. What was begun is removed when the run is continued.
+        """
         variables, optimizer = (jax.tree.map(np.asarray, part) for part in state)
         items = ocp.args.Composite(
             variables=ocp.args.StandardSave(variables),
@@ -101,8 +110,12 @@ class Checkpoints:
             record=ocp.args.JsonSave(dataclasses.asdict(record)),
         )
         metrics = None if accuracy is None else {"accuracy": accuracy}
-        with _quiet():
-            self._manager.save(record.position.step, args=items, metrics=metrics)
+        _reserve(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer))))
+        try:
+            with _quiet():
+                self._manager.save(record.position.step, args=items, metrics=metrics)
+        except Exception as error:  # Orbax lets through whatever its storage raises
+            raise _as_os_error(error) from error
 
     def latest_record(self) -> Record:
         """What the latest checkpoint, of which there must be one, holds beside arrays."""
@@ -120,13 +133,30 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Orbax's warnings of checkpoints that have no accuracy, and of what it clears away."""
+    """Without what Orbax and its threads print beside the exception that they raise in the end."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _reserve(folder: Path, size: int) -> None:
+    """Raises the system's error where arrays of so many bytes have no room.
+
+    Orbax would find out too, but in the middle, in threads that no one hears the end of.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, size + OVERHEAD)
+
+
+def _as_os_error(error: Exception) -> OSError:
+    if isinstance(error, OSError):
+        return error
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(first_line(error))
 
 
 def has_checkpoints(out: Path) -> bool:

@@ -55,6 +55,8 @@ def check_data(record: Record, data: Dataset, out: Path) -> None:
 
 
 def _look(given: Mapping[str, Any], out: Path, resume: bool) -> tuple[Options, Record | None]:
+    if out.exists() and not out.is_dir():
+        refuse(f"--out {out}: it is not a directory")
     if not has_checkpoints(out):
         if resume and not out.is_dir():
             refuse(f"--resume: there is no directory {out}")
