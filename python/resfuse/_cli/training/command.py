@@ -11,7 +11,6 @@ import jax
 from resfuse._cli.data import load
 from resfuse._cli.interrupts import held_back
 from resfuse._cli.refuse import fail, refuse
-from resfuse._cli.training import report
 from resfuse._cli.training.checkpoint import Checkpoints
 from resfuse._cli.training.cluster import Cluster, joined, share_arrays
 from resfuse._cli.training.devices import Devices
@@ -62,7 +61,7 @@ def _run(request: Request, check: Callable[[], None]) -> None:
         with contextlib.closing(outputs):
             tested = _train(run, position, outputs, check)
         picture = out / "report.png"
-        report.draw(picture, run, tested)
+        _draw(picture, run, tested)
     print(f"Wrote {picture} and {_said(checkpoints)}")
 
 
@@ -105,6 +104,12 @@ def _check(check: Callable[[], None], step: Step, outputs: Outputs | None) -> No
         if outputs:
             outputs.save(step.position)
         raise
+
+
+def _draw(picture: Path, run: Run, tested: Evaluation) -> None:
+    from resfuse._cli.training import report  # with its plotting library, at the end only
+
+    report.draw(picture, run, tested)
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ class Trainer:
         variables = network.init(seed)
         self.state: State = devices.copied(State(variables, optimizer.init(variables.params)))
         self.compiled_step = training_step(network, optimizer, devices)
-        self._evaluate = _evaluation(network, devices)
+        self._evaluate = evaluation(network, devices)
 
     def step(self, batch: Batch) -> Outcome:
         """Updates the state with this process' part of a batch."""
@@ -103,7 +103,9 @@ def training_step(
     return jax.jit(step, donate_argnums=0, out_shardings=devices.everywhere)
 
 
-def _evaluation(network: Network, devices: Devices) -> Any:
+def evaluation(network: Network, devices: Devices) -> Any:
+    """``(variables, images, labels)`` to the sum of the losses, and the confusion counts."""
+
     def evaluate(variables: Variables, images: Array, labels: Array) -> tuple[Array, Array]:
         logits, _ = network.apply(variables, images, False)
         losses = jnp.where(labels < 0, 0, _losses(logits, jnp.maximum(labels, 0)))
