@@ -16,7 +16,7 @@ ffi::Error run_job(Job& job, const Isa& isa, ffi::ThreadPool& pool) {
 
 // From this many pixels on, packing all weights before anything else costs less than reading the
 // images again for each panel. Below, units pack their own panels, which then stay in the cache.
-constexpr int64_t kPackFirstPixels = 256;
+constexpr int64_t kPackFirstPixels = 64;
 
 // `kernel` packed, in memory of this thread; as it is, where that does not pay or there is none.
 const float* pack_first(const Conv& conv, const Isa& isa, const float* kernel,
@@ -58,7 +58,7 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
   const Request request{choice_in_use(winograd), is_packed || weights != kernel.typed_data(), false,
                         pool.num_threads()};
   Job job{conv, make_plan(conv, isa->tile, request), {}};
-  job.operands = {x.typed_data(), weights, y->typed_data(), &epilogue, nullptr, nullptr};
+  job.operands = {x.typed_data(), weights, to_write(y), &epilogue, nullptr, nullptr};
   ffi::Error error = run_job(job, *isa, pool);
   Arena::weights_of_this_thread().trim();
   return error;
@@ -82,9 +82,9 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
   if (!sums) return out_of_memory("sums");
-  job.operands = {x.typed_data(), kernel.typed_data(), y->typed_data(),
-                  nullptr,        sums.get(),          nullptr};
+  job.operands = {x.typed_data(), weights, to_write(y), nullptr, sums.get(), nullptr};
   const ffi::Error error = run_job(job, isa, pool);
+  Arena::weights_of_this_thread().trim();
   if (error.success()) reduce_sums(job, mean->typed_data(), var->typed_data());
   return error;
 }
@@ -117,7 +117,7 @@ ffi::Error max_pool_impl(ffi::ThreadPool threads, Input x, Output y, Attribute w
   const Shape expected{pool.batch, pool.out_h, pool.out_w, pool.channels};
   if (problem.empty()) problem = check_shape("the output", shape(y), expected);
   if (!problem.empty()) return invalid(problem);
-  run_pool(isa_in_use(), pool, x.typed_data(), y->typed_data(), threads.num_threads(),
+  run_pool(isa_in_use(), pool, x.typed_data(), to_write(y), threads.num_threads(),
            schedule_on(threads));
   return ffi::Error::Success();
 }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ffi.h"
+#include "pages.h"
 #include "problem.h"
 
 namespace resfuse {
@@ -21,6 +22,12 @@ using Attribute = ffi::Span<const int64_t>;
 inline Shape shape(Attribute values) { return {values.begin(), values.end()}; }
 inline Shape shape(const Input& buffer) { return shape(buffer.dimensions()); }
 inline Shape shape(Output& buffer) { return shape(buffer->dimensions()); }
+
+// The memory of a result.
+inline float* to_write(Output& buffer) {
+  ask_for_huge_pages(buffer->untyped_data(), buffer->size_bytes());
+  return buffer->typed_data();
+}
 
 inline ffi::Error invalid(const Problem& problem) {
   return ffi::Error::InvalidArgument("resfuse: " + problem);

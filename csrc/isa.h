@@ -35,6 +35,7 @@ struct Isa {
   // WeightPlan::work_floats of scratch.
   void (*run_weight_unit)(const WeightJob&, char* work, int64_t unit);
   // Of pixels [first, first + pixels); see norm.h.
+  void (*normalize)(const Normalize&, int64_t first, int64_t pixels, float* out);
   void (*add_norm_sums)(const Norm&, int64_t first, int64_t pixels, double* sums);
   void (*norm_gradient)(const Norm&, const NormCoefficients&, int64_t first, int64_t pixels,
                         float* d_conv, float* d_residual);

@@ -5,7 +5,7 @@
 #include "direct.h"
 #include "isa.h"
 #include "max_pool.h"
-#include "norm_gradient.h"
+#include "norm_passes.h"
 #include "peak.h"
 #include "winograd.h"
 #include "winograd_weights.h"
@@ -33,8 +33,8 @@ inline void run_unit(const Job& job, Memory& memory, int64_t index) {
 
 constexpr Isa make_isa(const char* name) {
   return {name,          {kMR, kNR},        scratch_bytes,   run_unit,
-          max_pool,      max_pool_gradient, run_weight_unit, add_norm_sums,
-          norm_gradient, multiply_add};
+          max_pool,      max_pool_gradient, run_weight_unit, normalize,
+          add_norm_sums, norm_gradient,     multiply_add};
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
-// Batch norm with the statistics of the batch, followed by a residual and ReLU, in the backward
-// pass. With c the convolution, y the output, and g = d_y where y > 0 (without ReLU: g = d_y),
+// Batch norm with the statistics of the batch, followed by a residual and ReLU:
+//
+//   forward   y = relu(scale * (c - mean) + shift + residual)      c the convolution
+//
+// and the backward pass, with g = d_y where y > 0 (without ReLU: g = d_y):
 //
 //   sums      s1 = sum g,  s2 = sum g * (c - mean)              over the pixels, for each channel
 //   gradient  d_c = a * g + b * (c - mean) + d,  d_residual = g     with a, b, d for each channel
@@ -17,6 +20,13 @@ struct Norm {
   int64_t pixels, channels;
   const float *d_y, *conv, *mean;
   const float* y;  // null without ReLU
+};
+
+struct Normalize {
+  int64_t pixels, channels;
+  const float *conv, *mean, *scale, *shift;
+  const float* residual;  // null without
+  bool relu;
 };
 
 struct NormCoefficients {

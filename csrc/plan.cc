@@ -65,7 +65,7 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
   plan.pointwise = conv.groups == 1 && conv.kernel_h * conv.kernel_w == 1 &&
                    conv.stride_h * conv.stride_w == 1 && conv.out_h == conv.in_h &&
                    conv.out_w == conv.in_w && conv.pad_top == 0 && conv.pad_left == 0;
-  plan.gathers = !training && gathers(conv, plan);
+  plan.gathers = gathers(conv, plan);
   // An odd number of cache lines keeps rows apart in L1.
   plan.row_floats = conv.reduction() / 16 * 16 + 16;
   if (plan.row_floats % 32 == 0) plan.row_floats += 16;
@@ -74,11 +74,11 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
   const int64_t pixel_floats =
       plan.gathers ? plan.row_floats : conv.in_c * conv.stride_h * conv.stride_w;
   const int64_t fitting = std::max<int64_t>(1, kBlockFloats / pixel_floats / tile.mr);
-  // Of whole tiles each, and in training of at least 8 for the sums' sake.
-  const int64_t block_tiles =
-      training
-          ? std::max<int64_t>(8, ceil_div(tiles, kMaxBlocks))
-          : ceil_div(tiles, balanced(ceil_div(std::max<int64_t>(1, tiles), fitting), plan.threads));
+  const int64_t blocks = ceil_div(std::max<int64_t>(1, tiles), fitting);
+  // Of whole tiles each. In training sums are kept by block: those must not depend on the threads,
+  // nor be too many.
+  const int64_t block_tiles = training ? ceil_div(tiles, std::min(blocks, kMaxBlocks))
+                                       : ceil_div(tiles, balanced(blocks, plan.threads));
   plan.block_size = std::max<int64_t>(1, block_tiles) * tile.mr;
   plan.blocks = ceil_div(conv.pixels(), plan.block_size);
 
@@ -104,7 +104,7 @@ int64_t count_tiles(const Conv& conv, int64_t output) {
 int64_t winograd_output(const Conv& conv, bool packed) {
   if (conv.in_c < 32 || conv.in_c > 1024 || conv.out_c < 32) return 0;
   const int64_t large = count_tiles(conv, 4), small = count_tiles(conv, 2);
-  if (large >= 8) return conv.pixels() >= 8 * large ? 4 : 0;
+  if (large >= 8 && conv.pixels() >= 8 * large) return 4;
   return packed && conv.in_c >= 256 && small >= 16 && conv.pixels() >= 3 * small ? 2 : 0;
 }
 

@@ -78,8 +78,8 @@ Unit unit_at(const Plan& plan, int64_t index);
 constexpr int64_t kMaxPassFloats = 10240;
 // The pointers of a pass: 12 pixels x 64 runs, 6 KiB, stay in L1.
 constexpr int64_t kMaxPassRuns = 64;
-// Sums are doubles by block: 16 x 3 x 2048 channels are 0.75 MiB.
-constexpr int64_t kMaxBlocks = 16;
+// Sums are doubles by block: 1024 x 3 x 64 channels are 1.5 MiB.
+constexpr int64_t kMaxBlocks = 1024;
 
 // Between the matrices of Winograd's points lies one cache line, or all would fall into the same
 // set.

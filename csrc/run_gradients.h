@@ -2,30 +2,11 @@
 
 #pragma once
 
-#include <algorithm>
-#include <memory>
-#include <new>
-#include <vector>
-
 #include "input_gradient.h"
+#include "pieces.h"
 #include "run.h"
 
 namespace resfuse {
-
-// Calls `work(first, count)` for pieces of `count` or fewer out of `total`; on one thread, if all
-// of it is not worth waking another for.
-template <typename Work, typename Schedule>
-void in_pieces(int64_t total, int64_t count, bool worth_waking, int64_t max_threads,
-               Schedule schedule, const Work& work) {
-  const int64_t pieces = (total + count - 1) / count;
-  const auto piece = [&](int64_t index) {
-    work(index * count, std::min(count, total - index * count));
-  };
-  parallel_for(pieces, worth_waking ? std::min(pieces, max_threads) : 1, schedule,
-               [&] { return piece; });
-}
-
-constexpr int64_t kPieceFloats = 1 << 14;
 
 template <typename Schedule>
 void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedule) {
@@ -119,39 +100,6 @@ bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, cons
     add_results(job.d_kernel, job.plan.chunks, floats, d_kernel, max_threads, schedule);
   results.trim();
   return !out_of_memory;
-}
-
-// Sums are kept by block of pixels, whose number follows from the sizes alone.
-template <typename Schedule>
-bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weighted,
-                   int64_t max_threads, Schedule schedule) {
-  constexpr int64_t kBlocks = 32, kMinPixels = 64;
-  const int64_t block = std::max(kMinPixels, (norm.pixels + kBlocks - 1) / kBlocks);
-  const int64_t blocks = (norm.pixels + block - 1) / block, row = 2 * norm.channels;
-  const std::unique_ptr<double[]> sums(
-      new (std::nothrow) double[static_cast<size_t>(blocks * row)]());
-  if (!sums) return false;
-  in_pieces(norm.pixels, block, norm.pixels * norm.channels > 2 * kPieceFloats, max_threads,
-            schedule, [&](int64_t first, int64_t count) {
-              isa.add_norm_sums(norm, first, count, sums.get() + first / block * row);
-            });
-  for (int64_t k = 0; k < row; ++k) {
-    double total = 0.0;
-    for (int64_t index = 0; index < blocks; ++index)
-      total += sums[static_cast<size_t>(index * row + k)];
-    (k < norm.channels ? plain[k] : weighted[k - norm.channels]) = static_cast<float>(total);
-  }
-  return true;
-}
-
-template <typename Schedule>
-void run_norm_gradient(const Isa& isa, const Norm& norm, const NormCoefficients& by, float* d_conv,
-                       float* d_residual, int64_t max_threads, Schedule schedule) {
-  const int64_t pixels = std::max<int64_t>(1, kPieceFloats / norm.channels);
-  in_pieces(norm.pixels, pixels, norm.pixels > 2 * pixels, max_threads, schedule,
-            [&](int64_t first, int64_t count) {
-              isa.norm_gradient(norm, by, first, count, d_conv, d_residual);
-            });
 }
 
 // A unit is one image, some of its channels.

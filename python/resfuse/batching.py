@@ -11,7 +11,7 @@ from jax.custom_batching import custom_vmap
 from resfuse import sharding
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv_affine", "conv_statistics", "fold", "in_turn"]
+__all__ = ["conv_affine", "conv_statistics", "fold", "in_turn", "in_turn_under_vmap"]
 
 
 def conv_affine(
@@ -78,3 +78,19 @@ def in_turn(call: Callable[..., Any], batched: Sequence[bool], operands: Sequenc
 def fold(images: Array) -> Array:
     """The examples' batches as one."""
     return images.reshape(images.shape[0] * images.shape[1], *images.shape[2:])
+
+
+def in_turn_under_vmap(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` of arrays; ``vmap`` calls it once for each example."""
+
+    @custom_vmap
+    def call(*operands: Array) -> Any:
+        return function(*operands)
+
+    @call.def_vmap
+    def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Any, Any]:
+        del size
+        results = in_turn(call, batched, operands)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return call

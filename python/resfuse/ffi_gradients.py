@@ -14,8 +14,6 @@ from resfuse.spec import ConvSpec
 __all__ = [
     "input_gradient",
     "max_pool_gradient",
-    "norm_gradient",
-    "norm_sums",
     "weight_gradient",
 ]
 
@@ -63,59 +61,6 @@ def weight_gradient(x: Array, d_y: Array, *, window: Pair, spec: ConvSpec) -> Ar
 
     out = jax.eval_shape(like, x, d_y)
     return jax.ffi.ffi_call("resfuse_conv_weight_gradient", out)(x, d_y, **attributes(spec))
-
-
-def norm_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
-    """``sum g`` and ``sum g * (conv - mean)`` over the pixels, for each channel.
-
-    Args:
-        d_y: ``(B, H, W, C)``, float32.
-        conv: likewise.
-        mean: ``(C,)``.
-        *y: at most one array like ``d_y``: then ``g`` is ``d_y`` where ``y > 0`` and 0 elsewhere.
-            Without it, ``g`` is ``d_y``.
-
-    Returns:
-        Two arrays ``(C,)``.
-    """
-
-    def like(d_y: Array, conv: Array, mean: Array, *y: Array) -> Array:
-        return sum((array.sum() for array in (d_y, conv, *y)), jnp.zeros_like(mean))
-
-    out = jax.eval_shape(like, d_y, conv, mean, *y)
-    plain, weighted = jax.ffi.ffi_call("resfuse_norm_sums", (out, out))(d_y, conv, mean, *y)
-    return plain, weighted
-
-
-def norm_gradient(
-    d_y: Array,
-    conv: Array,
-    mean: Array,
-    a: Array,
-    b: Array,
-    d: Array,
-    *y: Array,
-    residual: bool,
-) -> tuple[Array, ...]:
-    """``(a * g + b * (conv - mean) + d,)``, and ``g`` as well if there is a ``residual``.
-
-    Args:
-        d_y: as in :func:`norm_sums`, and so are those that are not named here.
-        conv: see there.
-        mean: see there.
-        a: ``(C,)``.
-        b: ``(C,)``.
-        d: ``(C,)``.
-        *y: see there.
-        residual: whether to return ``g``.
-    """
-
-    def like(d_y: Array, conv: Array, *rest: Array) -> Array:
-        return d_y + conv + sum(array.sum() for array in rest)
-
-    operands = (d_y, conv, mean, a, b, d, *y)
-    outs = (jax.eval_shape(like, *operands),) * (2 if residual else 1)
-    return tuple(jax.ffi.ffi_call("resfuse_norm_gradient", outs)(*operands))
 
 
 def max_pool_gradient(

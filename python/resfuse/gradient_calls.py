@@ -6,28 +6,23 @@ shared; the other calls sum over the batch, so each example has one of its own.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
 from jax.sharding import PartitionSpec
 
 from resfuse import ffi_gradients as ffi
-from resfuse.batching import fold, in_turn
-from resfuse.sharding import partitioned
+from resfuse.batching import fold, in_turn, in_turn_under_vmap
+from resfuse.sharding import WHOLE, partitioned, summed
 
 __all__ = [
     "input_gradient",
     "max_pool_gradient",
-    "norm_gradient",
-    "norm_sums",
     "weight_gradient",
 ]
-
-_WHOLE = PartitionSpec()
 
 
 def input_gradient(d_y: Array, kernel: Array, **options: Any) -> Array:
@@ -35,7 +30,7 @@ def input_gradient(d_y: Array, kernel: Array, **options: Any) -> Array:
     local = functools.partial(ffi.input_gradient, **options)
 
     def shard(batch: PartitionSpec) -> Any:
-        return local, batch, [batch, _WHOLE]
+        return local, batch, [batch, WHOLE]
 
     @custom_vmap
     def call(d_y: Array, kernel: Array) -> Array:
@@ -56,39 +51,10 @@ def weight_gradient(x: Array, d_y: Array, **options: Any) -> Array:
     local = functools.partial(ffi.weight_gradient, **options)
 
     def shard(batch: PartitionSpec) -> Any:
-        return _summed(local, batch), _WHOLE, [batch, batch]
+        return summed(local, batch), WHOLE, [batch, batch]
 
     rule = "n h w i, n y x o -> p q j o"
-    return _in_turn_under_vmap(partitioned(local, shard, rule))(x, d_y)
-
-
-def norm_sums(*operands: Array) -> tuple[Array, Array]:
-    """As :func:`resfuse.ffi_gradients.norm_sums`, of the whole batch."""
-
-    def shard(batch: PartitionSpec) -> Any:
-        specs = [batch, batch, _WHOLE, *[batch] * (len(operands) - 3)]
-        return _summed(ffi.norm_sums, batch), (_WHOLE, _WHOLE), specs
-
-    rule = "n y x o, n y x o, o" + ", n y x o" * (len(operands) - 3) + " -> o, o"
-    sums: tuple[Array, Array] = _in_turn_under_vmap(partitioned(ffi.norm_sums, shard, rule))(
-        *operands
-    )
-    return sums
-
-
-def norm_gradient(*operands: Array, residual: bool) -> tuple[Array, ...]:
-    """As :func:`resfuse.ffi_gradients.norm_gradient`."""
-    local = functools.partial(ffi.norm_gradient, residual=residual)
-    results, images = 2 if residual else 1, len(operands) - 6
-
-    def shard(batch: PartitionSpec) -> Any:
-        return local, (batch,) * results, [batch, batch, *[_WHOLE] * 4, *[batch] * images]
-
-    image = "n y x o"
-    rule = f"{image}, {image}, o, o, o, o" + f", {image}" * images
-    rule += " -> " + ", ".join([image] * results)
-    outs: tuple[Array, ...] = _in_turn_under_vmap(partitioned(local, shard, rule))(*operands)
-    return outs
+    return in_turn_under_vmap(partitioned(local, shard, rule))(x, d_y)
 
 
 def max_pool_gradient(x: Array, d_y: Array, *geometry: Any) -> Array:
@@ -114,24 +80,3 @@ def max_pool_gradient(x: Array, d_y: Array, *geometry: Any) -> Array:
         return d_x.reshape(size, d_x.shape[0] // size, *d_x.shape[1:]), True
 
     return call(x, d_y)
-
-
-def _summed(local: Callable[..., Any], batch: PartitionSpec) -> Callable[..., Any]:
-    """``local`` on a device's part of the batch, summed over the devices."""
-    if batch == _WHOLE:
-        return local
-    return lambda *operands: jax.lax.psum(local(*operands), batch[0])
-
-
-def _in_turn_under_vmap(function: Callable[..., Any]) -> Callable[..., Any]:
-    @custom_vmap
-    def call(*operands: Array) -> Any:
-        return function(*operands)
-
-    @call.def_vmap
-    def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Any, Any]:
-        del size
-        results = in_turn(call, batched, operands)
-        return results, jax.tree.map(lambda _: True, results)
-
-    return call

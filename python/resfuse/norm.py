@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from resfuse import gradient_calls
+from resfuse import norm_calls
 
-__all__ = ["Saved", "norm_gradients"]
+__all__ = ["Saved", "norm_gradients", "normalize"]
 
 
 class Saved(NamedTuple):
@@ -45,6 +45,25 @@ class NormGradients(NamedTuple):
     residual: Array
 
 
+def normalize(
+    conv: Array,
+    scale: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    residual: Array | None,
+    *,
+    epsilon: float,
+    relu: bool,
+) -> Array:
+    """As :func:`resfuse.reference.normalize`, on the kernel."""
+    rsigma = lax.rsqrt(var + epsilon)
+    multiplier = rsigma if scale is None else rsigma * scale
+    shift = jnp.zeros_like(mean) if bias is None else bias
+    residuals = () if residual is None else (residual,)
+    return _normalize(relu, conv, mean, multiplier, shift, *residuals)
+
+
 def norm_gradients(
     saved: Saved, cotangents: tuple[Array, Array, Array], *, epsilon: float, residual: bool
 ) -> NormGradients:
@@ -60,6 +79,13 @@ def norm_gradients(
     d = (d_mean - a * plain) / count
     d_conv, *rest = _gradient(residual and y is not None, d_y, conv, mean, a, b, d, *mask)
     return NormGradients(d_conv, weighted * rsigma, plain, rest[0] if rest else d_y)
+
+
+def _plain_normalize(
+    relu: bool, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
+) -> Array:
+    y = sum(residual, scale * (conv - mean) + shift)
+    return jax.nn.relu(y) if relu else y
 
 
 def _plain_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
@@ -80,17 +106,26 @@ def _masked(d_y: Array, *y: Array) -> Array:
     return jnp.where(y[0] > 0, d_y, 0) if y else d_y
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normalize(relu: bool, *operands: Array) -> Array:
+    return norm_calls.normalize(*operands, relu=relu)
+
+
 @jax.custom_vjp
 def _sums(*operands: Array) -> tuple[Array, Array]:
-    return gradient_calls.norm_sums(*operands)
+    return norm_calls.norm_sums(*operands)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gradient(residual: bool, *operands: Array) -> tuple[Array, ...]:
-    return gradient_calls.norm_gradient(*operands, residual=residual)
+    return norm_calls.norm_gradient(*operands, residual=residual)
 
 
-# Second derivatives are those of the formulas above.
+# The derivatives of these, which are second derivatives of the whole, are those of the formulas.
+def _normalize_backward(relu: bool, operands: tuple[Array, ...], d_y: Array) -> Any:
+    return jax.vjp(functools.partial(_plain_normalize, relu), *operands)[1](d_y)
+
+
 def _sums_backward(operands: tuple[Array, ...], cotangents: Any) -> Any:
     return jax.vjp(_plain_sums, *operands)[1](cotangents)
 
@@ -99,5 +134,6 @@ def _gradient_backward(residual: bool, operands: tuple[Array, ...], cotangents: 
     return jax.vjp(functools.partial(_plain_gradient, residual), *operands)[1](cotangents)
 
 
+_normalize.defvjp(lambda relu, *ops: (_normalize(relu, *ops), ops), _normalize_backward)
 _sums.defvjp(lambda *operands: (_sums(*operands), operands), _sums_backward)
 _gradient.defvjp(lambda residual, *ops: (_gradient(residual, *ops), ops), _gradient_backward)

@@ -18,7 +18,7 @@ from resfuse.affine import Options, affine_on_cpu
 from resfuse.bilinear import varying_like
 from resfuse.dispatch import promote, takes_kernel
 from resfuse.forward_mode import named, refuse_forward_mode
-from resfuse.norm import Saved
+from resfuse.norm import Saved, normalize
 from resfuse.spec import (
     ConvSpec,
     PaddingLike,
@@ -300,7 +300,7 @@ def _train_forward(
     residual: Array | None,
 ) -> tuple[Any, Any]:
     conv, mean, var = _statistics(spec, x, kernel)
-    y = reference.normalize(conv, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
+    y = normalize(conv, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
     saved = Saved(conv, mean, var, scale, y if relu else None)
     return (y, mean, var), ((x, kernel, scale, bias, residual), saved)
 

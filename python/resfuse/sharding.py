@@ -15,7 +15,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from resfuse import ffi
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv_affine", "conv_statistics", "max_pool", "partitioned"]
+__all__ = ["WHOLE", "conv_affine", "conv_statistics", "max_pool", "partitioned", "summed"]
+
+WHOLE = PartitionSpec()  # on every device
 
 
 def conv_affine(*operands: Array, kernel_shape: tuple[int, ...] | None, **options: Any) -> Array:
@@ -66,6 +68,13 @@ def max_pool(x: Array, *geometry: Any) -> Array:
         return local, batch, [batch]
 
     return partitioned(local, shard, "n h w c -> n y x c")(x)
+
+
+def summed(local: Callable[..., Any], batch: PartitionSpec) -> Callable[..., Any]:
+    """``local`` on a device's part of the batch, summed over the devices."""
+    if batch == WHOLE:
+        return local
+    return lambda *operands: jax.lax.psum(local(*operands), batch[0])
 
 
 def partitioned(local: Callable[..., Any], shard: Callable[..., Any], rule: str) -> Any:

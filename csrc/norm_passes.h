@@ -1,4 +1,4 @@
-// The two passes of norm.h, for any vector width.
+// The passes of norm.h, for any vector width.
 
 #pragma once
 
@@ -7,6 +7,19 @@
 
 namespace resfuse {
 namespace {
+
+inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, float* out) {
+  for (int64_t p = first; p < first + pixels; ++p)
+    for (int64_t channel = 0; channel < norm.channels; channel += kLanes) {
+      const int64_t at = p * norm.channels + channel, count = norm.channels - channel;
+      const Vec deviation =
+          load_some(norm.conv + at, count) - load_some(norm.mean + channel, count);
+      Vec y = deviation * load_some(norm.scale + channel, count) +
+              load_some(norm.shift + channel, count);
+      if (norm.residual) y += load_some(norm.residual + at, count);
+      store_some(out + at, norm.relu ? relu(y) : y, count);
+    }
+}
 
 // One vector of channels of a pixel: g, and conv - mean.
 struct NormVector {
