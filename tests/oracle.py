@@ -17,19 +17,60 @@ WINOGRAD_ROUNDINGS = 3 * 2 * 5 + 3
 
 def convolve(x, kernel, strides, padding, groups=1):
     """The convolution, one tap of the window at a time."""
-    x = np.pad(x.astype(np.float64), ((0, 0), *padding, (0, 0)))
-    height, width, per_group, features = kernel.shape
+    x = np.pad(_by_group(x, groups), _pads(padding))
+    kernel = _by_group(kernel, groups)
+    height, width = kernel.shape[:2]
     rows, columns = (
         max(0, (size - window) // stride + 1)
         for size, window, stride in zip(x.shape[1:3], (height, width), strides, strict=True)
     )
-    grouped = kernel.astype(np.float64).reshape(height, width, per_group, groups, -1)
-    y = np.zeros((x.shape[0], rows, columns, groups, features // groups))
-    for i, j in np.ndindex(height, width):
-        pixels = x[:, i:, j:][:, :: strides[0], :: strides[1]][:, :rows, :columns]
-        pixels = pixels.reshape(*y.shape[:4], per_group)
-        y += np.einsum("byxgc,cgo->byxgo", pixels, grouped[i, j], optimize=True)
-    return y.reshape(*y.shape[:3], features)
+    y = np.zeros((x.shape[0], rows, columns, groups, kernel.shape[-1]))
+    for (i, j), pixels in _taps(x, (height, width), strides, y):
+        y += np.einsum("byxgc,cgo->byxgo", pixels, kernel[i, j], optimize=True)
+    return _ungrouped(y)
+
+
+def input_gradient(d_y, kernel, size, strides, padding, groups=1):
+    """The convolution's transpose: each output's cotangent goes back to the pixels of its window.
+
+    ``size`` is the input's height and width.
+    """
+    d_y, kernel = _by_group(d_y, groups), _by_group(kernel, groups)
+    image = np.zeros((d_y.shape[0], *size, groups, kernel.shape[2]))
+    padded = np.pad(image, _pads(padding))
+    for (i, j), pixels in _taps(padded, kernel.shape[:2], strides, d_y):
+        pixels += np.einsum("byxgo,cgo->byxgc", d_y, kernel[i, j], optimize=True)
+    (top, _), (left, _) = padding
+    return _ungrouped(padded[:, top : top + size[0], left : left + size[1]])
+
+
+def weight_gradient(x, d_y, window, strides, padding, groups=1):
+    """Each tap's sum over the pixels of the inputs that it meets times the cotangents."""
+    x, d_y = np.pad(_by_group(x, groups), _pads(padding)), _by_group(d_y, groups)
+    d_kernel = np.zeros((*window, x.shape[-1], groups, d_y.shape[-1]))
+    for (i, j), pixels in _taps(x, window, strides, d_y):
+        d_kernel[i, j] += np.einsum("byxgc,byxgo->cgo", pixels, d_y, optimize=True)
+    return _ungrouped(d_kernel)
+
+
+def _by_group(array, groups):
+    """In float64, with the last axis as ``(groups, channels of one)``."""
+    return array.astype(np.float64).reshape(*array.shape[:-1], groups, array.shape[-1] // groups)
+
+
+def _ungrouped(array):
+    return array.reshape(*array.shape[:-2], array.shape[-2] * array.shape[-1])
+
+
+def _pads(padding):
+    return (0, 0), *padding, (0, 0), (0, 0)
+
+
+def _taps(x, window, strides, y):
+    """The taps of a window, and of each the view of ``x`` that it meets at the pixels of ``y``."""
+    rows, columns = y.shape[1:3]
+    for i, j in np.ndindex(*window):
+        yield (i, j), x[:, i:, j:][:, :: strides[0], :: strides[1]][:, :rows, :columns]
 
 
 def affine(y, scale, shift, *residual, relu):
