@@ -102,18 +102,35 @@ def winograd_magnitude(x, kernel, padding, output):
 
     The matrices are those of Lavin & Gray 2015, sections 4.3 and 4.1; ``output`` is 4 or 2.
     """
-    inputs, weights, outputs = map(np.abs, WINOGRAD[output])
-    x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
-    size = [n - 2 for n in x.shape[1:3]]
-    x = np.pad(x, ((0, 0), *((0, -n % output) for n in size), (0, 0)))
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (output + 2,) * 2, (1, 2))
-    tiles = tiles[:, ::output, ::output]
-    v = np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, tiles, optimize=True)
+    _, weights, outputs = map(np.abs, WINOGRAD[output])
+    v = _transformed_inputs(x, padding, output)
     u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
     m = np.einsum("byxpqc,pqco->byxpqo", v, u, optimize=True)
     y = np.einsum("ip,jq,byxpqo->byixjo", outputs, outputs, m, optimize=True)
     y = y.reshape(y.shape[0], y.shape[1] * output, y.shape[3] * output, -1)
-    return y[:, : size[0], : size[1]]
+    height, width = (n + sum(pads) - 2 for n, pads in zip(x.shape[1:3], padding, strict=True))
+    return y[:, :height, :width]
+
+
+def winograd_weight_magnitude(x, d_y, padding, output):
+    """Likewise for the gradient by the weights, the transpose of each stage."""
+    _, weights, outputs = map(np.abs, WINOGRAD[output])
+    v = _transformed_inputs(x, padding, output)
+    e = np.pad(np.abs(d_y), ((0, 0), *((0, -n % output) for n in d_y.shape[1:3]), (0, 0)))
+    e = e.reshape(len(e), v.shape[1], output, v.shape[2], output, -1)
+    z = np.einsum("ip,jq,byixjo->byxpqo", outputs, outputs, e, optimize=True)
+    p = np.einsum("byxpqc,byxpqo->pqco", v, z, optimize=True)
+    return np.einsum("pi,qj,pqco->ijco", weights, weights, p, optimize=True)
+
+
+def _transformed_inputs(x, padding, output):
+    """Tiles of ``|x|``, which overlap by two pixels, through the input transform's ``|B^T|``."""
+    inputs = np.abs(WINOGRAD[output][0])
+    x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
+    x = np.pad(x, ((0, 0), *((0, -(n - 2) % output) for n in x.shape[1:3]), (0, 0)))
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (output + 2,) * 2, (1, 2))
+    tiles = tiles[:, ::output, ::output]
+    return np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, tiles, optimize=True)
 
 
 # For 4 and 2 outputs a side: the matrices B^T, G and A^T.

@@ -7,7 +7,7 @@ import pytest
 import agreement
 import oracle
 from covering import covering
-from gradient_case import assert_exact, compiled, expected, integers, normals
+from gradient_case import assert_exact, compiled, integers, normals
 from kernel_case import Case, on_every_isa
 from resfuse import reference
 

@@ -1,0 +1,134 @@
+"""Winograd's algorithm in both gradients: taken where it pays, and within its error bounds."""
+
+import numpy as np
+import pytest
+
+import oracle
+from gradient_case import NAMES, compiled, expected, integers, normals
+from kernel_case import Case, assert_same_bits, on_every_isa
+
+SAME, WIDE, NONE = ((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 0), (0, 0))
+# Both gradients take F(4x4): whole tiles and cut ones; tiles of several images in a block, blocks
+# cut, chunks of them; parts and slabs of 64 channels, whole and cut.
+LARGE = [
+    Case(2, (16, 16), (32, 32), (3, 3), padding=SAME),
+    Case(3, (15, 17), (48, 80), (3, 3), padding=SAME),
+    Case(1, (23, 30), (64, 32), (3, 3), padding=NONE),
+    Case(2, (13, 19), (32, 64), (3, 3), padding=WIDE),
+    Case(1, (32, 32), (160, 144), (3, 3), padding=SAME),
+    Case(2, (19, 21), (48, 64), (3, 3), padding=((0, 2), (2, 1))),
+    Case(2, (75, 67), (32, 48), (3, 3), padding=SAME),
+    Case(1, (20, 23), (64, 272), (3, 3), padding=SAME),
+]
+# The gradient by the weights takes F(2x2).
+SMALL = [
+    Case(16, (2, 2), (32, 48), (3, 3), padding=SAME),
+    Case(33, (2, 2), (64, 33), (3, 3), padding=SAME),
+    Case(3, (7, 6), (80, 32), (3, 3), padding=SAME),
+    Case(9, (2, 9), (32, 65), (3, 3), padding=SAME),
+    Case(20, (4, 4), (48, 100), (3, 3), padding=NONE),
+    Case(17, (1, 1), (32, 40), (3, 3), padding=((2, 1), (1, 2))),
+]
+# Only if forced: few tiles, few channels.
+FORCED = [
+    Case(1, (4, 4), (16, 16), (3, 3), padding=SAME),
+    Case(1, (1, 1), (32, 16), (3, 3), padding=SAME),
+    Case(3, (1, 1), (16, 48), (3, 3), padding=WIDE),
+    Case(1, (3, 3), (16, 16), (3, 3)),
+    Case(2, (5, 6), (48, 16), (3, 3), padding=((2, 0), (0, 2))),
+    Case(2, (2, 9), (160, 80), (3, 3), padding=SAME),
+]
+# Each breaks one condition: window, stride, groups, channels of both sides.
+LEFT = [
+    Case(2, (16, 16), (32, 32), (5, 5), padding=WIDE),
+    Case(2, (32, 32), (32, 32), (3, 3), (2, 2), SAME),
+    Case(2, (16, 16), (64, 64), (3, 3), padding=SAME, groups=2),
+    Case(2, (16, 16), (33, 33), (3, 3), padding=SAME),
+    Case(2, (16, 16), (16, 16), (3, 3), padding=SAME),
+    Case(1, (4, 4), (32, 32), (3, 3), padding=SAME),
+]
+
+
+def magnitudes(case, operands):
+    """What each gradient adds up, all of it counted as positive, in the larger of both tilings."""
+    x, kernel, d_y = map(np.abs, operands)
+    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    padding = tuple((2 - before, 2 - after) for before, after in case.padding)
+    by_x = [oracle.winograd_magnitude(d_y, turned, padding, output) for output in (2, 4)]
+    by_kernel = [oracle.winograd_weight_magnitude(x, d_y, case.padding, n) for n in (2, 4)]
+    return np.maximum(*by_x), np.maximum(*by_kernel)
+
+
+def bounds(case):
+    """Relative errors of those sums, over channels and over tiles of 2x2 at the most.
+
+    Whatever their order (Higham 2002, section 3.1).
+    """
+    batch, height, width, channels = case.shapes[2]
+    lengths = channels, batch * -(-height // 2) * -(-width // 2)
+    return [oracle.EPSILON / 2 * (length + oracle.WINOGRAD_ROUNDINGS) for length in lengths]
+
+
+@pytest.mark.parametrize("case", [*LARGE, *SMALL], ids=repr)
+def test_accuracy(case):
+    operands = normals(case)
+    truth = expected(case, operands)
+    direct, free = (on_every_isa(compiled(case, operands, p)) for p in ("highest", None))
+    for isa, results in free.items():
+        for name, ours, other, exact in zip(NAMES, results, direct[isa], truth, strict=True):
+            if case in LARGE or name == "d_kernel":
+                assert (ours != other).any(), f"{name} on {isa} did not take Winograd"
+            error = np.abs(ours - exact).max()
+            assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), f"{name} on {isa}"
+
+
+@pytest.mark.parametrize("case", [*LARGE, *SMALL, *FORCED], ids=repr)
+def test_within_the_bound_on_its_roundings(case, force):
+    force("winograd")
+    operands = normals(case)
+    truth = expected(case, operands)
+    limits = [b * m for b, m in zip(bounds(case), magnitudes(case, operands), strict=True)]
+    for isa, results in on_every_isa(compiled(case, operands, None)).items():
+        for name, ours, exact, limit in zip(NAMES, results, truth, limits, strict=True):
+            assert (np.abs(ours - exact) <= limit).all(), f"{name} on {isa}"
+
+
+@pytest.mark.parametrize("case", [*LARGE, *SMALL, *FORCED], ids=repr)
+def test_integers(case, force):
+    """Errors are far below 1/2 here, so the nearest integers are exact whatever the rounding."""
+    operands = integers(case)
+    truth = expected(case, operands)
+    run = compiled(case, operands, None)
+    for algorithm in ("fastest", "winograd"):
+        force(algorithm)
+        for isa, results in on_every_isa(run).items():
+            for name, ours, exact in zip(NAMES, results, truth, strict=True):
+                assert (np.rint(ours) == exact).all(), f"{name} on {isa}, {algorithm}"
+
+
+@pytest.mark.parametrize("case", SMALL, ids=repr)
+def test_small_tiles_are_exact_on_integers(case):
+    """Their constants are powers of two."""
+    operands = integers(case)
+    _, truth = expected(case, operands)
+    for isa, (_, ours) in on_every_isa(compiled(case, operands, None)).items():
+        assert_same_bits(ours, truth.astype(np.float32), isa)
+
+
+@pytest.mark.parametrize("case", [LARGE[1], SMALL[1]], ids=repr)
+def test_direct_if_forced(case, force):
+    operands = normals(case)
+    direct = on_every_isa(compiled(case, operands))
+    force("direct")
+    for isa, free in on_every_isa(compiled(case, operands, None)).items():
+        for name, ours, other in zip(NAMES, free, direct[isa], strict=True):
+            assert_same_bits(ours, other, f"{name} on {isa}")
+
+
+@pytest.mark.parametrize("case", LEFT, ids=repr)
+def test_direct_where_it_does_not_pay(case):
+    operands = normals(case)
+    direct, free = (on_every_isa(compiled(case, operands, p)) for p in ("highest", None))
+    for isa, results in free.items():
+        for name, ours, other in zip(NAMES, results, direct[isa], strict=True):
+            assert_same_bits(ours, other, f"{name} on {isa}")
