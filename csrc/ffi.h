@@ -19,6 +19,8 @@ XLA_FFI_DECLARE_HANDLER_SYMBOL(max_pool);
 XLA_FFI_DECLARE_HANDLER_SYMBOL(conv_input_gradient);
 // (x, d_y) -> d_kernel
 XLA_FFI_DECLARE_HANDLER_SYMBOL(conv_weight_gradient);
+// (x, kernel, d_y) -> d_x, d_kernel
+XLA_FFI_DECLARE_HANDLER_SYMBOL(conv_gradients);
 // (conv, mean, scale, shift[, residual]) -> y
 XLA_FFI_DECLARE_HANDLER_SYMBOL(normalize);
 // (d_y, conv, mean[, y]) -> sum of g, sum of g * (conv - mean); see norm.h

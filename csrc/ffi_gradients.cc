@@ -7,32 +7,60 @@
 namespace resfuse {
 namespace {
 
-ffi::Error conv_input_gradient_impl(ffi::ThreadPool pool, Input d_y, Input kernel, Output d_x,
-                                    Attribute strides, Attribute padding, int64_t groups,
-                                    bool winograd) {
-  Conv conv;
-  Problem problem =
-      make_conv(shape(d_x), shape(kernel), {shape(strides), shape(padding), groups}, conv);
-  if (problem.empty()) problem = check_shape("d_y", shape(d_y), output_shape(conv));
-  if (!problem.empty()) return invalid(problem);
+// The convolution that these gradients belong to.
+Problem make_checked(const Shape& x, const Shape& kernel, const Shape& d_y,
+                     const Geometry& geometry, Conv& conv) {
+  Problem problem = make_conv(x, kernel, geometry, conv);
+  return problem.empty() ? check_shape("d_y", d_y, output_shape(conv)) : problem;
+}
+
+ffi::Error by_input(const Conv& conv, const Input& d_y, const Input& kernel, Output& d_x,
+                    bool winograd, ffi::ThreadPool& pool) {
   const bool done =
       run_input_gradient(isa_in_use(), conv, d_y.typed_data(), kernel.typed_data(), to_write(d_x),
                          choice_in_use(winograd), pool.num_threads(), schedule_on(pool));
   return done ? ffi::Error::Success() : out_of_memory("packed weights or scratch");
 }
 
-ffi::Error conv_weight_gradient_impl(ffi::ThreadPool pool, Input x, Input d_y, Output d_kernel,
-                                     Attribute strides, Attribute padding, int64_t groups,
-                                     bool winograd) {
-  Conv conv;
-  Problem problem =
-      make_conv(shape(x), shape(d_kernel), {shape(strides), shape(padding), groups}, conv);
-  if (problem.empty()) problem = check_shape("d_y", shape(d_y), output_shape(conv));
-  if (!problem.empty()) return invalid(problem);
+ffi::Error by_weights(const Conv& conv, const Input& x, const Input& d_y, Output& d_kernel,
+                      bool winograd, ffi::ThreadPool& pool) {
   const bool done =
       run_weight_gradient(isa_in_use(), conv, x.typed_data(), d_y.typed_data(), to_write(d_kernel),
                           choice_in_use(winograd), pool.num_threads(), schedule_on(pool));
   return done ? ffi::Error::Success() : out_of_memory("the gradient's parts or scratch");
+}
+
+ffi::Error conv_input_gradient_impl(ffi::ThreadPool pool, Input d_y, Input kernel, Output d_x,
+                                    Attribute strides, Attribute padding, int64_t groups,
+                                    bool winograd) {
+  Conv conv;
+  const Problem problem = make_checked(shape(d_x), shape(kernel), shape(d_y),
+                                       {shape(strides), shape(padding), groups}, conv);
+  if (!problem.empty()) return invalid(problem);
+  return by_input(conv, d_y, kernel, d_x, winograd, pool);
+}
+
+ffi::Error conv_weight_gradient_impl(ffi::ThreadPool pool, Input x, Input d_y, Output d_kernel,
+                                     Attribute strides, Attribute padding, int64_t groups,
+                                     bool winograd) {
+  Conv conv;
+  const Problem problem = make_checked(shape(x), shape(d_kernel), shape(d_y),
+                                       {shape(strides), shape(padding), groups}, conv);
+  if (!problem.empty()) return invalid(problem);
+  return by_weights(conv, x, d_y, d_kernel, winograd, pool);
+}
+
+ffi::Error conv_gradients_impl(ffi::ThreadPool pool, Input x, Input kernel, Input d_y, Output d_x,
+                               Output d_kernel, Attribute strides, Attribute padding,
+                               int64_t groups, bool winograd) {
+  Conv conv;
+  Problem problem = make_checked(shape(x), shape(kernel), shape(d_y),
+                                 {shape(strides), shape(padding), groups}, conv);
+  if (problem.empty()) problem = check_shape("d_x", shape(d_x), shape(x));
+  if (problem.empty()) problem = check_shape("d_kernel", shape(d_kernel), shape(kernel));
+  if (!problem.empty()) return invalid(problem);
+  const ffi::Error error = by_input(conv, d_y, kernel, d_x, winograd, pool);
+  return error.failure() ? error : by_weights(conv, x, d_y, d_kernel, winograd, pool);
 }
 
 ffi::Error max_pool_gradient_impl(ffi::ThreadPool threads, Input x, Input d_y, Output d_x,
@@ -66,6 +94,19 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_weight_gradient, NoThrow<conv_weight_gradient
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Input>()                  // x
                                   .Arg<Input>()                  // d_y
+                                  .Ret<ffi::Buffer<ffi::F32>>()  // d_kernel
+                                  .Attr<Attribute>("strides")
+                                  .Attr<Attribute>("padding")
+                                  .Attr<int64_t>("groups")
+                                  .Attr<bool>("winograd"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_gradients, NoThrow<conv_gradients_impl>::call,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Input>()                  // x
+                                  .Arg<Input>()                  // kernel
+                                  .Arg<Input>()                  // d_y
+                                  .Ret<ffi::Buffer<ffi::F32>>()  // d_x
                                   .Ret<ffi::Buffer<ffi::F32>>()  // d_kernel
                                   .Attr<Attribute>("strides")
                                   .Attr<Attribute>("padding")

@@ -27,6 +27,7 @@ nb::dict registrations() {
   targets["resfuse_max_pool"] = encapsulate(resfuse::max_pool);
   targets["resfuse_conv_input_gradient"] = encapsulate(resfuse::conv_input_gradient);
   targets["resfuse_conv_weight_gradient"] = encapsulate(resfuse::conv_weight_gradient);
+  targets["resfuse_conv_gradients"] = encapsulate(resfuse::conv_gradients);
   targets["resfuse_normalize"] = encapsulate(resfuse::normalize);
   targets["resfuse_norm_sums"] = encapsulate(resfuse::norm_sums);
   targets["resfuse_norm_gradient"] = encapsulate(resfuse::norm_gradient);

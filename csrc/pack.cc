@@ -6,7 +6,38 @@
 namespace resfuse {
 namespace {
 
-constexpr int64_t kLine = 16;  // floats of a cache line
+typedef float Four __attribute__((vector_size(16)));
+typedef float UnalignedFour __attribute__((vector_size(16), aligned(4)));
+typedef int32_t Lanes __attribute__((vector_size(16)));
+
+Four pick(Four a, Four b, Lanes lanes) {
+#if defined(__clang__)
+  Four result;
+  for (int k = 0; k < 4; ++k) result[k] = lanes[k] < 4 ? a[lanes[k]] : b[lanes[k] - 4];
+  return result;
+#else
+  return __builtin_shuffle(a, b, lanes);
+#endif
+}
+
+// Four rows of `length`, `stride` apart, to `length` rows of four, `to_stride` apart.
+void transpose(const float* from, int64_t stride, int64_t length, float* to, int64_t to_stride) {
+  constexpr Lanes kLow{0, 4, 1, 5}, kHigh{2, 6, 3, 7}, kFirst{0, 1, 4, 5}, kLast{2, 3, 6, 7};
+  int64_t d = 0;
+  for (; d + 4 <= length; d += 4) {
+    Four rows[4];
+    for (int k = 0; k < 4; ++k)
+      rows[k] = *reinterpret_cast<const UnalignedFour*>(from + k * stride + d);
+    const Four low01 = pick(rows[0], rows[1], kLow), high01 = pick(rows[0], rows[1], kHigh);
+    const Four low23 = pick(rows[2], rows[3], kLow), high23 = pick(rows[2], rows[3], kHigh);
+    const Four columns[4] = {pick(low01, low23, kFirst), pick(low01, low23, kLast),
+                             pick(high01, high23, kFirst), pick(high01, high23, kLast)};
+    for (int k = 0; k < 4; ++k)
+      *reinterpret_cast<UnalignedFour*>(to + (d + k) * to_stride) = columns[k];
+  }
+  for (; d < length; ++d)
+    for (int k = 0; k < 4; ++k) to[d * to_stride + k] = from[k * stride + d];
+}
 
 }  // namespace
 
@@ -46,20 +77,23 @@ void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& t
                            const float* kernel, int64_t index, float* to) {
   const Panel panel = panel_at(conv, layout, index);
   const int64_t tap_floats = conv.group_out() * conv.in_c;
-  std::fill(to, to + layout.panel_floats(), 0.0f);
+  if (panel.columns < layout.nr) std::fill(to, to + layout.panel_floats(), 0.0f);
+  const auto column_at = [&](int64_t column) {
+    const int64_t channel = panel.channel + column, group = channel / conv.group_out();
+    return channel % conv.group_out() * conv.in_c + group * layout.depth;
+  };
   for (int64_t i = 0; i < conv.kernel_h; ++i)
     for (int64_t j = 0; j < conv.kernel_w; ++j, to += layout.depth * layout.nr) {
       const int64_t tap =
           (taps.last_h - taps.step_h * i) * taps.kernel_w + taps.last_w - taps.step_w * j;
-      // A cache line of each column at a time: both sides of the transpose stay in L1.
-      for (int64_t first = 0; first < layout.depth; first += kLine)
-        for (int64_t column = 0; column < panel.columns; ++column) {
-          const int64_t channel = panel.channel + column, group = channel / conv.group_out();
-          const float* from = kernel + tap * tap_floats + channel % conv.group_out() * conv.in_c +
-                              group * layout.depth;
-          const int64_t last = std::min(first + kLine, layout.depth);
-          for (int64_t d = first; d < last; ++d) to[d * layout.nr + column] = from[d];
-        }
+      const float* from = kernel + tap * tap_floats;
+      int64_t column = 0;
+      // Four columns are a stride apart where none of them ends a group.
+      for (; column + 4 <= panel.columns && conv.groups == 1; column += 4)
+        transpose(from + column_at(column), conv.in_c, layout.depth, to + column, layout.nr);
+      for (; column < panel.columns; ++column)
+        for (int64_t d = 0; d < layout.depth; ++d)
+          to[d * layout.nr + column] = from[column_at(column) + d];
     }
 }
 

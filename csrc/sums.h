@@ -35,10 +35,12 @@ inline void add_to_sums(const Vec* pixels, int count, Sums& sums, int64_t channe
   const Vec mean = __builtin_convertvector(sum / count, Vec);
   Vec squares = {};
   for (int m = 0; m < count; ++m) squares += (pixels[m] - mean) * (pixels[m] - mean);
+  const Doubles sums_of_squares = __builtin_convertvector(squares, Doubles);
+  const double inverse = 1.0 / count;
   for (int lane = 0; lane < kLanes; ++lane) {
     sums[0][channel + lane] += sum[lane];
-    sums[1][channel + lane] += sum[lane] * sum[lane] / count;
-    sums[2][channel + lane] += squares[lane];
+    sums[1][channel + lane] += sum[lane] * sum[lane] * inverse;
+    sums[2][channel + lane] += sums_of_squares[lane];
   }
 }
 

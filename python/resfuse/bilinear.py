@@ -18,7 +18,7 @@ from jax import Array
 from resfuse import batching, gradient_calls
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv", "input_gradient", "varying_like", "weight_gradient"]
+__all__ = ["conv", "gradients", "input_gradient", "varying_like", "weight_gradient"]
 
 Pair = tuple[int, int]
 
@@ -42,6 +42,21 @@ def weight_gradient(spec: ConvSpec, window: Pair, x: Array, d_y: Array) -> Array
     return gradient_calls.weight_gradient(x, d_y, window=window, spec=spec)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def gradients(spec: ConvSpec, x: Array, kernel: Array, d_y: Array) -> tuple[Array, Array]:
+    """The cotangents of ``x`` and of ``kernel``, in one call.
+
+    Between two calls XLA could update weights in place, as optimizers do, before the gradient by
+    the input has read them; to be safe it would copy all of them first.
+    """
+    return gradient_calls.gradients(x, kernel, d_y, spec=spec)
+
+
+def _two_gradients(spec: ConvSpec, x: Array, kernel: Array, d_y: Array) -> tuple[Array, Array]:
+    by_x = input_gradient(spec, x.shape[1:3], d_y, kernel)
+    return by_x, weight_gradient(spec, kernel.shape[:2], x, d_y)
+
+
 def varying_like(cotangent: Array, primal: Array) -> Array:
     """``cotangent``, summed over the devices of a ``shard_map`` that share ``primal``.
 
@@ -57,9 +72,7 @@ def _pair(first: Array, second: Array, saved: tuple[Array, Array]) -> tuple[Arra
 
 
 def _conv_backward(spec: ConvSpec, saved: tuple[Array, Array], d_y: Array) -> Any:
-    x, kernel = saved
-    by_x = input_gradient(spec, x.shape[1:3], d_y, kernel)
-    return _pair(by_x, weight_gradient(spec, kernel.shape[:2], x, d_y), saved)
+    return _pair(*_two_gradients(spec, *saved, d_y), saved)
 
 
 def _input_backward(spec: ConvSpec, size: Pair, saved: tuple[Array, Array], d_x: Array) -> Any:
@@ -85,3 +98,10 @@ input_gradient.defvjp(
 weight_gradient.defvjp(
     lambda spec, window, *pair: (weight_gradient(spec, window, *pair), pair), _weight_backward
 )
+
+
+def _gradients_backward(spec: ConvSpec, operands: Any, cotangents: Any) -> Any:
+    return jax.vjp(functools.partial(_two_gradients, spec), *operands)[1](cotangents)
+
+
+gradients.defvjp(lambda spec, *ops: (gradients(spec, *ops), ops), _gradients_backward)

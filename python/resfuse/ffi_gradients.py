@@ -12,6 +12,7 @@ from resfuse.ffi import attributes
 from resfuse.spec import ConvSpec
 
 __all__ = [
+    "gradients",
     "input_gradient",
     "max_pool_gradient",
     "weight_gradient",
@@ -40,6 +41,19 @@ def input_gradient(d_y: Array, kernel: Array, *, size: Pair, spec: ConvSpec) -> 
 
     out = jax.eval_shape(like, d_y, kernel)
     return jax.ffi.ffi_call("resfuse_conv_input_gradient", out)(d_y, kernel, **attributes(spec))
+
+
+def gradients(x: Array, kernel: Array, d_y: Array, *, spec: ConvSpec) -> tuple[Array, Array]:
+    """:func:`input_gradient` and :func:`weight_gradient` in one call."""
+
+    def like(x: Array, kernel: Array, d_y: Array) -> tuple[Array, Array]:
+        total = x.sum() + kernel.sum() + d_y.sum()
+        return x + total, kernel + total
+
+    outs = jax.eval_shape(like, x, kernel, d_y)
+    call = jax.ffi.ffi_call("resfuse_conv_gradients", outs)
+    by_x, by_kernel = call(x, kernel, d_y, **attributes(spec))
+    return by_x, by_kernel
 
 
 def weight_gradient(x: Array, d_y: Array, *, window: Pair, spec: ConvSpec) -> Array:

@@ -17,8 +17,10 @@ from jax.sharding import PartitionSpec
 from resfuse import ffi_gradients as ffi
 from resfuse.batching import fold, in_turn, in_turn_under_vmap
 from resfuse.sharding import WHOLE, partitioned, summed
+from resfuse.spec import ConvSpec
 
 __all__ = [
+    "gradients",
     "input_gradient",
     "max_pool_gradient",
     "weight_gradient",
@@ -55,6 +57,22 @@ def weight_gradient(x: Array, d_y: Array, **options: Any) -> Array:
 
     rule = "n h w i, n y x o -> p q j o"
     return in_turn_under_vmap(partitioned(local, shard, rule))(x, d_y)
+
+
+def gradients(x: Array, kernel: Array, d_y: Array, *, spec: ConvSpec) -> tuple[Array, Array]:
+    """As :func:`resfuse.ffi_gradients.gradients`, the kernel's of the whole batch."""
+    local = functools.partial(ffi.gradients, spec=spec)
+
+    def shard(batch: PartitionSpec) -> Any:
+        def on_part(x: Array, kernel: Array, d_y: Array) -> tuple[Array, Array]:
+            by_x, by_kernel = local(x, kernel, d_y)
+            return by_x, summed(lambda: by_kernel, batch)()
+
+        return on_part, (batch, WHOLE), [batch, WHOLE, batch]
+
+    rule = "n h w i, p q j o, n y x o -> n h w i, p q j o"
+    both: tuple[Array, Array] = in_turn_under_vmap(partitioned(local, shard, rule))(x, kernel, d_y)
+    return both
 
 
 def max_pool_gradient(x: Array, d_y: Array, *geometry: Any) -> Array:

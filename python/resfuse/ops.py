@@ -13,12 +13,10 @@ import jax
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from resfuse import batching, gradients, reference
+from resfuse import reference
 from resfuse.affine import Options, affine_on_cpu
-from resfuse.bilinear import varying_like
 from resfuse.dispatch import promote, takes_kernel
-from resfuse.forward_mode import named, refuse_forward_mode
-from resfuse.norm import Saved, normalize
+from resfuse.forward_mode import named
 from resfuse.spec import (
     ConvSpec,
     PaddingLike,
@@ -29,6 +27,7 @@ from resfuse.spec import (
     check_arrays,
     make_spec,
 )
+from resfuse.training import Settings, train_on_cpu
 
 __all__ = ["conv_bn_relu", "conv_bn_relu_train"]
 
@@ -249,8 +248,8 @@ def _training(call: _Call, arrays: Operands) -> tuple[Array, Array, Array]:
         conv_bias: Array | None,
         residual: Array | None,
     ) -> tuple[Array, Array, Array]:
-        operands = jax.tree.map(refuse_forward_mode, (x, kernel, scale, bias, residual))
-        y, mean, var = _train(call.spec, call.epsilon, call.relu, *operands)
+        settings = Settings(call.spec, call.epsilon, call.relu)
+        y, mean, var = train_on_cpu(settings, x, kernel, scale, bias, residual)
         # The mean takes the convolution's bias away again.
         return y, mean if conv_bias is None else mean + conv_bias, var
 
@@ -262,62 +261,3 @@ def _on_cpu(fused: Any, plain: Any, arrays: Operands) -> Any:
     return lax.platform_dependent(
         arrays, cpu=lambda arrays: fused(**arrays), default=lambda arrays: plain(**arrays)
     )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _statistics(spec: ConvSpec, x: Array, kernel: Array) -> tuple[Array, Array, Array]:
-    """Has derivatives for those of :func:`_train`'s own."""
-    return batching.conv_statistics(x, kernel, spec=spec)
-
-
-def _statistics_forward(spec: ConvSpec, x: Array, kernel: Array) -> tuple[Any, Any]:
-    conv, mean, var = _statistics(spec, x, kernel)
-    return (conv, mean, var), (x, kernel, conv, mean)
-
-
-def _statistics_backward(spec: ConvSpec, saved: Any, cotangents: Any) -> Any:
-    return gradients.statistics_gradients(spec, *saved, cotangents)
-
-
-_statistics.defvjp(_statistics_forward, _statistics_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _train(
-    spec: ConvSpec, epsilon: float, relu: bool, *operands: Array | None
-) -> tuple[Array, Array, Array]:
-    return _train_forward(spec, epsilon, relu, *operands)[0]
-
-
-def _train_forward(
-    spec: ConvSpec,
-    epsilon: float,
-    relu: bool,
-    x: Array,
-    kernel: Array,
-    scale: Array | None,
-    bias: Array | None,
-    residual: Array | None,
-) -> tuple[Any, Any]:
-    conv, mean, var = _statistics(spec, x, kernel)
-    y = normalize(conv, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
-    saved = Saved(conv, mean, var, scale, y if relu else None)
-    return (y, mean, var), ((x, kernel, scale, bias, residual), saved)
-
-
-def _train_backward(
-    spec: ConvSpec, epsilon: float, relu: bool, saved: Any, cotangents: Any
-) -> tuple[Array | None, ...]:
-    del relu
-    operands, saved_by_norm = saved
-    by_all = gradients.training_gradients(
-        spec, *operands[:2], saved_by_norm, cotangents,
-        epsilon=epsilon, residual=operands[4] is not None,
-    )  # fmt: skip
-    return tuple(
-        None if operand is None else varying_like(cotangent, operand)
-        for operand, cotangent in zip(operands, by_all, strict=True)
-    )
-
-
-_train.defvjp(_train_forward, _train_backward)
