@@ -40,7 +40,7 @@ def training_gradients(
     x: Array,
     kernel: Array,
     saved: Saved,
-    cotangents: tuple[Array, ...],
+    cotangents: tuple[Array, Array, Array],
     *,
     epsilon: float,
     residual: bool,

@@ -64,23 +64,26 @@ def _forward(settings: Settings, primals: Any) -> tuple[Any, Any]:
     return outputs, (operands, saved, images)
 
 
-def _backward(settings: Settings, residuals: Any, cotangents: Any) -> tuple[Operands]:
+def _backward(settings: Settings, residuals: Any, cotangents: Any) -> Any:
     operands, saved, images = residuals
+    d_y, d_mean, d_var = cotangents
     by_all = gradients.training_gradients(
         settings.spec,
         operands.x,
         operands.kernel,
         saved,
-        tuple(map(_instantiate, cotangents, (saved.conv, saved.mean, saved.var))),
+        (_array(d_y, saved.conv), _array(d_mean, saved.mean), _array(d_var, saved.var)),
         epsilon=settings.epsilon,
         residual=operands.residual is not None,
         images=images is not None,
     )
     pairs = zip(operands, by_all, strict=True)
-    return (Operands(*(None if o is None or c is None else varying_like(c, o) for o, c in pairs)),)
+    return (
+        Operands._make(None if o is None or c is None else varying_like(c, o) for o, c in pairs),
+    )
 
 
-def _instantiate(cotangent: Any, like: Array) -> Array:
+def _array(cotangent: Any, like: Array) -> Array:
     return jnp.zeros_like(like) if isinstance(cotangent, SymbolicZero) else cotangent
 
 
