@@ -1,4 +1,4 @@
-"""Max pooling against NumPy, on every instruction set: windows, edges, NaN."""
+"""Max pooling and its gradient on every instruction set: windows, edges, equal numbers, NaN."""
 
 import functools
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from covering import covering
-from kernel_case import on_every_isa
-from resfuse import ffi
+from kernel_case import assert_same_bits, on_every_isa
+from resfuse import ffi, ffi_gradients, reference
 
 AXES = {
     "batch": (1, 3),
@@ -57,20 +57,95 @@ def assert_right(x, *geometry):
         np.testing.assert_array_equal(y, expected, err_msg=isa)
 
 
+def gradient(x, d_y, window, strides, padding):
+    """Each cotangent to the first of the largest; of the pixels that are inside the image.
+
+    One by one, a number takes the place of the largest so far unless that is as large; so the last
+    NaN does, and whatever follows it.
+    """
+    rows, columns = d_y.shape[1:3]
+    pads = ((0, 0), *padding, (0, 0))
+    inside, x = np.pad(np.ones(x.shape, bool), pads), np.pad(x, pads)
+    d_x = np.zeros(x.shape, np.float32)
+
+    def at(array, i, j):
+        return array[:, i:, j:][:, :: strides[0], :: strides[1]][:, :rows, :columns]
+
+    best, chosen = np.zeros(d_y.shape, np.float32), np.full(d_y.shape, -1)
+    for index, tap in enumerate(np.ndindex(*window)):
+        taken = at(inside, *tap) & ~((chosen >= 0) & (best >= at(x, *tap)))
+        best, chosen = np.where(taken, at(x, *tap), best), np.where(taken, index, chosen)
+    for index, tap in enumerate(np.ndindex(*window)):
+        at(d_x, *tap)[...] += np.where(chosen == index, d_y, 0)
+    (top, bottom), (left, right) = padding
+    return d_x[:, top : d_x.shape[1] - bottom, left : d_x.shape[2] - right]
+
+
+def assert_right_gradient(x, *geometry):
+    """Of integers, whose sums are exact."""
+    shape = pooled(x, *geometry).shape
+    d_y = np.random.default_rng(1).integers(-8, 9, shape).astype(np.float32)
+    call = jax.jit(lambda x, d_y: ffi_gradients.max_pool_gradient(x, d_y, *geometry))
+    expected = gradient(x, d_y, *geometry)
+    for isa, d_x in on_every_isa(lambda: np.asarray(call(x, d_y))).items():
+        assert_same_bits(d_x, expected, isa)
+    return d_y, expected
+
+
 def normals(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(
+def few_values(*shape):
+    """Most windows have several of their largest, or NaN."""
+    values = np.array([0.0, -0.0, 1.0, 1.0, 1.0, np.inf, -np.inf, np.nan], np.float32)
+    return np.random.default_rng(0).choice(values, shape)
+
+
+TABLE = pytest.mark.parametrize(
     "row",
     covering(AXES, lambda row: min(output_size(image(row)[1:3], *geometry(row))) > 0),
     ids=lambda row: f"{image(row)} {geometry(row)}",
 )
+
+
+@TABLE
 def test_values(row):
     assert_right(normals(*image(row)), *geometry(row))
 
 
+@TABLE
+def test_gradient(row):
+    assert_right_gradient(few_values(*image(row)), *geometry(row))
+
+
+def ties(*shape):
+    return np.round(normals(*shape))
+
+
 @pytest.mark.parametrize(
+    ("draw", "geometry"),
+    {
+        "the stem's": (ties, ((3, 3), (2, 2), ((1, 1), (1, 1)))),
+        "uneven": (ties, ((2, 4), (1, 1), ((0, 1), (2, 1)))),
+        "windows of padding alone": (normals, ((2, 2), (1, 2), ((3, 4), (0, 5)))),
+        # XLA compares with padding as with any number: it wins from a NaN before it, and from
+        # minus infinity after it. Only without padding is everything the same.
+        "overlap": (few_values, ((3, 3), (2, 2), ((0, 0), (0, 0)))),
+        "every pixel": (few_values, ((2, 4), (1, 1), ((0, 0), (0, 0)))),
+        "stride over the window": (few_values, ((2, 1), (3, 4), ((0, 0), (0, 0)))),
+    }.values(),
+)
+def test_gradient_is_that_of_reduce_window(draw, geometry):
+    x = draw(2, 9, 8, 17)
+    d_y, ours = assert_right_gradient(x, *geometry)
+    names = zip(("window", "strides", "padding"), geometry, strict=True)
+    pool = functools.partial(reference.max_pool, **dict(names))
+    theirs = jax.jit(lambda x, d_y: jax.vjp(pool, x)[1](d_y)[0])(x, d_y)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+EXTENTS = pytest.mark.parametrize(
     ("shape", "geometry"),
     {
         "no images": ((0, 5, 6, 4), ((3, 3), (2, 2), ((1, 1), (1, 1)))),
@@ -82,8 +157,16 @@ def test_values(row):
         "a wide row": ((1, 2, 3000, 33), ((2, 3), (1, 1), ((0, 0), (1, 1)))),
     }.values(),
 )
+
+
+@EXTENTS
 def test_extents(shape, geometry):
     assert_right(normals(*shape), *geometry)
+
+
+@EXTENTS
+def test_extents_of_the_gradient(shape, geometry):
+    assert_right_gradient(few_values(*shape), *geometry)
 
 
 @pytest.mark.parametrize("channels", [1, 4, 5, 16, 17, 33])

@@ -17,8 +17,9 @@ import jax
 import numpy as np
 import pytest
 
+import gradient_case
 from kernel_case import Case, compiled, compiled_packed, normals, on_every_isa
-from resfuse import ffi
+from resfuse import ffi, ffi_gradients, ffi_norm
 
 THREADS = (1, 2, 3)
 RERUNS = 3
@@ -39,7 +40,10 @@ CASES = [
     Case(3, (14, 14), (304, 65), (3, 3), padding=SAME),
     Case(1, (7, 7), (512, 64), (3, 3), padding=SAME),
     Case(1, (14, 14), (1024, 33), (1, 1)),
+    Case(64, (2, 2), (64, 64), (3, 3), padding=SAME),
 ]
+# Images whose batch norm several threads share out: pixels of few channels and of many.
+NORMS = [(3, 56, 57, 64), (2, 33, 130, 17), (5, 7, 7, 515)]
 # Shapes and geometries of pools that several threads share out.
 POOLS = [
     ((3, 56, 57, 64), (3, 3), (2, 2), SAME),
@@ -64,8 +68,20 @@ def packed_reruns(case):
     return {isa: sorted({digest([results[isa]]) for results in runs}) for isa in ffi.isas()}
 
 
-def pool(*operands):
-    return [ffi.max_pool(*operands)]
+def pool(x, *geometry):
+    y = ffi.max_pool(x, *geometry)
+    return y, ffi_gradients.max_pool_gradient(x, y, *geometry)
+
+
+def norm(conv, d_y, *channels):
+    """All passes of batch norm, with a residual and ReLU."""
+    mean, a, b, d = channels
+    y = ffi_norm.normalize(conv, mean, a, d, d_y, relu=True)
+    return (
+        y,
+        *ffi_norm.norm_sums(d_y, conv, mean, y),
+        *ffi_norm.norm_gradient(d_y, conv, mean, a, b, d, y, residual=True),
+    )
 
 
 def pool_size():
@@ -78,17 +94,29 @@ def algorithms(case):
     return ("highest", None) if (case.window, case.strides) == ((3, 3), (1, 1)) else ("highest",)
 
 
+def draw(random, shape):
+    return random.normal(size=shape).astype(np.float32)
+
+
 def main():
     digests = {}
     for case in CASES:
         for precision in algorithms(case):
             call = compiled(case, normals(case), precision)
             digests[f"{case} {precision}"] = on_every_isa(functools.partial(reruns, call))
+            call = gradient_case.compiled(case, gradient_case.normals(case), precision)
+            digests[f"gradients of {case} {precision}"] = on_every_isa(
+                functools.partial(reruns, call)
+            )
         digests[f"{case} packed"] = packed_reruns(case)
+    random = np.random.default_rng(0)
     for shape, *geometry in POOLS:
-        x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        call = jax.jit(functools.partial(pool, x, *geometry))
+        call = jax.jit(functools.partial(pool, draw(random, shape), *geometry))
         digests[f"pool of {shape}"] = on_every_isa(functools.partial(reruns, call))
+    for shape in NORMS:
+        operands = [draw(random, size) for size in [shape] * 2 + [shape[-1:]] * 4]
+        call = jax.jit(functools.partial(norm, *operands))
+        digests[f"norm of {shape}"] = on_every_isa(functools.partial(reruns, call))
     json.dump({"pool": pool_size(), "digests": digests}, sys.stdout)
 
 
