@@ -21,6 +21,7 @@ from resfuse.spec import ConvSpec
 
 __all__ = [
     "API_VERSION",
+    "TARGETS",
     "algorithm",
     "attributes",
     "available",
@@ -50,6 +51,9 @@ else:
     _reason = None
     for _target, _handler in _ext.registrations().items():
         jax.ffi.register_ffi_target(_target, _handler, platform="cpu")
+
+TARGETS: tuple[str, ...] = tuple(_ext.registrations()) if _ext else ()
+"""The names of the calls, as ``jax.export`` wants them."""
 
 API_VERSION: tuple[int, int] | None = _ext.ffi_version if _ext else None
 """The FFI version that the extension was compiled against, or None."""
