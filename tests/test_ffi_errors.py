@@ -10,30 +10,25 @@ import numpy as np
 import pytest
 
 from agreement import images
-from kernel_case import on_every_isa
-from resfuse import ffi
-from resfuse.spec import ConvSpec
-
-AFFINE, STATISTICS, PACK, MAX_POOL = (
-    f"resfuse_{name}" for name in ("conv_affine", "conv_statistics", "pack", "max_pool")
+from ffi_calls import (
+    AFFINE,
+    BY_BOTH,
+    BY_INPUT,
+    BY_WEIGHTS,
+    CALLS,
+    KERNEL,
+    MAX_POOL,
+    PACK,
+    POOL_GRADIENT,
+    STATISTICS,
+    X,
+    call,
+    packed_shape,
+    refuses,
 )
-X, KERNEL, Y = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6)
-GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
-EPILOGUE = {"groups": 1, "relu": True, "winograd": True, "packed": ()}
+from kernel_case import on_every_isa
 
-
-def packed_shape(kernel=KERNEL):
-    spec = ConvSpec((1, 1), ((1, 1), (1, 1)), 1, None)
-    return jax.eval_shape(functools.partial(ffi.pack, spec=spec), images(*kernel)).shape
-
-
-# Right calls: the shapes of operands and outputs, and attributes.
-CALLS = {
-    AFFINE: ([X, KERNEL, (6,), (6,)], [Y], GEOMETRY | EPILOGUE),
-    STATISTICS: ([X, KERNEL], [Y, (6,), (6,)], GEOMETRY | {"groups": 1}),
-    PACK: ([KERNEL], [packed_shape()], {"groups": 1}),
-    MAX_POOL: ([X], [X], GEOMETRY | {"window": (3, 3)}),
-}
+GRADIENTS = [BY_INPUT, BY_WEIGHTS, BY_BOTH]
 ATTRIBUTES = {  # an attribute, and what the error says
     "one stride": ({"strides": (1,)}, "strides must be two integers"),
     "no strides": ({"strides": ()}, "strides must be two integers"),
@@ -42,8 +37,8 @@ ATTRIBUTES = {  # an attribute, and what the error says
     "three pads": ({"padding": (1, 1, 1)}, "padding must be four integers"),
     "negative padding": ({"padding": (1, -1, 1, 1)}, r"padding must be in \[0, 2\^31\]"),
     "huge padding": ({"padding": (2**62, 0, 0, 0)}, r"padding must be in \[0, 2\^31\]"),
-    "other padding": ({"padding": (0, 0, 0, 0)}, r"output has shape .* expected \(2,3,2,[46],\)"),
-    "no output": ({"strides": (9, 9)}, r"output has shape .* expected \(2,1,1,[46],\)"),
+    "other padding": ({"padding": (0, 0, 0, 0)}, r"has shape .* expected \(2,3,2,[46],\)"),
+    "no output": ({"strides": (9, 9)}, r"has shape .* expected \(2,1,1,[46],\)"),
 }
 GROUPS = {
     "no groups": ({"groups": 0}, "groups must be at least 1, got 0"),
@@ -118,38 +113,18 @@ OUTPUTS = {  # of the statistics
 }
 
 
-def as_attribute(value):
-    kind = np.bool_ if isinstance(value, bool) else np.int64
-    return np.array(value, kind) if isinstance(value, tuple) else kind(value)
-
-
-def call(target, operands=None, outputs=None, dtype=np.float32, **attributes):
-    """A call that is right in all but what the arguments say."""
-    right_operands, right_outputs, right_attributes = CALLS[target]
-    results = [jax.ShapeDtypeStruct(shape, np.float32) for shape in outputs or right_outputs]
-    attributes = {k: as_attribute(v) for k, v in (right_attributes | attributes).items()}
-    function = functools.partial(jax.ffi.ffi_call(target, results), **attributes)
-    arrays = (images(*shape).astype(dtype) for shape in operands or right_operands)
-    return jax.block_until_ready(jax.jit(function)(*arrays))
-
-
-def refuses(message, target, **bad):
-    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
-        call(target, **bad)
-
-
 @pytest.mark.parametrize("target", CALLS)
 def test_a_right_call_works(target):
     assert [y.shape for y in call(target)] == CALLS[target][1]
 
 
-@pytest.mark.parametrize("target", [AFFINE, STATISTICS, MAX_POOL])
+@pytest.mark.parametrize("target", [AFFINE, STATISTICS, MAX_POOL, *GRADIENTS, POOL_GRADIENT])
 @pytest.mark.parametrize(("bad", "message"), ATTRIBUTES.values(), ids=ATTRIBUTES)
 def test_attributes(target, bad, message):
     refuses(message, target, **bad)
 
 
-@pytest.mark.parametrize("target", [AFFINE, STATISTICS])
+@pytest.mark.parametrize("target", [AFFINE, STATISTICS, *GRADIENTS])
 @pytest.mark.parametrize(("bad", "message"), GROUPS.values(), ids=GROUPS)
 def test_groups(target, bad, message):
     refuses(message, target, **bad)
@@ -230,6 +205,10 @@ def huge_pool():
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         (y,) = call(MAX_POOL, [(1, 1, 1, 1)], [(1, 3, 1, 1)], window=window, padding=pads)
         assert (y == images(1, 1, 1, 1)).all()
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        shapes = [(1, 1, 1, 1), (1, 3, 1, 1)]
+        (d_x,) = call(POOL_GRADIENT, shapes, [(1, 1, 1, 1)], window=window, padding=pads)
+        np.testing.assert_allclose(d_x, images(1, 3, 1, 1).sum(), rtol=1e-6)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""The extension's targets as they are called without the package: right, and wrong in one thing."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from agreement import images
+from resfuse import ffi
+from resfuse.spec import ConvSpec
+
+AFFINE, STATISTICS, PACK, MAX_POOL = (
+    f"resfuse_{name}" for name in ("conv_affine", "conv_statistics", "pack", "max_pool")
+)
+BY_INPUT, BY_WEIGHTS, BY_BOTH = (
+    f"resfuse_conv_{name}" for name in ("input_gradient", "weight_gradient", "gradients")
+)
+POOL_GRADIENT, NORMALIZE, NORM_SUMS, NORM_GRADIENT = (
+    f"resfuse_{name}" for name in ("max_pool_gradient", "normalize", "norm_sums", "norm_gradient")
+)
+X, KERNEL, Y, CHANNELS = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6), (6,)
+GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
+CONV = GEOMETRY | {"groups": 1, "winograd": True}
+POOL = GEOMETRY | {"window": (3, 3)}
+
+
+def packed_shape(kernel=KERNEL):
+    spec = ConvSpec((1, 1), ((1, 1), (1, 1)), 1, None)
+    return jax.eval_shape(functools.partial(ffi.pack, spec=spec), images(*kernel)).shape
+
+
+# Right calls: the shapes of operands and outputs, and attributes.
+CALLS = {
+    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | {"relu": True, "packed": ()}),
+    STATISTICS: ([X, KERNEL], [Y, CHANNELS, CHANNELS], CONV),
+    PACK: ([KERNEL], [packed_shape()], {"groups": 1}),
+    MAX_POOL: ([X], [X], POOL),
+    BY_INPUT: ([Y, KERNEL], [X], CONV),
+    BY_WEIGHTS: ([X, Y], [KERNEL], CONV),
+    BY_BOTH: ([X, KERNEL, Y], [X, KERNEL], CONV),
+    POOL_GRADIENT: ([X, X], [X], POOL),
+    NORMALIZE: ([Y, CHANNELS, CHANNELS, CHANNELS], [Y], {"relu": True}),
+    NORM_SUMS: ([Y, Y, CHANNELS], [CHANNELS, CHANNELS], {}),
+    NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], {}),
+}
+
+
+def as_attribute(value):
+    kind = np.bool_ if isinstance(value, bool) else np.int64
+    return np.array(value, kind) if isinstance(value, tuple) else kind(value)
+
+
+def call(
+    target, operands=None, outputs=None, dtype=np.float32, output_dtype=np.float32, **attributes
+):
+    """A call that is right in all but what the arguments say.
+
+    ``dtype`` is that of the operands, or a list with one for each.
+    """
+    right_operands, right_outputs, right_attributes = CALLS[target]
+    results = [jax.ShapeDtypeStruct(shape, output_dtype) for shape in outputs or right_outputs]
+    attributes = {k: as_attribute(v) for k, v in (right_attributes | attributes).items()}
+    function = functools.partial(jax.ffi.ffi_call(target, results), **attributes)
+    shapes = operands or right_operands
+    dtypes = dtype if isinstance(dtype, list) else [dtype] * len(shapes)
+    arrays = (images(*shape).astype(d) for shape, d in zip(shapes, dtypes, strict=True))
+    return jax.block_until_ready(jax.jit(function)(*arrays))
+
+
+def refuses(message, target, **bad):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        call(target, **bad)
