@@ -56,3 +56,12 @@ def assert_exact(case, seed=0):
     for isa, results in on_every_isa(compiled(case, operands)).items():
         for name, got, exact in zip(NAMES, results, truth, strict=True):
             assert_same_bits(got, exact.astype(np.float32), f"{name} of {case} on {isa}")
+
+
+def assert_nearest_integers(case, seed=0):
+    """Likewise at the default precision: Winograd's errors are far below 1/2 here."""
+    operands = integers(case, seed)
+    truth = expected(case, operands)
+    for isa, results in on_every_isa(compiled(case, operands, None)).items():
+        for name, got, exact in zip(NAMES, results, truth, strict=True):
+            assert (np.rint(got) == exact).all(), f"{name} of {case} on {isa}"

@@ -1,4 +1,6 @@
-"""Random shapes on random integers, bit for bit, for as long as the box allows.
+"""Random shapes on random integers, gradients too, for as long as the box allows.
+
+Bit for bit, or to the nearest integer where Winograd's algorithm may run.
 
     RESFUSE_SWEEP_SEED=7 RESFUSE_SWEEP_CASE=123 python -m pytest tests/test_kernel_sweep.py
 
@@ -13,6 +15,7 @@ import time
 import jax
 import pytest
 
+import gradient_case
 from kernel_case import Case, assert_exact, assert_packed
 
 SECONDS = 12
@@ -76,6 +79,8 @@ def check(seed, index):
     try:
         assert_exact(case, seed=index)
         assert_packed(case, seed=index)
+        gradient_case.assert_exact(case, seed=index)
+        gradient_case.assert_nearest_integers(case, seed=index)
     except Exception as error:
         line = f"RESFUSE_SWEEP_SEED={seed} RESFUSE_SWEEP_CASE={index}"
         raise AssertionError(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import oracle
-from gradient_case import NAMES, compiled, expected, integers, normals
+from gradient_case import NAMES, assert_nearest_integers, compiled, expected, integers, normals
 from kernel_case import Case, assert_same_bits, on_every_isa
 
 SAME, WIDE, NONE = ((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 0), (0, 0))
@@ -95,15 +95,9 @@ def test_within_the_bound_on_its_roundings(case, force):
 
 @pytest.mark.parametrize("case", [*LARGE, *SMALL, *FORCED], ids=repr)
 def test_integers(case, force):
-    """Errors are far below 1/2 here, so the nearest integers are exact whatever the rounding."""
-    operands = integers(case)
-    truth = expected(case, operands)
-    run = compiled(case, operands, None)
-    for algorithm in ("fastest", "winograd"):
-        force(algorithm)
-        for isa, results in on_every_isa(run).items():
-            for name, ours, exact in zip(NAMES, results, truth, strict=True):
-                assert (np.rint(ours) == exact).all(), f"{name} on {isa}, {algorithm}"
+    assert_nearest_integers(case)
+    force("winograd")
+    assert_nearest_integers(case)
 
 
 @pytest.mark.parametrize("case", SMALL, ids=repr)
