@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from jax.experimental import multihost_utils
 from resfuse._cli.refuse import refuse
 
 JOIN_WITHIN = 60  # seconds
-SILENT_FOR = 30  # seconds after which a process that no longer answers counts as dead
+SILENT_FOR = 45  # seconds after which a process that no longer answers counts as dead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,15 +86,37 @@ def share_arrays(tree: Any) -> Any:
 
 def _join(cluster: Cluster) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(
-        cluster.coordinator,
-        cluster.processes,
-        cluster.index,
-        cluster_detection_method="deactivate",
-        initialization_timeout=JOIN_WITHIN,
-        heartbeat_timeout_seconds=SILENT_FOR,
-    )
-    multihost_utils.sync_global_devices("joined")  # from here on, gloo notices who goes
+    with _at_most(
+        JOIN_WITHIN, f"not all {cluster.processes} processes met at {cluster.coordinator}"
+    ):
+        jax.distributed.initialize(
+            cluster.coordinator,
+            cluster.processes,
+            cluster.index,
+            cluster_detection_method="deactivate",
+            initialization_timeout=2 * JOIN_WITHIN,
+            heartbeat_timeout_seconds=SILENT_FOR,
+        )
+        multihost_utils.sync_global_devices("joined")  # from here on, gloo notices who goes
+
+
+@contextlib.contextmanager
+def _at_most(seconds: int, failure: str) -> Iterator[None]:
+    """Ends the process if the block takes longer, or at Ctrl-C: JAX would abort, or not listen."""
+
+    def give_up() -> None:
+        print(f"resfuse: {failure} within {seconds} seconds", file=sys.stderr)
+        _leave(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        timer.cancel()
 
 
 def _is_of_network(error: Exception) -> bool:
