@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from agreement import assert_as_accurate, in_float64
-from cases import OPS, call, problem
+from agreement import ACCURACY, EPSILON, assert_as_accurate, in_float64
+from cases import OPS, call, kernel_calls, problem
 
 CASES = {
     "plain": {},
@@ -21,6 +22,14 @@ CASES = {
         "relu": False,
     },
 }
+# Where training's own gradients take another way.
+TRAINING = {
+    "strided 1x1": {
+        "kernel": (1, 1, 4, 6), "strides": 2, "padding": "VALID", "without": ("residual",),
+    },
+    "stride 3": {"x": (2, 8, 7, 4), "strides": 3, "relu": False},
+    "narrow groups": {"x": (2, 5, 4, 8), "kernel": (3, 3, 2, 8), "feature_group_count": 4},
+}  # fmt: skip
 
 
 def loss(op, implementation="ffi", **options):
@@ -46,6 +55,55 @@ def check(transform, op, case):
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_by_every_argument(op, case):
     check(jax.grad, op, case)
+
+
+@pytest.mark.parametrize("case", TRAINING.values(), ids=TRAINING)
+def test_training_by_every_argument(case):
+    check(jax.grad, "training", case)
+
+
+def test_of_one_output():
+    """The cotangents of the others are zeros that nobody computes."""
+
+    def gradients(implementation):
+        def of(output):
+            return jax.grad(
+                lambda arrays: jnp.sum(jnp.sin(call("training", arrays, implementation)[output]))
+            )
+
+        return jax.jit(lambda arrays: [of(output)(arrays) for output in range(3)])
+
+    arrays, theirs = problem("training"), gradients("xla")
+    assert_as_accurate(gradients("ffi")(arrays), theirs(arrays), in_float64(theirs, arrays))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_by_weights_alone(op):
+    """As in a network's first layer, where no time goes into the images' gradient."""
+    arrays = problem(op)
+    weights = {name: array for name, array in arrays.items() if name not in ("x", "residual")}
+    by_weights = jax.jit(jax.grad(lambda weights: loss(op)(arrays | weights)))
+    by_all = jax.jit(jax.grad(loss(op)))(arrays)
+    jax.tree.map(
+        np.testing.assert_array_equal, by_weights(weights), {name: by_all[name] for name in weights}
+    )
+    names = [name for name, _ in kernel_calls(by_weights, weights)]
+    assert "resfuse_conv_weight_gradient" in names
+    assert not {"resfuse_conv_input_gradient", "resfuse_conv_gradients"} & {*names}
+
+
+def test_means_far_from_zero():
+    """A thousand deviations: errors are those of the deviations, not of their squares."""
+    ratio = 1000
+    arrays = problem("training", x=(2, 8, 8, 4), without=("conv_bias", "residual"))
+    arrays["x"] = (arrays["x"] + ratio).at[..., 1:].set(0)
+    ours, theirs = (jax.grad(loss("training", i, padding="VALID")) for i in ("ffi", "xla"))
+    exact = in_float64(jax.jit(theirs), arrays)
+    scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(exact))
+    for got, value in zip(
+        jax.tree.leaves(jax.jit(ours)(arrays)), jax.tree.leaves(exact), strict=True
+    ):
+        assert np.abs(got - value).max() <= ACCURACY * ratio * EPSILON * scale
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -73,6 +73,19 @@ def test_gradient_where_numbers_are_equal():
     assert_same(lambda f: jax.grad(loss(f)), jnp.round(images(2, 9, 8, 5)))
 
 
+def test_grad_of_grad():
+    """Of the squared norm of the gradient, where second derivatives are not zero."""
+
+    def squared_norm(f):
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(f(x))))
+        return lambda x: jnp.sum(gradient(x) ** 2)
+
+    x = images(2, 7, 6, 5)
+    got, expected = (jax.jit(jax.grad(squared_norm(f())))(x) for f in (ours, theirs))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    assert np.any(expected)
+
+
 def test_nan():
     x = images(2, 7, 6, 5).at[0, 3, 2, 1].set(jnp.nan)
     assert_same(lambda f: f, x)

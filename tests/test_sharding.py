@@ -31,13 +31,38 @@ def test_values(op, kind):
 
 
 @pytest.mark.parametrize(
-    ("op", "kind"), [("inference", AxisType.Explicit), ("training", AxisType.Auto)]
+    ("op", "kind"),
+    [
+        ("inference", AxisType.Explicit),
+        ("training", AxisType.Auto),
+        ("training", AxisType.Explicit),
+    ],
 )
 def test_gradients(op, kind):
     arrays = problem(op, x=(4, 6, 5, 4))
+    arrays["x"] = arrays["x"].at[2:].add(3)  # a half of the batch unlike the other
     got, program = run_sharded(jax.grad(loss(op)), arrays, kind)
     check(got, lambda implementation: jax.grad(loss(op, implementation)), arrays)
     assert "all-gather" not in program
+    for name in ("x", "residual"):
+        assert {shard.data.shape[0] for shard in got[name].addressable_shards} == {2}
+
+
+def test_gradients_by_weights_alone():
+    """Whose call has no images to keep where they are."""
+    arrays = problem("training", x=(4, 6, 5, 4))
+
+    def gradient(implementation="ffi"):
+        def of_kernel(arrays):
+            of = lambda kernel: loss("training", implementation)(arrays | {"kernel": kernel})  # noqa: E731
+            return jax.grad(of)(arrays["kernel"])
+
+        return of_kernel
+
+    got, program = run_sharded(gradient(), arrays)
+    check(got, gradient, arrays)
+    assert "all-gather" not in program
+    assert "resfuse_conv_weight_gradient" in program
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -83,7 +83,13 @@ def test_nested(op):
 
 
 @pytest.mark.parametrize(
-    ("op", "name"), [("inference", "images"), ("inference", "everything"), ("training", "images")]
+    ("op", "name"),
+    [
+        ("inference", "images"),
+        ("inference", "everything"),
+        ("training", "images"),
+        ("training", "kernel at the end"),
+    ],
 )
 def test_of_grad(op, name):
     def gradient(implementation):
