@@ -120,13 +120,12 @@ def train(
     num_processes: Annotated[int | None, typer.Option(min=1, help="With --coordinator.")] = None,
     process_id: Annotated[int | None, typer.Option(min=0, help="With --coordinator.")] = None,
 ) -> None:
-    r"""Train a network on images, with checkpoints from which --resume continues.
+    """Train a network on images, with checkpoints from which --resume continues.
 
     As "Dive into Deep Learning" trains ResNet-18 on the files of Fashion-MNIST in a folder:
 
-    \b
     resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 256
-      --epochs 10 --optimizer sgd --lr 0.05 --momentum 0 --schedule constant
+    --epochs 10 --optimizer sgd --lr 0.05 --momentum 0 --schedule constant
     """
     from resfuse._cli.training.command import Request, run
     from resfuse._cli.training.outputs import Intervals
