@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gradient_case
 from cases import OPS, call, problem
 from kernel_case import Case, normals
-from resfuse import ffi
+from resfuse import bilinear, ffi
 from resfuse.affine import affine
 from resfuse.pool import max_pool
 
@@ -61,6 +62,14 @@ def check(function, arrays, places):
     alone = jax.tree.map(np.asarray, function(arrays))
     for got in at_once(functools.partial(repeatedly, function), *places):
         jax.tree.map(np.testing.assert_array_equal, got, alone)
+
+
+def check_all(functions):
+    """Likewise for pairs of a function and its arrays, each pair in two threads."""
+    alone = [jax.tree.map(np.asarray, function(arrays)) for function, arrays in functions]
+    together = at_once(lambda pair: repeatedly(*pair), *functions, *functions)
+    for got, expected in zip(together, [*alone, *alone], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -139,10 +148,7 @@ def test_threads_with_different_packed_weights():
     functions = [
         (jax.jit(function), arrays) for function, arrays in map(packed_call, PACKED.values())
     ]
-    alone = [jax.tree.map(np.asarray, function(arrays)) for function, arrays in functions]
-    together = at_once(lambda pair: repeatedly(*pair), *functions, *functions)
-    for got, expected in zip(together, [*alone, *alone], strict=True):
-        jax.tree.map(np.testing.assert_array_equal, got, expected)
+    check_all(functions)
 
 
 def test_threads_that_pack():
@@ -155,3 +161,15 @@ def test_threads_that_pack():
 
     kernel = normals(case)[1]
     check(function, kernel, [kernel] * THREADS)
+
+
+def test_threads_that_take_gradients():
+    """Of different convolutions, so that each leaves other memory to the next on its thread."""
+
+    def gradients(case):
+        x, kernel, d_y = gradient_case.normals(case)
+        both = functools.partial(bilinear.gradients, case.spec(x, kernel, precision=None))
+        return jax.jit(lambda arrays: both(*arrays)), (x, kernel, d_y)
+
+    functions = list(map(gradients, PACKED.values()))
+    check_all(functions)
