@@ -3,19 +3,16 @@
 import csv
 import math
 import re
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 from typer.testing import Result
 
 from data_files import write_mnist
 from resfuse._cli import app
 from resfuse._cli.training.checkpoint import load_model
-from training_runs import OPTIONS, steps, train
+from training_runs import OPTIONS, events, steps, train
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +61,6 @@ def test_metrics_are_the_same_in_the_table_and_in_the_events(result: Result, out
         for value in event.summary.value
     }
     assert written == pytest.approx(numbers, rel=1e-6)
-
-
-def events(file: Path) -> Iterator[Event]:
-    """The events in a file: each has its length before it, and both have a checksum."""
-    content = file.read_bytes()
-    while content:
-        (size,) = struct.unpack("<Q", content[:8])
-        yield Event.FromString(content[12 : 12 + size])
-        content = content[16 + size :]
 
 
 def test_lines_say_how_it_goes_where_there_is_no_terminal(result: Result) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import typer
 
-from resfuse._cli.training.checkpoint import Checkpoints, Record, load_model
+from resfuse._cli.training.checkpoint import load_model
+from resfuse._cli.training.checkpoints import Checkpoints
 from resfuse._cli.training.networks import Variables, network
 from resfuse._cli.training.options import Options
 from resfuse._cli.training.position import Position
+from resfuse._cli.training.record import Record
 from resfuse._cli.training.trainer import State
 
 SHAPE = (8, 8, 1)
@@ -26,7 +28,7 @@ def state() -> State:
 @pytest.fixture
 def checkpoints(tmp_path: Path, state: State) -> Checkpoints:
     """Of six steps, of which the second and the fifth were tested."""
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path, writes=True)
     record = Record(Options.of({}), CLASSES, SHAPE, 100, Position())
     for step, accuracy in enumerate([None, 0.9, None, None, 0.8, None], 1):
         at = dataclasses.replace(record, position=Position(step, 0.1, 7))

@@ -1,12 +1,17 @@
 """A run that was broken and continued ends as if it had not been."""
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tensorboardX.proto.event_pb2 import SessionLog
 
 from cli_driver import assert_refused
-from training_runs import OPTIONS, arrays, assert_same_bits, rows, steps, train
+from resfuse._cli import data
+from resfuse._cli.training import command
+from training_runs import OPTIONS, arrays, assert_same_bits, events, rows, steps, train
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +39,24 @@ def test_a_continued_run_ends_with_the_same_bits(whole: Path, broken: Path) -> N
     assert_same_bits(whole, broken)
     assert rows(broken) == rows(whole)
     assert (broken / "report.png").exists()
+
+
+def test_tensorboard_is_told_what_to_forget(broken: Path) -> None:
+    assert train(broken, "--resume", "--log-every", 1).exit_code == 0
+    (file,) = broken.glob("tensorboard/*.from-6")
+    _, start, first, *_ = events(file)
+    assert (start.step, start.session_log.status) == (7, SessionLog.START)
+    assert first.step == 7
+
+
+def test_other_data_are_refused(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*args: Any, **options: Any) -> data.Dataset:
+        return dataclasses.replace(data.load(*args, **options), classes=tuple("abcdefghij"))
+
+    monkeypatch.setattr(command, "load", load)
+    result = train(whole, "--resume")
+    assert result.exit_code == 2
+    assert f"--resume: {whole} was trained on other data: classes ['0', " in result.stderr
 
 
 def test_half_a_line_of_metrics_and_half_a_checkpoint_are_forgotten(

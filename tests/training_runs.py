@@ -2,16 +2,20 @@
 
 import csv
 import functools
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
+from tensorboardX.proto.event_pb2 import Event
 from typer.testing import CliRunner, Result
 
 from resfuse._cli.app import app
 from resfuse._cli.training import run, trainer
-from resfuse._cli.training.checkpoint import Checkpoints, restored
+from resfuse._cli.training.checkpoints import Checkpoints
 from resfuse._cli.training.networks import network
+from resfuse._cli.training.storage import restored
 
 OPTIONS = ("--batch-size", 256, "--epochs", 2, "--seed", 3, "--augment", "--log-every", 1)
 
@@ -62,3 +66,12 @@ def assert_same_bits(first: Path, second: Path) -> None:
     """The last checkpoints of both hold the same."""
     for a, b in zip(arrays(first), arrays(second), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def events(file: Path) -> Iterator[Event]:
+    """The events in a file: each has its length before it, and both have a checksum."""
+    content = file.read_bytes()
+    while content:
+        (size,) = struct.unpack("<Q", content[:8])
+        yield Event.FromString(content[12 : 12 + size])
+        content = content[16 + size :]

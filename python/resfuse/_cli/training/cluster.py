@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from resfuse._cli.refuse import refuse
 
 JOIN_WITHIN = 60  # seconds
 SILENT_FOR = 45  # seconds after which a process that no longer answers counts as dead
+GONE = "another process of the run has ended or cannot be reached"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +63,12 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
         _leave(end.exit_code)
     except KeyboardInterrupt:
         _leave(130)
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         # What JAX raises from its collectives is a ValueError in one place, its own in another.
-        if not _is_of_network(error):
-            raise
-        print("resfuse: another process of the run has ended or cannot be reached", file=sys.stderr)
+        if _is_of_network(error):
+            print(f"resfuse: {GONE}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         _leave(1)
 
 

@@ -11,7 +11,7 @@ import jax
 from resfuse._cli.data import load
 from resfuse._cli.interrupts import held_back
 from resfuse._cli.refuse import fail, refuse
-from resfuse._cli.training.checkpoint import Checkpoints
+from resfuse._cli.training.checkpoints import Checkpoints
 from resfuse._cli.training.cluster import Cluster, joined, share_arrays
 from resfuse._cli.training.devices import Devices
 from resfuse._cli.training.outputs import Intervals, Outputs
@@ -42,19 +42,33 @@ def run(request: Request) -> None:
 
 
 def _run(request: Request, check: Callable[[], None]) -> None:
-    out = request.out
-    begun = start(request.options, out, request.resume)
+    begun = start(request.options, request.out, request.resume)
     options = begun.options
     data = load(options.data, size=options.size, seed=options.seed)
-    if begun.record:
-        check_data(begun.record, data, out)
+    check_data(data, begun, request.out)
     run = Run(options, data, Devices.all())
     position = begun.record.position if begun.record else Position()
     if jax.process_index():
+        _follow(run, position, check)
+    else:
+        _lead(run, position, request, check)
+
+
+def _follow(run: Run, position: Position, check: Callable[[], None]) -> None:
+    """What processes but the first do: the same, without a word."""
+    try:
         _restore(run, None, position)
         _train(run, position, None, check)
-        return
-    checkpoints = _open(out)
+    except Diverged as error:
+        fail(str(error))
+
+
+def _lead(run: Run, position: Position, request: Request, check: Callable[[], None]) -> None:
+    out = request.out
+    try:
+        checkpoints = Checkpoints(out, writes=True)
+    except OSError as error:
+        refuse(f"--out {out}: {error.strerror}")
     with _ends(out, checkpoints):
         _restore(run, checkpoints, position)
         outputs = Outputs(out, run, checkpoints, position, request.intervals)
@@ -63,13 +77,6 @@ def _run(request: Request, check: Callable[[], None]) -> None:
         picture = out / "report.png"
         _draw(picture, run, tested)
     print(f"Wrote {picture} and {_said(checkpoints)}")
-
-
-def _open(out: Path) -> Checkpoints:
-    try:
-        return Checkpoints(out)
-    except OSError as error:
-        refuse(f"--out {out}: {error.strerror}")
 
 
 def _restore(run: Run, checkpoints: Checkpoints | None, position: Position) -> None:

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from resfuse._cli.training.checkpoint import Checkpoints, Record
+from resfuse._cli.training.checkpoints import Checkpoints
 from resfuse._cli.training.display import Display, Pace
 from resfuse._cli.training.metrics import Metrics, Row
 from resfuse._cli.training.position import Position
+from resfuse._cli.training.record import Record
 from resfuse._cli.training.run import Diverged, Run, Step
 from resfuse._cli.training.trainer import Evaluation
 

@@ -10,9 +10,10 @@ import typer
 
 from resfuse._cli.data import Dataset
 from resfuse._cli.refuse import refuse
-from resfuse._cli.training.checkpoint import Checkpoints, Record, has_checkpoints
+from resfuse._cli.training.checkpoints import Checkpoints, has_checkpoints
 from resfuse._cli.training.cluster import share
 from resfuse._cli.training.options import Options
+from resfuse._cli.training.record import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,17 +42,18 @@ def start(given: Mapping[str, Any], out: Path, resume: bool) -> Start:
     return begun
 
 
-def check_data(record: Record, data: Dataset, out: Path) -> None:
-    """Refuses data that are not those of the checkpoint."""
-    known = (record.classes, record.image_shape, record.train_images)
-    for name, there, here in zip(
-        ("classes", "image shape", "number of training images"),
-        known,
-        (data.classes, data.image_shape, len(data.train)),
-        strict=True,
-    ):
-        if there != here:
-            refuse(f"--resume: {out} was trained on other data: the {name} was {there}, now {here}")
+def check_data(data: Dataset, begun: Start, out: Path) -> None:
+    """Refuses data that are not those of the checkpoint, or not those of process 0."""
+    here = [list(data.classes), list(data.image_shape), len(data.train), len(data.test)]
+    if share(here) != here:
+        refuse("process 0 has other data")
+    if (record := begun.record) is None:
+        return
+    there = [list(record.classes), list(record.image_shape), record.train_images]
+    names = ("classes", "image shape", "number of training images")
+    for name, before, now in zip(names, there, here[:3], strict=True):
+        if before != now:
+            refuse(f"--resume: {out} was trained on other data: {name} {before}, and now {now}")
 
 
 def _look(given: Mapping[str, Any], out: Path, resume: bool) -> tuple[Options, Record | None]:
