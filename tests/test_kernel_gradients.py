@@ -1,15 +1,12 @@
 """A convolution's gradients by its input and weights, bit for bit on integers, on every ISA."""
 
-import jax
 import numpy as np
 import pytest
 
-import agreement
 import oracle
 from covering import covering
 from gradient_case import assert_exact, compiled, integers, normals
 from kernel_case import Case, on_every_isa
-from resfuse import reference
 
 GEOMETRY = {
     "batch": (1, 2, 5),
@@ -138,16 +135,12 @@ def test_pixels_that_no_tap_meets(strides):
     ids=repr,
 )
 def test_weights_over_many_pixels(case):
-    """Of 100,000 products each, whose rounding errors must not add up: as accurate as XLA."""
+    """Sums of 100,000 products: their roundings add up to a few of the result's own.
+
+    Added one after the other they would be fifty times as large, and XLA's are up to forty times.
+    """
     x, kernel, d_y = normals(case)
-    x, d_y = x + 1, d_y + 1  # sums far from zero, as those that a constant adds up to
+    x, d_y = x + 1, d_y + 1  # so that sums grow with the pixels, and their roundings too
     truth = oracle.weight_gradient(x, d_y, case.window, case.strides, case.padding, case.groups)
-    theirs = xla_weight_gradient(case, x, kernel, d_y)
-    for _, ours in on_every_isa(compiled(case, [x, kernel, d_y])).values():
-        agreement.assert_as_accurate(ours, theirs, truth)
-
-
-def xla_weight_gradient(case, x, kernel, d_y):
-    spec = case.spec(x, kernel)
-    convolve = lambda kernel: reference.conv(x, kernel, spec)  # noqa: E731
-    return np.asarray(jax.jit(lambda k, d: jax.vjp(convolve, k)[1](d)[0])(kernel, d_y))
+    for isa, (_, got) in on_every_isa(compiled(case, [x, kernel, d_y])).items():
+        assert np.abs(got - truth).max() <= 4 * oracle.EPSILON * np.abs(truth).max(), isa

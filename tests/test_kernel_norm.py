@@ -109,6 +109,12 @@ def test_means_far_from_zero(shape):
     assert_right(arrays(shape, ratio=1000.0))
 
 
+def test_sums_over_many_pixels():
+    """Equal numbers, whose roundings all have one sign: 10,000 of them would leave the bound."""
+    operands = arrays((2, 200, 201, 3))
+    assert_right(operands | {"d_y": np.full_like(operands["d_y"], 0.1)})
+
+
 def test_cotangents_where_relu_let_nothing_through_do_not_count():
     """Not even NaN: it is not multiplied by zero."""
     operands = arrays((2, 5, 6, 17))
