@@ -112,7 +112,7 @@ ffi::Error pack_impl(ffi::ThreadPool pool, Input kernel, Output packed, int64_t 
 
 ffi::Error max_pool_impl(ffi::ThreadPool threads, Input x, Output y, Attribute window,
                          Attribute strides, Attribute padding) {
-  Pool pool;
+  Pool pool{};
   Problem problem = make_pool(shape(x), shape(window), {shape(strides), shape(padding), 1}, pool);
   const Shape expected{pool.batch, pool.out_h, pool.out_w, pool.channels};
   if (problem.empty()) problem = check_shape("the output", shape(y), expected);

@@ -65,7 +65,7 @@ ffi::Error conv_gradients_impl(ffi::ThreadPool pool, Input x, Input kernel, Inpu
 
 ffi::Error max_pool_gradient_impl(ffi::ThreadPool threads, Input x, Input d_y, Output d_x,
                                   Attribute window, Attribute strides, Attribute padding) {
-  Pool pool;
+  Pool pool{};
   Problem problem = make_pool(shape(x), shape(window), {shape(strides), shape(padding), 1}, pool);
   const Shape expected{pool.batch, pool.out_h, pool.out_w, pool.channels};
   if (problem.empty()) problem = check_shape("d_y", shape(d_y), expected);

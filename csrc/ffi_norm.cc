@@ -62,7 +62,7 @@ Problem make_norm(const Input& d_y, const Input& conv, const Input& mean, ffi::R
 
 ffi::Error norm_sums_impl(ffi::ThreadPool pool, Input d_y, Input conv, Input mean,
                           ffi::RemainingArgs rest, Output plain, Output weighted) {
-  Norm norm;
+  Norm norm{};
   Problem problem = make_norm(d_y, conv, mean, rest, norm);
   const Shape channels{norm.channels};
   if (problem.empty()) problem = check_shape("the first sum", shape(plain), channels);
@@ -76,7 +76,7 @@ ffi::Error norm_sums_impl(ffi::ThreadPool pool, Input d_y, Input conv, Input mea
 ffi::Error norm_gradient_impl(ffi::ThreadPool pool, Input d_y, Input conv, Input mean, Input a,
                               Input b, Input d, ffi::RemainingArgs rest, Output d_conv,
                               ffi::RemainingRets more) {
-  Norm norm;
+  Norm norm{};
   Problem problem = make_norm(d_y, conv, mean, rest, norm);
   const Shape channels{norm.channels};
   if (problem.empty()) problem = check_shape("a", shape(a), channels);

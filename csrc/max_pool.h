@@ -42,31 +42,48 @@ inline void max_pool(const Pool& pool, const float* in, float* out, int64_t firs
   }
 }
 
-// Adds the gradient of one output pixel, a vector of channels, to the input that was the largest:
-// of equal ones the first, as in lax.reduce_window's own gradient. (A NaN is never kept against the
-// next, there as here.)
+// The largest of a window so far, and where it was: of equal ones the first, as in the gradient of
+// lax.reduce_window. There a NaN is never kept against what comes after it, and padding is minus
+// infinity at no place that could take a gradient.
+struct Largest {
+  Vec value = splat(-std::numeric_limits<float>::infinity());
+  Lanes place = Lanes{} - 1;
+
+  void meet(Vec other, int32_t at) {
+    const Lanes kept = value >= other;
+    value = kept ? value : other;
+    place = kept ? place : Lanes{} + at;
+  }
+  void meet_padding() { meet(splat(-std::numeric_limits<float>::infinity()), -1); }
+};
+
+// Adds the gradient of one output pixel, a vector of channels, to the input that was the largest.
 inline void pool_pixel_gradient(const Pool& pool, const float* image, int64_t top, int64_t left,
                                 Vec d_out, int64_t count, float* d_image) {
   const int64_t first_i = top < 0 ? -top : 0, last_i = smaller(pool.window_h, pool.in_h - top);
   const int64_t first_j = left < 0 ? -left : 0, last_j = smaller(pool.window_w, pool.in_w - left);
+  const bool right = last_j < pool.window_w, below = last_i < pool.window_h;
   const auto at = [&](int64_t i, int64_t j) {
     return ((top + i) * pool.in_w + left + j) * pool.channels;
   };
-  Vec best = {};
-  Lanes chosen = Lanes{} - 1;
+  Largest largest;
+  const bool padding_first = first_i > 0 || first_j > 0;
   int32_t index = 0;
-  for (int64_t i = first_i; i < last_i; ++i)
+  for (int64_t i = first_i; i < last_i; ++i) {
     for (int64_t j = first_j; j < last_j; ++j, ++index) {
       const Vec value = load_some(image + at(i, j), count);
-      const Lanes kept = index == 0 ? Lanes{} : Lanes(best >= value);
-      best = kept ? best : value;
-      chosen = kept ? chosen : Lanes{} + index;
+      if (index == 0 && !padding_first)
+        largest = {value, Lanes{}};
+      else
+        largest.meet(value, index);
     }
+    if (right || (i + 1 < last_i ? first_j > 0 : below)) largest.meet_padding();
+  }
   index = 0;
   for (int64_t i = first_i; i < last_i; ++i)
     for (int64_t j = first_j; j < last_j; ++j, ++index) {
       float* const to = d_image + at(i, j);
-      store_some(to, load_some(to, count) + (chosen == index ? d_out : Vec{}), count);
+      store_some(to, load_some(to, count) + (largest.place == index ? d_out : Vec{}), count);
     }
 }
 

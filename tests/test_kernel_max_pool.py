@@ -58,22 +58,21 @@ def assert_right(x, *geometry):
 
 
 def gradient(x, d_y, window, strides, padding):
-    """Each cotangent to the first of the largest; of the pixels that are inside the image.
+    """Each cotangent to the first of the largest, or to nothing where that is padding.
 
     One by one, a number takes the place of the largest so far unless that is as large; so the last
     NaN does, and whatever follows it.
     """
     rows, columns = d_y.shape[1:3]
-    pads = ((0, 0), *padding, (0, 0))
-    inside, x = np.pad(np.ones(x.shape, bool), pads), np.pad(x, pads)
+    x = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-np.inf)
     d_x = np.zeros(x.shape, np.float32)
 
     def at(array, i, j):
         return array[:, i:, j:][:, :: strides[0], :: strides[1]][:, :rows, :columns]
 
-    best, chosen = np.zeros(d_y.shape, np.float32), np.full(d_y.shape, -1)
+    best, chosen = np.full(d_y.shape, np.nan, np.float32), np.full(d_y.shape, -1)
     for index, tap in enumerate(np.ndindex(*window)):
-        taken = at(inside, *tap) & ~((chosen >= 0) & (best >= at(x, *tap)))
+        taken = ~(best >= at(x, *tap))
         best, chosen = np.where(taken, at(x, *tap), best), np.where(taken, index, chosen)
     for index, tap in enumerate(np.ndindex(*window)):
         at(d_x, *tap)[...] += np.where(chosen == index, d_y, 0)

@@ -29,7 +29,7 @@ def normalize(*operands: Array, relu: bool) -> Array:
 
 
 def norm_sums(*operands: Array) -> tuple[Array, Array]:
-    """As :func:`resfuse.ffi_gradients.norm_sums`, of the whole batch."""
+    """As :func:`resfuse.ffi_norm.norm_sums`, of the whole batch."""
 
     def shard(batch: PartitionSpec) -> Any:
         specs = [batch, batch, WHOLE, *[batch] * (len(operands) - 3)]
@@ -43,7 +43,7 @@ def norm_sums(*operands: Array) -> tuple[Array, Array]:
 
 
 def norm_gradient(*operands: Array, residual: bool) -> tuple[Array, ...]:
-    """As :func:`resfuse.ffi_gradients.norm_gradient`."""
+    """As :func:`resfuse.ffi_norm.norm_gradient`."""
     local = functools.partial(ffi_norm.norm_gradient, residual=residual)
     results, images = 2 if residual else 1, len(operands) - 6
 
