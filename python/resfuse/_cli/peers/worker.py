@@ -18,7 +18,6 @@ from resfuse._cli.peers.prepared import Prepared
 from resfuse._cli.timing import seconds_per_call
 from resfuse._cli.turns import serve
 
-_LONG = 0.5  # seconds, beside which filling the caches is nothing
 _SPINNING = 0.05  # seconds for which an engine's idle threads may still take the next one's CPUs
 
 
@@ -53,9 +52,10 @@ class _Network:
 
     def _time(self) -> dict[str, float]:
         """Seconds of a call, the most memory so far beyond what the runtime took, the FMA peak."""
-        seconds = seconds_per_call(self._call, 0.005)  # the engine before has emptied the caches
-        if seconds < _LONG:
-            seconds = seconds_per_call(self._call, 0.2)
+        # The engine before has emptied the caches, and the system has taken back what memory the
+        # last call has freed.
+        seconds_per_call(self._call, 0.005)
+        seconds = seconds_per_call(self._call, 0.2)
         time.sleep(_SPINNING)
         return {
             "seconds": seconds,
