@@ -8,14 +8,17 @@ from jax import export
 
 from agreement import assert_identical
 from cases import OPS, call, problem
+from resfuse import ffi
 
-TARGETS = {"inference": "resfuse_conv_affine", "training": "resfuse_conv_statistics"}
+TARGETS = {"inference": "resfuse_conv_affine", "training": "resfuse_conv_statistics"}  # the first
 
 
 def exported(op, arrays, implementation=None, platforms=None, checked=False):
-    allowed = [export.DisabledSafetyCheck.custom_call(TARGETS[op])] * (not checked)
+    allowed = [export.DisabledSafetyCheck.custom_call(each) for each in ffi.TARGETS]
     function = jax.jit(functools.partial(call, op, implementation=implementation))
-    return export.export(function, platforms=platforms, disabled_checks=allowed)(arrays)
+    return export.export(function, platforms=platforms, disabled_checks=[] if checked else allowed)(
+        arrays
+    )
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -13,7 +13,7 @@ from cli_driver import COMMAND
 from conftest import SWEEP_SEED
 from training_runs import OPTIONS, arrays, assert_same_bits, rows, steps, train
 
-KILLS = 3
+KILLS = 2
 EVERY_STEP = ("--checkpoint-every", 1, "--log-every", 1)  # so that most moments are in a save
 
 
