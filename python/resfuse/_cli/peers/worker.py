@@ -18,6 +18,7 @@ from resfuse._cli.peers.prepared import Prepared
 from resfuse._cli.timing import seconds_per_call
 from resfuse._cli.turns import serve
 
+_WARM = 3  # calls
 _SPINNING = 0.05  # seconds for which an engine's idle threads may still take the next one's CPUs
 
 
@@ -53,8 +54,9 @@ class _Network:
     def _time(self) -> dict[str, float]:
         """Seconds of a call, the most memory so far beyond what the runtime took, the FMA peak."""
         # The engine before has emptied the caches, and the system has taken back what memory the
-        # last call has freed.
-        seconds_per_call(self._call, 0.005)
+        # last call has freed: it takes a few calls until one is like the next.
+        for _ in range(_WARM):
+            self._call()
         seconds = seconds_per_call(self._call, 0.2)
         time.sleep(_SPINNING)
         return {
