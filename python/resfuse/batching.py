@@ -1,5 +1,6 @@
 """The kernel's two calls under ``vmap``: folded into the batch, or one call after the other."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,15 @@ from jax.custom_batching import custom_vmap
 from resfuse import sharding
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv_affine", "conv_statistics", "fold", "in_turn", "in_turn_under_vmap"]
+__all__ = [
+    "conv_affine",
+    "conv_statistics",
+    "fold",
+    "fold_all",
+    "in_turn",
+    "in_turn_under_vmap",
+    "unfold",
+]
 
 
 def conv_affine(
@@ -31,32 +40,18 @@ def conv_affine(
     def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Array, bool]:
         if any(batched[1:4]):
             return in_turn(call, batched, operands), True
-        images = [operands[0], *operands[4:]]
-        folded = [
-            fold(image if is_batched else jnp.broadcast_to(image, (size, *image.shape)))
-            for image, is_batched in zip(images, [batched[0], *batched[4:]], strict=True)
-        ]
+        folded = fold_all(size, [batched[0], *batched[4:]], [operands[0], *operands[4:]])
         y = call(folded[0], *operands[1:4], *folded[1:])
-        return y.reshape(size, y.shape[0] // size, *y.shape[1:]), True
+        return unfold(size, y), True
 
     return call(x, weights, *rest)
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
     """As :func:`resfuse.ffi.conv_statistics`; each example has statistics of its own."""
-
-    @custom_vmap
-    def call(x: Array, kernel: Array) -> tuple[Array, Array, Array]:
-        return sharding.conv_statistics(x, kernel, spec=spec)
-
-    @call.def_vmap
-    def rule(
-        size: int, batched: Sequence[bool], *operands: Array
-    ) -> tuple[tuple[Array, Array, Array], tuple[bool, bool, bool]]:
-        del size
-        return in_turn(call, batched, operands), (True, True, True)
-
-    return call(x, kernel)
+    call = in_turn_under_vmap(functools.partial(sharding.conv_statistics, spec=spec))
+    outputs: tuple[Array, Array, Array] = call(x, kernel)
+    return outputs
 
 
 def in_turn(call: Callable[..., Any], batched: Sequence[bool], operands: Sequence[Array]) -> Any:
@@ -78,6 +73,19 @@ def in_turn(call: Callable[..., Any], batched: Sequence[bool], operands: Sequenc
 def fold(images: Array) -> Array:
     """The examples' batches as one."""
     return images.reshape(images.shape[0] * images.shape[1], *images.shape[2:])
+
+
+def fold_all(size: int, batched: Sequence[bool], arrays: Sequence[Array]) -> list[Array]:
+    """Each folded; those that the ``size`` examples share are repeated."""
+    return [
+        fold(each if is_batched else jnp.broadcast_to(each, (size, *each.shape)))
+        for each, is_batched in zip(arrays, batched, strict=True)
+    ]
+
+
+def unfold(size: int, images: Array) -> Array:
+    """The batches of ``size`` examples again."""
+    return images.reshape(size, images.shape[0] // size, *images.shape[1:])
 
 
 def in_turn_under_vmap(function: Callable[..., Any]) -> Callable[..., Any]:

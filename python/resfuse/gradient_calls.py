@@ -9,13 +9,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
 from jax.sharding import PartitionSpec
 
 from resfuse import ffi_gradients as ffi
-from resfuse.batching import fold, in_turn, in_turn_under_vmap
+from resfuse.batching import fold, fold_all, in_turn, in_turn_under_vmap, unfold
 from resfuse.sharding import WHOLE, partitioned, summed
 from resfuse.spec import ConvSpec
 
@@ -42,8 +41,7 @@ def input_gradient(d_y: Array, kernel: Array, **options: Any) -> Array:
     def rule(size: int, batched: Sequence[bool], d_y: Array, kernel: Array) -> tuple[Array, bool]:
         if batched[1]:
             return in_turn(call, batched, (d_y, kernel)), True
-        d_x = call(fold(d_y), kernel)
-        return d_x.reshape(size, d_x.shape[0] // size, *d_x.shape[1:]), True
+        return unfold(size, call(fold(d_y), kernel)), True
 
     return call(d_y, kernel)
 
@@ -90,11 +88,6 @@ def max_pool_gradient(x: Array, d_y: Array, *geometry: Any) -> Array:
 
     @call.def_vmap
     def rule(size: int, batched: Sequence[bool], *operands: Array) -> tuple[Array, bool]:
-        folded = [
-            fold(each if is_batched else jnp.broadcast_to(each, (size, *each.shape)))
-            for each, is_batched in zip(operands, batched, strict=True)
-        ]
-        d_x = call(*folded)
-        return d_x.reshape(size, d_x.shape[0] // size, *d_x.shape[1:]), True
+        return unfold(size, call(*fold_all(size, batched, operands))), True
 
     return call(x, d_y)

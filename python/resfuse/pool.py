@@ -8,6 +8,7 @@ from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
 from resfuse import ffi, gradient_calls, reference, sharding
+from resfuse.batching import fold, unfold
 from resfuse.bilinear import varying_like
 from resfuse.forward_mode import refuse_forward_mode
 from resfuse.spec import PaddingLike, resolve_padding
@@ -61,8 +62,7 @@ def _max_pool(window: Pair, strides: Pair, padding: Pads, x: Array) -> Array:
     @call.def_vmap
     def rule(size: int, batched: Any, x: Array) -> tuple[Array, bool]:
         del batched
-        y = call(x.reshape(size * x.shape[1], *x.shape[2:]))
-        return y.reshape(size, x.shape[1], *y.shape[1:]), True
+        return unfold(size, call(fold(x))), True
 
     return call(x)
 
