@@ -5,8 +5,6 @@
 namespace resfuse {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Few blocks are as many for each thread.
 int64_t balanced(int64_t blocks, int64_t threads) {
   return blocks < 8 * threads ? ceil_div(blocks, threads) * threads : blocks;
@@ -91,20 +89,15 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
   cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }
 
-int64_t count_tiles(const Conv& conv, int64_t output) {
-  return conv.batch * ceil_div(conv.out_h, output) * ceil_div(conv.out_w, output);
-}
-
 // The outputs of a tile's side that pay, or 0 where direct convolution is faster. Transforms must
-// be few beside the products: some channels; eight tiles to repay that of the weights; and half of
-// the outputs in use (direct takes 9 products an output, a tile 36 for 16). Fewer tiles of 4x4, as
-// of one 7x7 image, are 16 tiles of 2x2, which transform less: measured 1.2 times direct from 256
-// channels on, if the weights are packed. Errors grow with the channels: beyond 1024 they would
-// pass 2e-5 of the largest output.
+// be few beside the products: some channels, and eight tiles to repay that of the weights. Fewer
+// tiles of 4x4, as of one 7x7 image, are 16 tiles of 2x2, which transform less: measured 1.2 times
+// direct from 256 channels on, if the weights are packed. Errors grow with the channels: beyond
+// 1024 they would pass 2e-5 of the largest output.
 int64_t winograd_output(const Conv& conv, bool packed) {
   if (conv.in_c < 32 || conv.in_c > 1024 || conv.out_c < 32) return 0;
-  const int64_t large = count_tiles(conv, 4), small = count_tiles(conv, 2);
-  if (large >= 8 && conv.pixels() >= 8 * large) return 4;
+  if (const int64_t output = output_of_fewest_products(conv, 8)) return output;
+  const int64_t small = winograd_tiles(conv, 2);
   return packed && conv.in_c >= 256 && small >= 16 && conv.pixels() >= 3 * small ? 2 : 0;
 }
 
@@ -122,7 +115,7 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool traini
   plan.resident = plan.layout.panels * points_floats(plan, conv.in_c, tile.nr) <= kResidentFloats;
   const int64_t fitting = (plan.resident ? kBlockFloats : kStreamedFloats) /
                           points_floats(plan, 1, conv.in_c) / tile.mr * tile.mr;
-  const int64_t tiles = count_tiles(conv, output);
+  const int64_t tiles = winograd_tiles(conv, output);
   plan.blocks = ceil_div(tiles, std::clamp<int64_t>(fitting, tile.mr, kMaxWinogradTiles));
   // Where U is transformed for each block, more blocks would cost more than they balance. In
   // training sums are kept by block, so blocks must not depend on the threads.
@@ -140,6 +133,21 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool traini
 }
 
 }  // namespace
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t winograd_tiles(const Conv& conv, int64_t output) {
+  return conv.batch * ceil_div(conv.out_h, output) * ceil_div(conv.out_w, output);
+}
+
+int64_t output_of_fewest_products(const Conv& conv, int64_t fewest_tiles) {
+  const auto products = [&](int64_t output) {
+    return (output + 2) * (output + 2) * winograd_tiles(conv, output);
+  };
+  const int64_t output = products(3) < products(4) ? 3 : 4;
+  const bool pays = 2 * products(output) <= 9 * conv.pixels();
+  return pays && winograd_tiles(conv, output) >= fewest_tiles ? output : 0;
+}
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
   // Transforms work on whole vectors of input channels.

@@ -32,7 +32,7 @@ struct Plan {
   Algorithm algorithm;
   Layout layout;
   bool packed;                 // are the weights? If not, each unit packs its own panels
-  int64_t block_size, blocks;  // of pixels, or of Winograd's 4x4 tiles
+  int64_t block_size, blocks;  // of pixels, or of Winograd's tiles
   int64_t unit_panels, unit_blocks;
   int64_t panel_units, block_units, units;  // units = panel_units * block_units
   int64_t threads;
@@ -41,7 +41,7 @@ struct Plan {
   int64_t row_floats;
   // Direct: one pass of the register tile reads `pass_runs` whole runs, or `pass_length` of one.
   int64_t run_length, runs, pass_length, pass_runs;
-  // Winograd: a tile's outputs (4 or 2 a side), tiles of one image, and how many channels'
+  // Winograd: a tile's outputs (4, 3 or 2 a side), tiles of one image, and how many channels'
   // transformed weights are there at a time: all of the unit's, kept from block to block, or a part
   // of one panel's.
   int64_t tile_output, tiles_h, tiles_w, part_channels;
@@ -66,6 +66,13 @@ struct Request {
   int64_t max_threads;
 };
 
+int64_t ceil_div(int64_t a, int64_t b);
+// Winograd's tiles of `output` x `output` pixels.
+int64_t winograd_tiles(const Conv& conv, int64_t output);
+// 4, or 3 where that cuts the images with less waste, as 6x6: the outputs of a tile's side that
+// need the fewest products; 0 if that is over half of direct convolution's 9 for each output, or if
+// there are fewer than `fewest_tiles`.
+int64_t output_of_fewest_products(const Conv& conv, int64_t fewest_tiles);
 // Whether Winograd's algorithm computes this at all.
 bool winograd_applies(const Conv& conv, TileShape tile);
 // As many threads as are worth waking.

@@ -5,8 +5,6 @@
 namespace resfuse {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // A block's windows take 384 KiB of a 1 MiB L2; what a unit adds up, at most as much.
 constexpr int64_t kBlockFloats = 96 << 10;
 // Rows of the result in a part: a tap of 64 channels and its like keep blocks at 160 pixels and
@@ -67,7 +65,7 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, WeightPlan&
   plan.tile_output = output;
   plan.tiles_h = ceil_div(conv.out_h, output), plan.tiles_w = ceil_div(conv.out_w, output);
   cut_channels(conv, tile, kWinogradChannels, kWinogradChannels, plan);
-  const int64_t tiles = conv.batch * plan.tiles_h * plan.tiles_w;
+  const int64_t tiles = winograd_tiles(conv, output);
   plan.block_size = std::min(kWinogradBlock, tiles);
   cut_chunks(tiles, plan);
   const int64_t points = (output + 2) * (output + 2);
@@ -87,11 +85,9 @@ bool applies(const Conv& conv, TileShape tile) {
 // The outputs of a tile's side that pay, or 0; the reasons are those of plan.cc.
 int64_t winograd_output(const Conv& conv, TileShape tile) {
   if (!applies(conv, tile) || conv.in_c < 32 || conv.out_c < 32) return 0;
-  const auto tiles = [&](int64_t output) {
-    return conv.batch * ceil_div(conv.out_h, output) * ceil_div(conv.out_w, output);
-  };
-  if (tiles(4) >= 16 && conv.pixels() >= 8 * tiles(4)) return 4;
-  return tiles(2) >= 16 && conv.pixels() >= 3 * tiles(2) ? 2 : 0;
+  if (const int64_t output = output_of_fewest_products(conv, 16)) return output;
+  const int64_t small = winograd_tiles(conv, 2);
+  return small >= 16 && conv.pixels() >= 3 * small ? 2 : 0;
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // The gradient by the weights of 3x3 windows with stride 1, by Winograd's transforms:
 //
-//   V = B^T d B                6x6 tiles of inputs, as forward                (transform_inputs)
-//   Z = A e A^T                4x4 tiles e of d_out                           (transform_panel)
+//   V = B^T d B                tiles of inputs, as forward                    (transform_inputs)
+//   Z = A e A^T                tiles e of d_out                               (transform_panel)
 //   P[p] += V[p]^T Z[p]        for each point p, a product over the tiles     (multiply)
 //   d_kernel = G^T P G         once, at the end                               (transform_weights)
 //
@@ -124,9 +124,9 @@ class WinogradWeights {
 inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
   const WeightUnit unit = weight_unit_at(job.conv, job.plan, index);
   auto* const floats = reinterpret_cast<float*>(work);
-  if (job.plan.tile_output == 4) return WinogradWeights<F4>(job, floats, unit).run();
-  if (job.plan.tile_output == 2) return WinogradWeights<F2>(job, floats, unit).run();
-  WeightGradient(job, floats, unit).run();
+  if (job.plan.tile_output == 0) return WeightGradient(job, floats, unit).run();
+  with_outputs(job.plan.tile_output,
+               [&](auto f) { WinogradWeights<decltype(f)>(job, floats, unit).run(); });
 }
 
 }  // namespace

@@ -98,10 +98,7 @@ def statistics_tolerance(y):
 
 
 def winograd_magnitude(x, kernel, padding, output):
-    """What F(4x4, 3x3) or F(2x2, 3x3) sums for each output, all of it counted as positive.
-
-    The matrices are those of Lavin & Gray 2015, sections 4.3 and 4.1; ``output`` is 4 or 2.
-    """
+    """What F(output x output, 3x3) sums for each output, all of it counted as positive."""
     _, weights, outputs = map(np.abs, WINOGRAD[output])
     v = _transformed_inputs(x, padding, output)
     u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
@@ -133,7 +130,8 @@ def _transformed_inputs(x, padding, output):
     return np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, tiles, optimize=True)
 
 
-# For 4 and 2 outputs a side: the matrices B^T, G and A^T.
+# For 4, 3 and 2 outputs a side: the matrices B^T, G and A^T. Those of 4 and 2 are Lavin & Gray's
+# (2015, sections 4.3 and 4.1); 3 takes the points 0, 1, -1, 2 and infinity.
 WINOGRAD = {
     4: (
         np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
@@ -141,6 +139,12 @@ WINOGRAD = {
         np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
         np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0],
                   [0, 1, -1, 8, -8, 1]]),
+    ),
+    3: (
+        np.array([[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0],
+                  [0, 2, -1, -2, 1]]),
+        np.array([[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]]) / 6,
+        np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 1]]),
     ),
     2: (
         np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]),
