@@ -18,18 +18,35 @@ ffi::Error run_job(Job& job, const Isa& isa, ffi::ThreadPool& pool) {
 // images again for each panel. Below, units pack their own panels, which then stay in the cache.
 constexpr int64_t kPackFirstPixels = 64;
 
-// `kernel` packed, in memory of this thread; as it is, where that does not pay or there is none.
-const float* pack_first(const Conv& conv, const Isa& isa, const float* kernel,
-                        ffi::ThreadPool& pool) {
-  if (conv.pixels() < kPackFirstPixels) return kernel;
-  const Layout layout = make_layout(conv, isa.tile.nr);
-  const auto bytes = static_cast<size_t>(layout.panels * layout.panel_floats()) * sizeof(float);
-  auto* packed = reinterpret_cast<float*>(Arena::weights_of_this_thread().reserve(bytes));
-  if (!packed) return kernel;
-  const auto pack = [&](int64_t panel, float* to) { pack_panel(conv, layout, kernel, panel, to); };
-  pack_all(layout, packed, pack, pool.num_threads(), schedule_on(pool));
-  return packed;
-}
+// A call's weights: as they came, or packed for it, unless that does not pay or there is no memory.
+class Weights {
+ public:
+  Weights(const Conv& conv, const Isa& isa, const float* kernel, bool packed, ffi::ThreadPool& pool)
+      : data_(kernel),
+        packed_(packed),
+        layout_(make_layout(conv, isa.tile.nr)),
+        pays_(!packed && conv.pixels() >= kPackFirstPixels),
+        lease_(Lease::weights(pays_ ? layout_.bytes() : 0)) {
+    if (!pays_ || !lease_.data()) return;
+    auto* to = reinterpret_cast<float*>(lease_.data());
+    const auto pack = [&](int64_t panel, float* at) {
+      pack_panel(conv, layout_, kernel, panel, at);
+    };
+    pack_all(layout_, to, pack, pool.num_threads(), schedule_on(pool));
+    data_ = to;
+    packed_ = true;
+  }
+
+  const float* data() const { return data_; }
+  bool packed() const { return packed_; }
+
+ private:
+  const float* data_;
+  bool packed_;
+  const Layout layout_;
+  const bool pays_;
+  const Lease lease_;
+};
 
 ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input scale, Input shift,
                             ffi::RemainingArgs rest, Output y, Attribute strides, Attribute padding,
@@ -53,15 +70,11 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
     if (!problem.empty()) return invalid(problem);
     epilogue.residual = residual->typed_data();
   }
-  const float* weights = kernel.typed_data();
-  if (!is_packed) weights = pack_first(conv, *isa, weights, pool);
-  const Request request{choice_in_use(winograd), is_packed || weights != kernel.typed_data(), false,
-                        pool.num_threads()};
+  const Weights weights(conv, *isa, kernel.typed_data(), is_packed, pool);
+  const Request request{choice_in_use(winograd), weights.packed(), false, pool.num_threads()};
   Job job{conv, make_plan(conv, isa->tile, request), {}};
-  job.operands = {x.typed_data(), weights, to_write(y), &epilogue, nullptr, nullptr};
-  ffi::Error error = run_job(job, *isa, pool);
-  Arena::weights_of_this_thread().trim();
-  return error;
+  job.operands = {x.typed_data(), weights.data(), to_write(y), &epilogue, nullptr, nullptr};
+  return run_job(job, *isa, pool);
 }
 
 ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Output y, Output mean,
@@ -75,16 +88,14 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   if (problem.empty()) problem = check_shape("var", shape(var), {conv.out_c});
   if (!problem.empty()) return invalid(problem);
   const Isa& isa = isa_in_use();
-  const float* weights = pack_first(conv, isa, kernel.typed_data(), pool);
-  const Request request{choice_in_use(winograd), weights != kernel.typed_data(), true,
-                        pool.num_threads()};
+  const Weights weights(conv, isa, kernel.typed_data(), false, pool);
+  const Request request{choice_in_use(winograd), weights.packed(), true, pool.num_threads()};
   Job job{conv, make_plan(conv, isa.tile, request), {}};
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
   if (!sums) return out_of_memory("sums");
-  job.operands = {x.typed_data(), weights, to_write(y), nullptr, sums.get(), nullptr};
+  job.operands = {x.typed_data(), weights.data(), to_write(y), nullptr, sums.get(), nullptr};
   const ffi::Error error = run_job(job, isa, pool);
-  Arena::weights_of_this_thread().trim();
   if (error.success()) reduce_sums(job, mean->typed_data(), var->typed_data());
   return error;
 }

@@ -43,6 +43,10 @@ void transpose(const float* from, int64_t stride, int64_t length, float* to, int
 
 int64_t Layout::panel_floats() const { return taps * depth * nr; }
 
+size_t Layout::bytes() const {
+  return static_cast<size_t>(panels * panel_floats()) * sizeof(float);
+}
+
 Layout make_layout(const Conv& conv, int64_t nr) {
   Layout layout{};
   const int64_t group_out = conv.group_out(), lanes = nr / 2;

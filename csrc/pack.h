@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "conv.h"
@@ -19,6 +20,7 @@ struct Layout {
   int64_t taps, depth, nr;
 
   int64_t panel_floats() const;
+  size_t bytes() const;  // of all panels
 };
 
 // The output channels of a panel, and the group of the first.

@@ -4,8 +4,8 @@
 
 #include <atomic>
 
-#include "arena.h"
 #include "isa.h"
+#include "lease.h"
 #include "parallel.h"
 
 namespace resfuse {
@@ -18,29 +18,34 @@ void pack_all(const Layout& layout, float* packed, const Pack& pack, int64_t max
   parallel_for(layout.panels, max_threads, schedule, [&] { return write; });
 }
 
-// False when a thread found no memory for its scratch; the output is then incomplete.
-template <typename Schedule>
-bool run(const Isa& isa, const Job& job, Schedule schedule) {
+// Calls `run_unit(memory, unit)` for each unit, with so much scratch for each thread. False when a
+// thread found no memory; the output is then incomplete.
+template <typename Schedule, typename RunUnit>
+bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule schedule,
+               const RunUnit& run_unit) {
   std::atomic<bool> out_of_memory{false};
   struct Worker {
-    const Isa& isa;
-    const Job& job;
+    const RunUnit& run_unit;
     std::atomic<bool>& out_of_memory;
-    Arena& arena = Arena::of_this_thread();
-    Memory memory{arena.reserve(isa.scratch_bytes(job.plan))};
-
-    ~Worker() { arena.trim(); }
+    Lease lease;
+    Memory memory{lease.data()};
 
     void operator()(int64_t unit) {
       if (memory.bytes)
-        isa.run_unit(job, memory, unit);
+        run_unit(memory, unit);
       else
         out_of_memory = true;
     }
   };
-  const auto make_worker = [&] { return Worker{isa, job, out_of_memory}; };
-  parallel_for(job.plan.units, job.plan.threads, schedule, make_worker);
+  parallel_for(units, threads, schedule,
+               [&] { return Worker{run_unit, out_of_memory, Lease::scratch(scratch_bytes)}; });
   return !out_of_memory;
+}
+
+template <typename Schedule>
+bool run(const Isa& isa, const Job& job, Schedule schedule) {
+  return run_units(job.plan.units, job.plan.threads, isa.scratch_bytes(job.plan), schedule,
+                   [&](Memory& memory, int64_t unit) { isa.run_unit(job, memory, unit); });
 }
 
 // As many rows of outputs a unit as are worth waking a thread for.

@@ -22,8 +22,8 @@ bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_ou
                Schedule schedule) {
   const Conv& conv = phase.conv;
   const Layout layout = make_layout(conv, isa.tile.nr);
-  const auto bytes = static_cast<size_t>(layout.panels * layout.panel_floats()) * sizeof(float);
-  auto* packed = reinterpret_cast<float*>(Arena::weights_of_this_thread().reserve(bytes));
+  const Lease lease = Lease::weights(layout.bytes());
+  auto* packed = reinterpret_cast<float*>(lease.data());
   if (!packed) return false;
   const auto pack = [&](int64_t panel, float* to) {
     pack_panel_transposed(conv, layout, phase.taps, kernel, panel, to);
@@ -45,7 +45,6 @@ bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out, co
   for (const Phase& phase : input_gradient_phases(conv))
     enough_memory = enough_memory && run_phase(isa, phase, dense, d_out, kernel, d_in, choice,
                                                max_threads, schedule);
-  Arena::weights_of_this_thread().trim();
   return enough_memory;
 }
 
@@ -71,35 +70,17 @@ bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, cons
     return true;
   }
   WeightJob job{conv, make_weight_plan(conv, isa.tile, choice), in, d_out, d_kernel};
-  Arena& results = Arena::weights_of_this_thread();
-  if (job.plan.chunks > 1) {
-    const auto bytes = static_cast<size_t>(job.plan.chunks * floats) * sizeof(float);
-    job.d_kernel = reinterpret_cast<float*>(results.reserve(bytes));
-    if (!job.d_kernel) return false;
-  }
-  std::atomic<bool> out_of_memory{false};
-  struct Worker {
-    const Isa& isa;
-    const WeightJob& job;
-    std::atomic<bool>& out_of_memory;
-    Arena& arena = Arena::of_this_thread();
-    char* work = arena.reserve(job.plan.work_floats * sizeof(float));
-
-    ~Worker() { arena.trim(); }
-
-    void operator()(int64_t unit) {
-      if (work)
-        isa.run_weight_unit(job, work, unit);
-      else
-        out_of_memory = true;
-    }
-  };
-  parallel_for(job.plan.units, weight_threads(conv, job.plan, max_threads), schedule,
-               [&] { return Worker{isa, job, out_of_memory}; });
-  if (job.plan.chunks > 1)
-    add_results(job.d_kernel, job.plan.chunks, floats, d_kernel, max_threads, schedule);
-  results.trim();
-  return !out_of_memory;
+  const int64_t chunks = job.plan.chunks;
+  const Lease results =
+      Lease::weights(chunks > 1 ? static_cast<size_t>(chunks * floats) * sizeof(float) : 0);
+  if (chunks > 1) job.d_kernel = reinterpret_cast<float*>(results.data());
+  if (chunks > 1 && !job.d_kernel) return false;
+  const bool done = run_units(
+      job.plan.units, weight_threads(conv, job.plan, max_threads),
+      job.plan.work_floats * sizeof(float), schedule,
+      [&](Memory& memory, int64_t unit) { isa.run_weight_unit(job, memory.bytes, unit); });
+  if (chunks > 1) add_results(job.d_kernel, chunks, floats, d_kernel, max_threads, schedule);
+  return done;
 }
 
 // A unit is one image, some of its channels.
