@@ -42,12 +42,13 @@ inline auto schedule_on(ffi::ThreadPool& pool) {
   return [&pool](auto task) { pool.Schedule(std::move(task)); };
 }
 
-// The handler without its exceptions: only allocation can throw here.
+// The handler as XLA calls it: without its exceptions, which only allocation can throw here.
 template <auto implementation>
 struct NoThrow;
 template <typename... Args, ffi::Error (*implementation)(Args...)>
 struct NoThrow<implementation> {
   static ffi::Error call(Args... args) {
+    give_back_what_compiling_took();
     try {
       return implementation(std::move(args)...);
     } catch (const std::exception& error) {

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib
 import os
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "algorithm",
     "attributes",
     "available",
+    "call",
     "conv_affine",
     "conv_statistics",
     "fma_peak",
@@ -112,6 +114,13 @@ def fma_peak(seconds: float = 0.05) -> float:
     return _ext.fma_peak(seconds)
 
 
+def call(name: str, out: Any, **options: Any) -> Callable[..., Any]:
+    """The extension's call ``name`` with results like ``out``, as ``jax.ffi.ffi_call`` makes it."""
+    if _ext:
+        _ext.expect_program()  # this is traced, so something will be compiled
+    return jax.ffi.ffi_call(f"resfuse_{name}", out, **options)
+
+
 def conv_affine(
     x: Array,
     kernel: Array,
@@ -147,8 +156,7 @@ def conv_affine(
     operands = (x, kernel, scale, shift, *residual)
     aliases = {len(operands) - 1: 0} if in_place and residual else {}
     out = jax.eval_shape(like, *operands)
-    call = jax.ffi.ffi_call("resfuse_conv_affine", out, input_output_aliases=aliases)
-    return call(
+    return call("conv_affine", out, input_output_aliases=aliases)(
         *operands,
         relu=np.bool_(relu),
         packed=np.array(kernel_shape or (), np.int64),
@@ -159,7 +167,7 @@ def conv_affine(
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
     """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
     out = jax.eval_shape(functools.partial(reference.conv_statistics, spec=spec), x, kernel)
-    y, mean, var = jax.ffi.ffi_call("resfuse_conv_statistics", out)(x, kernel, **attributes(spec))
+    y, mean, var = call("conv_statistics", out)(x, kernel, **attributes(spec))
     return y, mean, var
 
 
@@ -178,8 +186,8 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
     pixel = (1, 1, 1, shape[2] * spec.feature_group_count)
     pixel_spec = dataclasses.replace(spec, strides=(1, 1), padding=((shape[0], 0), (shape[1], 0)))
     _, packed_shape = _plan(pixel, shape, pixel_spec, packed=True)
-    call = jax.ffi.ffi_call("resfuse_pack", jax.ShapeDtypeStruct(packed_shape, jnp.float32))
-    return call(kernel, groups=np.int64(spec.feature_group_count))
+    out = jax.ShapeDtypeStruct(packed_shape, jnp.float32)
+    return call("pack", out)(kernel, groups=np.int64(spec.feature_group_count))
 
 
 def algorithm(
@@ -200,8 +208,7 @@ def max_pool(
     def like(x: Array) -> Array:
         return reference.max_pool(x, window, strides, padding)
 
-    call = jax.ffi.ffi_call("resfuse_max_pool", jax.eval_shape(like, x))
-    return call(
+    return call("max_pool", jax.eval_shape(like, x))(
         x,
         window=np.array(window, np.int64),
         strides=np.array(strides, np.int64),

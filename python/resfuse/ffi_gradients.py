@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from resfuse.ffi import attributes
+from resfuse.ffi import attributes, call
 from resfuse.spec import ConvSpec
 
 __all__ = [
@@ -40,7 +40,7 @@ def input_gradient(d_y: Array, kernel: Array, *, size: Pair, spec: ConvSpec) -> 
         return jnp.broadcast_to(image, (d_y.shape[0], *size, features))
 
     out = jax.eval_shape(like, d_y, kernel)
-    return jax.ffi.ffi_call("resfuse_conv_input_gradient", out)(d_y, kernel, **attributes(spec))
+    return call("conv_input_gradient", out)(d_y, kernel, **attributes(spec))
 
 
 def gradients(x: Array, kernel: Array, d_y: Array, *, spec: ConvSpec) -> tuple[Array, Array]:
@@ -51,8 +51,7 @@ def gradients(x: Array, kernel: Array, d_y: Array, *, spec: ConvSpec) -> tuple[A
         return x + total, kernel + total
 
     outs = jax.eval_shape(like, x, kernel, d_y)
-    call = jax.ffi.ffi_call("resfuse_conv_gradients", outs)
-    by_x, by_kernel = call(x, kernel, d_y, **attributes(spec))
+    by_x, by_kernel = call("conv_gradients", outs)(x, kernel, d_y, **attributes(spec))
     return by_x, by_kernel
 
 
@@ -74,7 +73,7 @@ def weight_gradient(x: Array, d_y: Array, *, window: Pair, spec: ConvSpec) -> Ar
         return jnp.broadcast_to(x.sum() + d_y.sum(), shape)
 
     out = jax.eval_shape(like, x, d_y)
-    return jax.ffi.ffi_call("resfuse_conv_weight_gradient", out)(x, d_y, **attributes(spec))
+    return call("conv_weight_gradient", out)(x, d_y, **attributes(spec))
 
 
 def max_pool_gradient(
@@ -86,7 +85,7 @@ def max_pool_gradient(
         return x + d_y.sum()
 
     out = jax.eval_shape(like, x, d_y)
-    return jax.ffi.ffi_call("resfuse_max_pool_gradient", out)(
+    return call("max_pool_gradient", out)(
         x,
         d_y,
         window=np.array(window, np.int64),

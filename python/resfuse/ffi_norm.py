@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from resfuse.ffi import call
+
 __all__ = ["norm_gradient", "norm_sums", "normalize"]
 
 
@@ -29,8 +31,7 @@ def normalize(
         return conv + sum(array.sum() for array in rest)
 
     operands = (conv, mean, scale, shift, *residual)
-    call = jax.ffi.ffi_call("resfuse_normalize", jax.eval_shape(like, *operands))
-    return call(*operands, relu=np.bool_(relu))
+    return call("normalize", jax.eval_shape(like, *operands))(*operands, relu=np.bool_(relu))
 
 
 def norm_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
@@ -51,7 +52,7 @@ def norm_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, A
         return sum((array.sum() for array in (d_y, conv, *y)), jnp.zeros_like(mean))
 
     out = jax.eval_shape(like, d_y, conv, mean, *y)
-    plain, weighted = jax.ffi.ffi_call("resfuse_norm_sums", (out, out))(d_y, conv, mean, *y)
+    plain, weighted = call("norm_sums", (out, out))(d_y, conv, mean, *y)
     return plain, weighted
 
 
@@ -83,4 +84,4 @@ def norm_gradient(
 
     operands = (d_y, conv, mean, a, b, d, *y)
     outs = (jax.eval_shape(like, *operands),) * (2 if residual else 1)
-    return tuple(jax.ffi.ffi_call("resfuse_norm_gradient", outs)(*operands))
+    return tuple(call("norm_gradient", outs)(*operands))

@@ -1,0 +1,43 @@
+"""What the compiler leaves with malloc goes back to the system before a new program runs."""
+
+import ctypes
+import platform
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+import resfuse
+
+PIECE, PIECES = 64 << 10, 1000  # bytes; too small for mappings of their own
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def conv(images: int) -> None:
+    """A new program for each number of images."""
+    ones = jnp.ones(8)
+    x, kernel = jnp.ones((images, 5, 5, 8)), jnp.ones((3, 3, 8, 8))
+    resfuse.conv_bn_relu(x, kernel, ones, ones, ones, ones).block_until_ready()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps and returns memory")
+def test_memory_goes_back_once_a_program_is_compiled():
+    conv(1)
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    pieces = [libc.malloc(PIECE) for _ in range(PIECES)]
+    for piece in pieces:
+        ctypes.memset(piece, 1, PIECE)
+    for piece in pieces[:-1]:  # the last one stays, or malloc would return them by itself
+        libc.free(piece)
+    kept = resident()
+    conv(1)
+    assert kept - resident() < PIECE * PIECES / 4
+    conv(2)
+    assert kept - resident() > PIECE * PIECES / 2
+    libc.free(pieces[-1])
