@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from cli_driver import assert_refused, resfuse, resfuse_without
+from cli_driver import assert_refused, resfuse_without
 from resfuse import ffi
+from resfuse._cli.app import app
 from resfuse._cli.cases import CASES, Case
 from resfuse._cli.engines import ENGINES, workers
 
@@ -18,9 +20,11 @@ OURS, STOCK, YNN_OFF = ENGINES
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one short run writes."""
     out = tmp_path_factory.mktemp("bench")
+    options = ("--filter", "4x4x3", "--rounds", 2, "--threads", 1)
     files = ("--json", out / "bench.json", "--plot", out / "bench.png")
-    result = resfuse("bench", "--filter", "4x4x3", "--rounds", 2, "--threads", 1, *files)
-    assert result.returncode == 0, result.stderr
+    command = list(map(str, ("bench", *options, *files)))
+    result = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
     (out / "table.txt").write_text(result.stdout)
     return out
 

@@ -18,6 +18,7 @@ from data_files import pixels, write_classes, write_picture
 from resfuse._cli import data
 from resfuse._cli.app import app
 from resfuse._cli.training.checkpoint import load_model
+from training_runs import train
 
 CLASSES = ("ape", "bee", "cat")
 
@@ -38,8 +39,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained")
     options = ("--size", 8, "--epochs", 1, "--batch-size", 4)
-    result = resfuse("train", "--data", pictures.parent, *options, "--out", out)
-    assert result.returncode == 0, result.stderr
+    result = train(out, "--data", pictures.parent, *options)
+    assert result.exit_code == 0, result.output
     return out
 
 
