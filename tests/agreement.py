@@ -1,5 +1,7 @@
 """How the tests of the models hold two networks against each other."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,15 @@ def images(*shape):
 def key(seed):
     """Of a generator that compiles in a fraction of the default's time."""
     return jax.random.key(seed, impl="rbg")
+
+
+def same_key():
+    """In place of ``nnx.Rngs`` where an NNX model's shapes are asked for, not its values.
+
+    Those count their keys, and counting in a trace takes time with the square of its length.
+    """
+    one = key(0)
+    return types.SimpleNamespace(params=lambda: one)
 
 
 @jax.numpy_dtype_promotion("standard")

@@ -84,7 +84,7 @@ class NNXNetwork(nnx.Module):
 
 def nnx_network(x):
     del x
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: NNXNetwork(nnx.Rngs(agreement.key(0)))))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: NNXNetwork(agreement.same_key())))
 
     def apply(state, x, training):
         model = nnx.merge(graph, state, copy=True)

@@ -70,7 +70,7 @@ FUNCTIONS = {"run": run, "gradient": gradient}
 
 def graph_and_state(model):
     """Without the cost of initial values."""
-    graph, shapes = nnx.split(nnx.eval_shape(functools.partial(make, model)))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: model(rngs=agreement.same_key())))
     return graph, agreement.filled(shapes)
 
 

@@ -76,7 +76,7 @@ class NNX:
         settings = settings | {"num_classes": 5} | options
         make = functools.partial(rnnx.ResNet, architecture, **settings)
         make = functools.partial(make, implementation=implementation)
-        self.graph, self.state = nnx.split(nnx.eval_shape(lambda: make(rngs=new_rngs())))
+        self.graph, self.state = nnx.split(nnx.eval_shape(lambda: make(rngs=agreement.same_key())))
 
     def shapes(self):
         return self.state
@@ -139,7 +139,7 @@ def trained(api, name, implementation):
 def test_parameter_counts_are_those_of_torchvision(model):
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(getattr(linen, model)().init, agreement.key(0), x)
-    state = jax.eval_shape(lambda: nnx.state(getattr(rnnx, model)(rngs=new_rngs())))
+    state = jax.eval_shape(lambda: nnx.state(getattr(rnnx, model)(rngs=agreement.same_key())))
     for params in (variables["params"], nnx.filter_state(state, nnx.Param)):
         assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[model]
     assert torchvision_names.shapes(variables) == torchvision_names.shapes(state)
@@ -227,7 +227,7 @@ def test_feature_maps(options, sizes):
     maps, _ = jax.eval_shape(init, agreement.key(0), x)
     assert [y.shape for y in maps] == shapes
     make = functools.partial(rnnx.ResNet, architecture, **options)
-    maps = jax.eval_shape(lambda x: make(rngs=new_rngs()).features(x), x)
+    maps = jax.eval_shape(lambda x: make(rngs=agreement.same_key()).features(x), x)
     assert [y.shape for y in maps] == shapes
 
 
