@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import json
-import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -17,10 +15,15 @@ import typer
 from jax.experimental import multihost_utils
 
 from resfuse._cli.refuse import refuse
+from resfuse._cli.training.last_word import LastWord
 
 JOIN_WITHIN = 60  # seconds
 SILENT_FOR = 45  # seconds after which a process that no longer answers counts as dead
-GONE = "another process of the run has ended or cannot be reached"
+GONE = "resfuse: another process of the run has ended or cannot be reached\n"
+# JAX writes this when it hears that a process has gone, and then aborts with a stack trace. A
+# callback could be given instead, but only in private, and it aborts too: it cannot convert its
+# argument. If a later JAX has other words, its own are seen as they are.
+SIGN = "Polled an error from coordination service"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,21 +58,19 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
     if cluster is None:
         yield
         return
-    try:
-        _join(cluster)
-        yield
-        jax.distributed.shutdown()
-    except typer.Exit as end:
-        _leave(end.exit_code)
-    except KeyboardInterrupt:
-        _leave(130)
-    except Exception as error:
-        # What JAX raises from its collectives is a ValueError in one place, its own in another.
-        if _is_of_network(error):
-            print(f"resfuse: {GONE}", file=sys.stderr)
-        else:
-            traceback.print_exc()
-        _leave(1)
+    last_word = LastWord(SIGN, GONE)
+    with last_word.kept():
+        try:
+            _join(cluster, last_word)
+            yield
+            jax.distributed.shutdown()
+        except typer.Exit as end:
+            last_word.leave(end.exit_code)
+        except KeyboardInterrupt:
+            last_word.leave(130)
+        except Exception as error:
+            # What JAX raises from its collectives is a ValueError in one place, its own in another.
+            last_word.leave(1, GONE if _is_of_network(error) else traceback.format_exc())
 
 
 def share(value: Any) -> Any:
@@ -87,10 +88,14 @@ def share_arrays(tree: Any) -> Any:
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
 
 
-def _join(cluster: Cluster) -> None:
+def _join(cluster: Cluster, last_word: LastWord) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would catch SIGTERM, for a use that is not made of it, and complain when process 0 is gone.
+    jax.config.update("jax_enable_preemption_service", False)
     with _at_most(
-        JOIN_WITHIN, f"not all {cluster.processes} processes met at {cluster.coordinator}"
+        JOIN_WITHIN,
+        f"not all {cluster.processes} processes met at {cluster.coordinator}",
+        last_word,
     ):
         jax.distributed.initialize(
             cluster.coordinator,
@@ -104,14 +109,10 @@ def _join(cluster: Cluster) -> None:
 
 
 @contextlib.contextmanager
-def _at_most(seconds: int, failure: str) -> Iterator[None]:
+def _at_most(seconds: int, failure: str, last_word: LastWord) -> Iterator[None]:
     """Ends the process if the block takes longer, or at Ctrl-C: JAX would abort, or not listen."""
-
-    def give_up() -> None:
-        print(f"resfuse: {failure} within {seconds} seconds", file=sys.stderr)
-        _leave(1)
-
-    timer = threading.Timer(seconds, give_up)
+    message = f"resfuse: {failure} within {seconds} seconds\n"
+    timer = threading.Timer(seconds, last_word.leave, (1, message))
     timer.daemon = True
     timer.start()
     previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -125,9 +126,3 @@ def _at_most(seconds: int, failure: str) -> Iterator[None]:
 def _is_of_network(error: Exception) -> bool:
     signs = ("Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination")
     return any(sign in str(error) for sign in signs)
-
-
-def _leave(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
