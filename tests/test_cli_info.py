@@ -29,13 +29,10 @@ def test_info_names_versions_and_what_runs() -> None:
     assert "cpu" in table["devices"].lower()
 
 
-@pytest.mark.parametrize("isa", ffi.isas())
-def test_info_follows_the_forced_isa(isa: str) -> None:
-    assert facts(resfuse("info", RESFUSE_ISA=isa).stdout)["ISA in use"] == isa
-
-
-def test_info_gives_the_threads_of_xla() -> None:
-    assert facts(resfuse("info", NPROC="3").stdout)["threads"] == "3"
+@pytest.mark.parametrize(("isa", "threads"), zip(ffi.isas(), "345", strict=False))
+def test_info_follows_the_forced_isa_and_gives_the_threads_of_xla(isa: str, threads: str) -> None:
+    table = facts(resfuse("info", RESFUSE_ISA=isa, NPROC=threads).stdout)
+    assert (table["ISA in use"], table["threads"]) == (isa, threads)
 
 
 def test_info_without_the_extension_says_why() -> None:
