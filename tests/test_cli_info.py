@@ -29,7 +29,7 @@ def test_info_names_versions_and_what_runs() -> None:
     assert "cpu" in table["devices"].lower()
 
 
-@pytest.mark.parametrize(("isa", "threads"), zip(ffi.isas(), "345", strict=False))
+@pytest.mark.parametrize(("isa", "threads"), [*zip(ffi.isas(), "345", strict=False)])
 def test_info_follows_the_forced_isa_and_gives_the_threads_of_xla(isa: str, threads: str) -> None:
     table = facts(resfuse("info", RESFUSE_ISA=isa, NPROC=threads).stdout)
     assert (table["ISA in use"], table["threads"]) == (isa, threads)
