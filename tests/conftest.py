@@ -26,11 +26,17 @@ from resfuse import ffi
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 SWEEP_SEED = "RESFUSE_SWEEP_SEED"
+LONGEST = ("test_training_kill.py", "test_distributed.py")  # processes that start one by one
 
 
 def pytest_configure() -> None:
     """Draws the seed of the sweep before the workers start, which inherit it."""
     os.environ.setdefault(SWEEP_SEED, str(random.SystemRandom().getrandbits(32)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that at the end no worker waits for another."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_report_header() -> str:
