@@ -60,10 +60,7 @@ class Direct {
       const int64_t m = smaller(kMR, end - pixel);
       locate(conv_, pixel, m, corners);
       for (int64_t p = 0; p < m; ++p)
-        for (int64_t run = 0; run < plan_.runs; ++run)
-          gather_run(conv_, operands_.in, corners[p], run,
-                     {corners[p].x * conv_.in_c, plan_.run_length, plan_.run_length},
-                     to + p * plan_.row_floats + run * plan_.run_length);
+        gather_window(conv_, operands_.in, corners[p], to + p * plan_.row_floats);
     }
   }
 

@@ -29,7 +29,12 @@ constexpr int64_t kPartChannels = 128;
 void cut_units(Plan& plan, int64_t max_panels) {
   const int64_t blocks = std::max<int64_t>(1, plan.blocks), panels = plan.layout.panels;
   const int64_t wanted = plan.threads == 1 ? 1 : 4 * plan.threads;
-  if (plan.packed) {
+  if (plan.packed && plan.resident && plan.blocks * plan.block_size < panels * plan.layout.nr) {
+    // Each thread transforms the weights of its panels, and all inputs: fewer tiles than output
+    // channels are less work to do twice.
+    plan.unit_blocks = blocks;
+    plan.unit_panels = ceil_div(panels, std::min(plan.threads, panels));
+  } else if (plan.packed) {
     plan.unit_blocks = plan.threads == 1 ? blocks : 1;
     const int64_t parts = plan.resident ? 1 : ceil_div(wanted, blocks);
     plan.unit_panels = std::min(max_panels, ceil_div(panels, std::min(parts, panels)));
@@ -89,16 +94,11 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
   cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }
 
-// The outputs of a tile's side that pay, or 0 where direct convolution is faster. Transforms must
-// be few beside the products: some channels, and eight tiles to repay that of the weights. Fewer
-// tiles of 4x4, as of one 7x7 image, are 16 tiles of 2x2, which transform less: measured 1.2 times
-// direct from 256 channels on, if the weights are packed. Errors grow with the channels: beyond
-// 1024 they would pass 2e-5 of the largest output.
-int64_t winograd_output(const Conv& conv, bool packed) {
-  if (conv.in_c < 32 || conv.in_c > 1024 || conv.out_c < 32) return 0;
-  if (const int64_t output = output_of_fewest_products(conv, 8)) return output;
-  const int64_t small = winograd_tiles(conv, 2);
-  return packed && conv.in_c >= 256 && small >= 16 && conv.pixels() >= 3 * small ? 2 : 0;
+// Transforms must be few beside the products: some channels, and four tiles to repay that of the
+// weights. Errors grow with the channels: beyond 1024 they would pass 2e-5 of the largest output.
+int64_t winograd_output(const Conv& conv) {
+  const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
+  return channels_pay ? output_of_fewest_products(conv, 4) : 0;
 }
 
 // Floats of a tile's points, each a matrix of `rows` by `columns`.
@@ -141,12 +141,15 @@ int64_t winograd_tiles(const Conv& conv, int64_t output) {
 }
 
 int64_t output_of_fewest_products(const Conv& conv, int64_t fewest_tiles) {
-  const auto products = [&](int64_t output) {
-    return (output + 2) * (output + 2) * winograd_tiles(conv, output);
-  };
-  const int64_t output = products(3) < products(4) ? 3 : 4;
-  const bool pays = 2 * products(output) <= 9 * conv.pixels();
-  return pays && winograd_tiles(conv, output) >= fewest_tiles ? output : 0;
+  int64_t best = 0, fewest = 5 * conv.pixels();
+  for (const int64_t output : {4, 3, 2}) {
+    const int64_t tiles = winograd_tiles(conv, output);
+    const int64_t products = (output + 2) * (output + 2) * tiles;
+    if (tiles < fewest_tiles || products >= fewest) continue;
+    best = output;
+    fewest = products;
+  }
+  return best;
 }
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
@@ -169,7 +172,7 @@ Plan make_plan(const Conv& conv, TileShape tile, const Request& request) {
   plan.packed = request.packed;
   plan.threads = useful_threads(conv, request.max_threads);
   const bool allowed = request.choice != Choice::kDirect;
-  int64_t output = winograd_output(conv, plan.packed);
+  int64_t output = winograd_output(conv);
   if (output == 0 && request.choice == Choice::kWinograd) output = 4;
   if (allowed && output > 0 && winograd_applies(conv, tile))
     plan_winograd(conv, tile, output, request.training, plan);

@@ -69,9 +69,9 @@ struct Request {
 int64_t ceil_div(int64_t a, int64_t b);
 // Winograd's tiles of `output` x `output` pixels.
 int64_t winograd_tiles(const Conv& conv, int64_t output);
-// 4, or 3 where that cuts the images with less waste, as 6x6: the outputs of a tile's side that
-// need the fewest products; 0 if that is over half of direct convolution's 9 for each output, or if
-// there are fewer than `fewest_tiles`.
+// The outputs of a tile's side, 4, 3 or 2, that need the fewest products: 36, 25 or 16 for each
+// tile, also where the image ends within it. 0 if that is 5 or more for each output, where direct
+// convolution takes 9; or if there are fewer than `fewest_tiles`.
 int64_t output_of_fewest_products(const Conv& conv, int64_t fewest_tiles);
 // Whether Winograd's algorithm computes this at all.
 bool winograd_applies(const Conv& conv, TileShape tile);

@@ -82,12 +82,10 @@ bool applies(const Conv& conv, TileShape tile) {
   return winograd_applies(conv, tile) && conv.out_c <= kWinogradMaxChannels;
 }
 
-// The outputs of a tile's side that pay, or 0; the reasons are those of plan.cc.
+// The outputs of a tile's side that pay, or 0.
 int64_t winograd_output(const Conv& conv, TileShape tile) {
   if (!applies(conv, tile) || conv.in_c < 32 || conv.out_c < 32) return 0;
-  if (const int64_t output = output_of_fewest_products(conv, 16)) return output;
-  const int64_t small = winograd_tiles(conv, 2);
-  return small >= 16 && conv.pixels() >= 3 * small ? 2 : 0;
+  return output_of_fewest_products(conv, 16);
 }
 
 }  // namespace

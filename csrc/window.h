@@ -84,5 +84,17 @@ inline void gather_run(const Conv& conv, const float* in, const Corner& corner, 
   if (from != to) copy(from, run.length, to);
 }
 
+// A pixel's window, its rows side by side in `to`.
+inline void gather_window(const Conv& conv, const float* in, const Corner& corner, float* to) {
+  const int64_t length = conv.kernel_w * conv.in_c, row_floats = conv.in_w * conv.in_c;
+  const int64_t begin = corner.x * conv.in_c;
+  const float* row = in + (corner.image * conv.in_h + corner.y) * row_floats + begin;
+  for (int64_t i = 0; i < conv.kernel_h; ++i, to += length)
+    if (corner.inside)
+      copy(row + i * row_floats, length, to);
+    else
+      gather_run(conv, in, corner, i, {begin, length, length}, to);
+}
+
 }  // namespace
 }  // namespace resfuse

@@ -15,6 +15,13 @@ EVERYWHERE = {  # on every instruction set
     Case(1, (56, 56), (64, 64), (3, 3), padding=SAME): "winograd",
     Case(8, (7, 7), (512, 512), (3, 3), padding=SAME): "winograd",
     Case(1, (14, 14), (1024, 32), (3, 3), padding=SAME): "winograd",
+    Case(1, (7, 7), (32, 32), (3, 3), padding=SAME): "winograd",
+    Case(1, (4, 4), (512, 512), (3, 3), padding=SAME): "winograd",
+    Case(4, (2, 2), (512, 512), (3, 3), padding=SAME): "winograd",
+    Case(3, (2, 2), (512, 512), (3, 3), padding=SAME): "direct",
+    Case(1, (3, 3), (512, 512), (3, 3), padding=SAME): "direct",
+    Case(1, (7, 7), (1040, 512), (3, 3), padding=SAME): "direct",
+    Case(1, (7, 7), (31, 512), (3, 3), padding=SAME): "direct",
     Case(1, (56, 56), (64, 64), (3, 3), (2, 2), SAME): "direct",
     Case(1, (56, 56), (64, 256), (1, 1)): "direct",
     Case(1, (14, 14), (1024, 256), (1, 1)): "direct",
@@ -24,14 +31,6 @@ EVERYWHERE = {  # on every instruction set
     Case(1, (56, 56), (64, 128), (3, 3), padding=SAME, groups=64): "direct",
     Case(1, (56, 56), (1024, 1024), (3, 3), padding=SAME, groups=32): "direct",
     Case(0, (56, 56), (64, 64), (3, 3), padding=SAME): "direct",
-}
-# Tiles of 2x2, which transform too much for weights that are not packed.
-PACKED = {
-    Case(1, (7, 7), (512, 512), (3, 3), padding=SAME): "winograd",
-    Case(1, (7, 7), (256, 32), (3, 3), padding=SAME): "winograd",
-    Case(1, (7, 7), (240, 512), (3, 3), padding=SAME): "direct",
-    Case(1, (5, 6), (512, 512), (3, 3), padding=SAME): "direct",
-    Case(1, (7, 7), (1040, 512), (3, 3), padding=SAME): "direct",
 }
 # Whole vectors of channels: 16 at most, or 4 at least.
 LANES = {"avx512": 16, "avx2": 8, "generic": 4}
@@ -53,13 +52,7 @@ def on_all(case, *options):
 
 @pytest.mark.parametrize(("case", "algorithm"), EVERYWHERE.items(), ids=repr)
 def test_on_every_isa(case, algorithm):
-    assert on_all(case) == on_all(case, None, True) == algorithm
-
-
-@pytest.mark.parametrize(("case", "algorithm"), PACKED.items(), ids=repr)
-def test_few_tiles(case, algorithm):
-    assert on_all(case) == "direct"
-    assert on_all(case, None, True) == algorithm
+    assert on_all(case) == algorithm
 
 
 @pytest.mark.parametrize("channels", [36, 40, 48, 64])
@@ -85,7 +78,7 @@ def test_force_algorithm(name, algorithms, force):
 
 def test_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="do not fit x"):
-        ffi.algorithm((1, 4, 4, 3), (3, 3, 4, 6), ConvSpec((1, 1), SAME, 1, None), packed=False)
+        ffi.algorithm((1, 4, 4, 3), (3, 3, 4, 6), ConvSpec((1, 1), SAME, 1, None))
 
 
 @pytest.mark.parametrize("name", ["", "Winograd", "lanes", "gemm"])

@@ -1,7 +1,4 @@
-"""Packed weights: the bits of those that they were packed from, on every instruction set.
-
-Save where only packed weights take Winograd's algorithm, see ``test_kernel_winograd.py``.
-"""
+"""Packed weights: the bits of those that they were packed from, on every instruction set."""
 
 import pytest
 

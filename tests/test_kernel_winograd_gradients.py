@@ -25,6 +25,7 @@ MEDIUM = [
     Case(4, (6, 6), (32, 32), (3, 3), padding=SAME),
     Case(17, (3, 3), (64, 48), (3, 3), padding=SAME),
     Case(9, (2, 9), (32, 64), (3, 3), padding=SAME),
+    Case(3, (7, 6), (80, 32), (3, 3), padding=SAME),
     Case(5, (5, 6), (48, 160), (3, 3), padding=((0, 2), (2, 0))),
     Case(70, (3, 3), (32, 80), (3, 3), padding=SAME),
     Case(2, (19, 23), (144, 64), (3, 3), padding=NONE),
@@ -34,7 +35,6 @@ TAKEN = [*LARGE, *MEDIUM]
 SMALL = [
     Case(16, (2, 2), (32, 48), (3, 3), padding=SAME),
     Case(33, (2, 2), (64, 33), (3, 3), padding=SAME),
-    Case(3, (7, 6), (80, 32), (3, 3), padding=SAME),
     Case(20, (4, 4), (48, 100), (3, 3), padding=NONE),
     Case(17, (1, 1), (32, 40), (3, 3), padding=((2, 1), (1, 2))),
 ]
@@ -54,7 +54,7 @@ LEFT = [
     Case(2, (16, 16), (64, 64), (3, 3), padding=SAME, groups=2),
     Case(2, (16, 16), (33, 33), (3, 3), padding=SAME),
     Case(2, (16, 16), (16, 16), (3, 3), padding=SAME),
-    Case(1, (4, 4), (32, 32), (3, 3), padding=SAME),
+    Case(3, (2, 2), (32, 32), (3, 3), padding=SAME),
 ]
 
 
@@ -64,9 +64,7 @@ def magnitudes(case, operands):
     turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
     padding = tuple((2 - before, 2 - after) for before, after in case.padding)
     by_x = [oracle.winograd_magnitude(d_y, turned, padding, n) for n in oracle.WINOGRAD]
-    by_kernel = [
-        oracle.winograd_weight_magnitude(x, d_y, case.padding, n) for n in oracle.WINOGRAD
-    ]
+    by_kernel = [oracle.winograd_weight_magnitude(x, d_y, case.padding, n) for n in oracle.WINOGRAD]
     return np.max(by_x, 0), np.max(by_kernel, 0)
 
 

@@ -16,5 +16,4 @@ def plan(
     padding: Sequence[int],
     groups: int,
     winograd: bool,
-    packed: bool,
 ) -> tuple[str, Sequence[int]]: ...

@@ -185,16 +185,14 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
     shape = kernel.shape
     pixel = (1, 1, 1, shape[2] * spec.feature_group_count)
     pixel_spec = dataclasses.replace(spec, strides=(1, 1), padding=((shape[0], 0), (shape[1], 0)))
-    _, packed_shape = _plan(pixel, shape, pixel_spec, packed=True)
+    _, packed_shape = _plan(pixel, shape, pixel_spec)
     out = jax.ShapeDtypeStruct(packed_shape, jnp.float32)
     return call("pack", out)(kernel, groups=np.int64(spec.feature_group_count))
 
 
-def algorithm(
-    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec, *, packed: bool
-) -> str:
+def algorithm(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec) -> str:
     """What the kernel takes for these shapes: "direct", "lanes" (narrow groups) or "winograd"."""
-    return _plan(x_shape, kernel_shape, spec, packed=packed)[0]
+    return _plan(x_shape, kernel_shape, spec)[0]
 
 
 def max_pool(
@@ -217,14 +215,14 @@ def max_pool(
 
 
 def _plan(
-    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec, *, packed: bool
+    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec
 ) -> tuple[str, tuple[int, ...]]:
     if _ext is None:
         raise RuntimeError(_reason)
     padding = [pixels for pair in spec.padding for pixels in pair]
     name, shape = _ext.plan(
         x_shape, kernel_shape, spec.strides, padding, spec.feature_group_count,
-        _may_take_winograd(spec), packed,
+        _may_take_winograd(spec),
     )  # fmt: skip
     return name, tuple(shape)
 

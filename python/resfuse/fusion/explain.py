@@ -59,7 +59,7 @@ def _taken(chain: Chain) -> Sequence[str]:
         _times(spec.strides),
         str(spec.feature_group_count),
         _parts(chain),
-        ffi.algorithm(x, kernel, spec, packed=chain.packed is not None),
+        ffi.algorithm(x, kernel, spec),
         packed,
     )
 
