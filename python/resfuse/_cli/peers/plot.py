@@ -17,8 +17,8 @@ _STEP = 0.1  # between the peers of a case, so that their markers do not cover o
 def draw(path: Path, results: list[Result]) -> None:
     """Draws one panel for each number of threads."""
     threads = sorted({each.case.threads for each in results})
-    cases = len(results) / len(threads)
-    size = (3.5 + 0.62 * cases, 0.9 + 3.6 * len(threads))
+    cases, models = len(results) / len(threads), len({each.case.model for each in results})
+    size = (3.5 + max(0.62 * cases, 1.2 * models), 0.9 + 3.6 * len(threads))
     figure = Figure(figsize=size, layout="constrained")
     call = results[0].task.call
     figure.suptitle(f"Time of a {call} on other engines over resfuse's ({setting()})")
