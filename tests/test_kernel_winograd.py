@@ -1,6 +1,5 @@
 """Winograd's algorithm, which the kernel takes where it pays, unless told not to."""
 
-
 import numpy as np
 import pytest
 

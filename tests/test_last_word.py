@@ -14,7 +14,7 @@ import ctypes, io, os, runpy, sys, threading
 LastWord = runpy.run_path({last_word.__file__!r})["LastWord"]
 native = lambda text: os.write(2, text.encode())
 abort = ctypes.CDLL(None).abort
-last = LastWord("about to end", "the last word\\n")
+last = LastWord(["never", "about to end"], "the last word\\n")
 with last.kept():
     %s
 print("after", file=sys.stderr)

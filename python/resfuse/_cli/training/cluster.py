@@ -20,10 +20,13 @@ from resfuse._cli.training.last_word import LastWord
 JOIN_WITHIN = 60  # seconds
 SILENT_FOR = 45  # seconds after which a process that no longer answers counts as dead
 GONE = "resfuse: another process of the run has ended or cannot be reached\n"
-# JAX writes this when it hears that a process has gone, and then aborts with a stack trace. A
-# callback could be given instead, but only in private, and it aborts too: it cannot convert its
+# JAX writes one of these when it hears that a process has gone, and then aborts with a stack trace.
+# A callback could be given instead, but only in private, and it aborts too: it cannot convert its
 # argument. If a later JAX has other words, its own are seen as they are.
-SIGN = "Polled an error from coordination service"
+SIGNS = (
+    "Polled an error from coordination service",
+    "Terminating process because the JAX distributed service detected fatal errors",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,7 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
     if cluster is None:
         yield
         return
-    last_word = LastWord(SIGN, GONE)
+    last_word = LastWord(SIGNS, GONE)
     with last_word.kept():
         try:
             _join(cluster, last_word)

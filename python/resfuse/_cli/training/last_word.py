@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 _signal = ctypes.CDLL(None).signal
@@ -17,18 +17,18 @@ class LastWord:
     """Ends the process with one message, whoever notices first that it has to end.
 
     Args:
-        sign: What C++ code writes to standard error when it is about to abort the process.
+        signs: What C++ code writes to standard error when it is about to abort the process; any.
         message: What to say instead; the process then ends with code 1.
     """
 
-    def __init__(self, sign: str, message: str) -> None:
-        self._sign, self._message = sign.encode(), message
+    def __init__(self, signs: Iterable[str], message: str) -> None:
+        self._signs, self._message = [sign.encode() for sign in signs], message
         self._turn = threading.Lock()
         self._shown = os.dup(2)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Within, lines of C++ code are read, and passed on unless the sign is in them.
+        """Within, lines of C++ code are read, and passed on unless a sign is in them.
 
         Python's own messages go where they went, for a progress bar wants to see a terminal.
         """
@@ -61,7 +61,7 @@ class LastWord:
     def _pass_on(self, source: int) -> None:
         with open(source, "rb") as lines:
             for line in lines:
-                if self._sign in line:
+                if any(sign in line for sign in self._signs):
                     self.leave(1, self._message)
                 with self._turn:
                     os.write(self._shown, line)
