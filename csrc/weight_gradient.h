@@ -150,18 +150,17 @@ class WeightGradient {
       const int64_t count = smaller(kMR, pixels - done);
       locate(conv_, first + done, count, corners);
       for (int64_t p = 0; p < count; ++p)
-        gather_window(corners[p], rows_ + (done + p) * plan_.row_floats);
+        gather_pixel(corners[p], rows_ + (done + p) * plan_.row_floats);
     }
   }
 
-  void gather_window(const Corner& corner, float* to) const {
-    const int64_t side_by_side = whole_ ? conv_.kernel_w : 1;
+  void gather_pixel(const Corner& corner, float* to) const {
+    if (whole_) return gather_window(conv_, job_.in, corner, to);
     const int64_t channel = unit_.group * conv_.group_in() + unit_.first_channel;
-    const int64_t real = side_by_side * unit_.channels, length = side_by_side * tap_floats_;
     for (int64_t i = 0; i < conv_.kernel_h; ++i)
-      for (int64_t j = 0; j < conv_.kernel_w; j += side_by_side, to += length)
-        gather_run(conv_, job_.in, corner, i, {(corner.x + j) * conv_.in_c + channel, real, length},
-                   to);
+      for (int64_t j = 0; j < conv_.kernel_w; ++j, to += tap_floats_)
+        gather_run(conv_, job_.in, corner, i,
+                   {(corner.x + j) * conv_.in_c + channel, unit_.channels, tap_floats_}, to);
   }
 
   void gather_panel(int64_t first, int64_t pixels, int64_t column) const {
