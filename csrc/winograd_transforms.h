@@ -7,9 +7,9 @@
 namespace resfuse {
 namespace {
 
-// One side of each transform, on vectors of channels. The matrices are Lavin & Gray's, sections 4.1
-// and 4.3, from the interpolation points 0, 1, -1, 2, -2 and infinity: F4 takes all six, F3 leaves
-// out -2, and F2 has no 2 either.
+// One side of each transform, on vectors of channels, from the interpolation points 0, 1, -1, 2, -2
+// and infinity: F4 takes all six, F3 leaves out -2, and F2 has no 2 either. The matrices of F4 and
+// F2 are Lavin & Gray's, sections 4.3 and 4.1.
 struct F4 {
   static constexpr int kOutput = 4, kInput = 6;
 
