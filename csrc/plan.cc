@@ -69,8 +69,8 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
                    conv.stride_h * conv.stride_w == 1 && conv.out_h == conv.in_h &&
                    conv.out_w == conv.in_w && conv.pad_top == 0 && conv.pad_left == 0;
   plan.gathers = gathers(conv, plan);
-  // An odd number of cache lines keeps rows apart in L1.
-  plan.row_floats = conv.reduction() / 16 * 16 + 16;
+  // A vector's room beyond the window; an odd number of cache lines keeps rows apart in L1.
+  plan.row_floats = ceil_div(conv.reduction() + 15, 16) * 16;
   if (plan.row_floats % 32 == 0) plan.row_floats += 16;
 
   const int64_t tiles = ceil_div(conv.pixels(), tile.mr);

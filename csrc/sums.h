@@ -27,20 +27,25 @@ inline void clear_sums(Sums& sums) {
     for (double& sum : row) sum = 0.0;
 }
 
-// Adds a tile: a vector of channels, from `channel` of the panel on, of `count` pixels.
+// Adds a tile: a vector of channels, from `channel` of the panel on, of `count` pixels. What it sums
+// are deviations d from the first pixel: the total is M first + sum d, and M2 = sum d^2 - (sum d)^2 / M
+// (their eq. 1.6) loses no more than log2(M) bits, for the first pixel is one of the M.
 inline void add_to_sums(const Vec* pixels, int count, Sums& sums, int64_t channel) {
-  Doubles sum = {};
-  for (int m = 0; m < count; ++m) sum += __builtin_convertvector(pixels[m], Doubles);
-  // Off by a rounding d, the mean adds only d^2 to the squares.
-  const Vec mean = __builtin_convertvector(sum / count, Vec);
-  Vec squares = {};
-  for (int m = 0; m < count; ++m) squares += (pixels[m] - mean) * (pixels[m] - mean);
-  const Doubles sums_of_squares = __builtin_convertvector(squares, Doubles);
-  const double inverse = 1.0 / count;
+  const Vec first = pixels[0];
+  Vec sum = {}, squares = {};
+  for (int m = 1; m < count; ++m) {
+    const Vec d = pixels[m] - first;
+    sum += d;
+    squares += d * d;
+  }
+  const float inverse = 1.0f / static_cast<float>(count);
+  const Doubles total = __builtin_convertvector(first, Doubles) * count +
+                        __builtin_convertvector(sum, Doubles);
+  const Doubles m2 = __builtin_convertvector(squares - sum * sum * inverse, Doubles);
   for (int lane = 0; lane < kLanes; ++lane) {
-    sums[0][channel + lane] += sum[lane];
-    sums[1][channel + lane] += sum[lane] * sum[lane] * inverse;
-    sums[2][channel + lane] += sums_of_squares[lane];
+    sums[0][channel + lane] += total[lane];
+    sums[1][channel + lane] += total[lane] * total[lane] * (1.0 / count);
+    sums[2][channel + lane] += m2[lane];
   }
 }
 

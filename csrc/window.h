@@ -84,16 +84,25 @@ inline void gather_run(const Conv& conv, const float* in, const Corner& corner, 
   if (from != to) copy(from, run.length, to);
 }
 
-// A pixel's window, its rows side by side in `to`.
+// A pixel's window, its rows side by side in `to`, and up to a vector beyond them overwritten. A row
+// shorter than a vector is copied as one where another row of the images follows, for it may run
+// into that.
 inline void gather_window(const Conv& conv, const float* in, const Corner& corner, float* to) {
   const int64_t length = conv.kernel_w * conv.in_c, row_floats = conv.in_w * conv.in_c;
-  const int64_t begin = corner.x * conv.in_c;
-  const float* row = in + (corner.image * conv.in_h + corner.y) * row_floats + begin;
-  for (int64_t i = 0; i < conv.kernel_h; ++i, to += length)
-    if (corner.inside)
-      copy(row + i * row_floats, length, to);
-    else
+  const int64_t begin = corner.x * conv.in_c, top = corner.image * conv.in_h + corner.y;
+  if (!corner.inside) {
+    for (int64_t i = 0; i < conv.kernel_h; ++i, to += length)
       gather_run(conv, in, corner, i, {begin, length, length}, to);
+    return;
+  }
+  const bool runs_over = length < kLanes && length + row_floats >= kLanes;
+  const int64_t followed = runs_over ? conv.batch * conv.in_h - 1 - top : 0;
+  const float* row = in + top * row_floats + begin;
+  for (int64_t i = 0; i < conv.kernel_h; ++i, to += length, row += row_floats)
+    if (i < followed)
+      store(to, load(row));
+    else
+      copy(row, length, to);
 }
 
 }  // namespace
