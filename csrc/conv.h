@@ -42,15 +42,18 @@ struct Scatter {
   int64_t first, image, row, pixel;
 };
 
+struct Taps;  // pack.h
+
 // What one call reads and writes. Training asks for sums instead of an epilogue: out is then acc,
 // and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles.
 struct Operands {
   const float* in;
   const float* kernel;  // packed as in pack.h, or HWIO: Plan::packed says which
   float* out;
-  const Epilogue* epilogue;  // null in training and for gradients
-  double* sums;              // (blocks, 3, out_c), null but in training
-  const Scatter* scatter;    // null where outputs are dense
+  const Epilogue* epilogue = nullptr;  // in inference
+  double* sums = nullptr;              // (blocks, 3, out_c), in training
+  const Scatter* scatter = nullptr;    // where outputs are not dense
+  const Taps* transposed = nullptr;    // the kernel's, for a gradient by the input
 };
 
 }  // namespace resfuse

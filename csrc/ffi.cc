@@ -11,42 +11,9 @@ namespace resfuse {
 namespace {
 
 ffi::Error run_job(Job& job, const Isa& isa, ffi::ThreadPool& pool) {
-  return run(isa, job, schedule_on(pool)) ? ffi::Error::Success() : out_of_memory("scratch");
+  return run(isa, job, schedule_on(pool)) ? ffi::Error::Success()
+                                          : out_of_memory("packed weights or scratch");
 }
-
-// From this many pixels on, packing all weights before anything else costs less than reading the
-// images again for each panel. Below, units pack their own panels, which then stay in the cache.
-constexpr int64_t kPackFirstPixels = 64;
-
-// A call's weights: as they came, or packed for it, unless that does not pay or there is no memory.
-class Weights {
- public:
-  Weights(const Conv& conv, const Isa& isa, const float* kernel, bool packed, ffi::ThreadPool& pool)
-      : data_(kernel),
-        packed_(packed),
-        layout_(make_layout(conv, isa.tile.nr)),
-        pays_(!packed && conv.pixels() >= kPackFirstPixels),
-        lease_(Lease::weights(pays_ ? layout_.bytes() : 0)) {
-    if (!pays_ || !lease_.data()) return;
-    auto* to = reinterpret_cast<float*>(lease_.data());
-    const auto pack = [&](int64_t panel, float* at) {
-      pack_panel(conv, layout_, kernel, panel, at);
-    };
-    pack_all(layout_, to, pack, pool.num_threads(), schedule_on(pool));
-    data_ = to;
-    packed_ = true;
-  }
-
-  const float* data() const { return data_; }
-  bool packed() const { return packed_; }
-
- private:
-  const float* data_;
-  bool packed_;
-  const Layout layout_;
-  const bool pays_;
-  const Lease lease_;
-};
 
 ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input scale, Input shift,
                             ffi::RemainingArgs rest, Output y, Attribute strides, Attribute padding,
@@ -70,10 +37,9 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
     if (!problem.empty()) return invalid(problem);
     epilogue.residual = residual->typed_data();
   }
-  const Weights weights(conv, *isa, kernel.typed_data(), is_packed, pool);
-  const Request request{choice_in_use(winograd), weights.packed(), false, pool.num_threads()};
+  const Request request{choice_in_use(winograd), is_packed, false, pool.num_threads()};
   Job job{conv, make_plan(conv, isa->tile, request), {}};
-  job.operands = {x.typed_data(), weights.data(), to_write(y), &epilogue, nullptr, nullptr};
+  job.operands = {x.typed_data(), kernel.typed_data(), to_write(y), &epilogue};
   return run_job(job, *isa, pool);
 }
 
@@ -88,13 +54,12 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   if (problem.empty()) problem = check_shape("var", shape(var), {conv.out_c});
   if (!problem.empty()) return invalid(problem);
   const Isa& isa = isa_in_use();
-  const Weights weights(conv, isa, kernel.typed_data(), false, pool);
-  const Request request{choice_in_use(winograd), weights.packed(), true, pool.num_threads()};
+  const Request request{choice_in_use(winograd), false, true, pool.num_threads()};
   Job job{conv, make_plan(conv, isa.tile, request), {}};
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks * 3 * conv.out_c)]);
   if (!sums) return out_of_memory("sums");
-  job.operands = {x.typed_data(), weights.data(), to_write(y), nullptr, sums.get(), nullptr};
+  job.operands = {x.typed_data(), kernel.typed_data(), to_write(y), nullptr, sums.get()};
   const ffi::Error error = run_job(job, isa, pool);
   if (error.success()) reduce_sums(job, mean->typed_data(), var->typed_data());
   return error;
@@ -136,8 +101,7 @@ ffi::Error max_pool_impl(ffi::ThreadPool threads, Input x, Output y, Attribute w
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_affine, NoThrow<conv_affine_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // x
                                   .Arg<Input>()                  // kernel
                                   .Arg<Input>()                  // scale
@@ -152,8 +116,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_affine, NoThrow<conv_affine_impl>::call,
                                   .Attr<Attribute>("packed"));  // the kernel's shape, or empty
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_statistics, NoThrow<conv_statistics_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // x
                                   .Arg<Input>()                  // kernel
                                   .Ret<ffi::Buffer<ffi::F32>>()  // conv
@@ -165,15 +128,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_statistics, NoThrow<conv_statistics_impl>::ca
                                   .Attr<bool>("winograd"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pack, NoThrow<pack_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // kernel
                                   .Ret<ffi::Buffer<ffi::F32>>()  // packed
                                   .Attr<int64_t>("groups"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(max_pool, NoThrow<max_pool_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // x
                                   .Ret<ffi::Buffer<ffi::F32>>()  // y
                                   .Attr<Attribute>("window")

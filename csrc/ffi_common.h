@@ -42,13 +42,16 @@ inline auto schedule_on(ffi::ThreadPool& pool) {
   return [&pool](auto task) { pool.Schedule(std::move(task)); };
 }
 
+// What every handler gets besides its buffers and attributes.
+inline auto bind() { return ffi::Ffi::Bind().Ctx<ffi::RunId>().Ctx<ffi::ThreadPool>(); }
+
 // The handler as XLA calls it: without its exceptions, which only allocation can throw here.
 template <auto implementation>
 struct NoThrow;
 template <typename... Args, ffi::Error (*implementation)(Args...)>
 struct NoThrow<implementation> {
-  static ffi::Error call(Args... args) {
-    give_back_what_compiling_took();
+  static ffi::Error call(ffi::RunId run, Args... args) {
+    give_back_what_compiling_took(run.run_id);
     try {
       return implementation(std::move(args)...);
     } catch (const std::exception& error) {

@@ -79,8 +79,7 @@ ffi::Error max_pool_gradient_impl(ffi::ThreadPool threads, Input x, Input d_y, O
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_gradient, NoThrow<conv_input_gradient_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // d_y
                                   .Arg<Input>()                  // kernel
                                   .Ret<ffi::Buffer<ffi::F32>>()  // d_x
@@ -90,8 +89,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_gradient, NoThrow<conv_input_gradient_i
                                   .Attr<bool>("winograd"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_weight_gradient, NoThrow<conv_weight_gradient_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // x
                                   .Arg<Input>()                  // d_y
                                   .Ret<ffi::Buffer<ffi::F32>>()  // d_kernel
@@ -101,8 +99,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_weight_gradient, NoThrow<conv_weight_gradient
                                   .Attr<bool>("winograd"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_gradients, NoThrow<conv_gradients_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // x
                                   .Arg<Input>()                  // kernel
                                   .Arg<Input>()                  // d_y
@@ -114,8 +111,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_gradients, NoThrow<conv_gradients_impl>::call
                                   .Attr<bool>("winograd"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(max_pool_gradient, NoThrow<max_pool_gradient_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // x
                                   .Arg<Input>()                  // d_y
                                   .Ret<ffi::Buffer<ffi::F32>>()  // d_x

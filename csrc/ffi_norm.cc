@@ -101,8 +101,7 @@ ffi::Error norm_gradient_impl(ffi::ThreadPool pool, Input d_y, Input conv, Input
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(normalize, NoThrow<normalize_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // conv
                                   .Arg<Input>()                  // mean
                                   .Arg<Input>()                  // scale
@@ -112,8 +111,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(normalize, NoThrow<normalize_impl>::call,
                                   .Attr<bool>("relu"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(norm_sums, NoThrow<norm_sums_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                    // d_y
                                   .Arg<Input>()                    // conv
                                   .Arg<Input>()                    // mean
@@ -122,8 +120,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(norm_sums, NoThrow<norm_sums_impl>::call,
                                   .Ret<ffi::Buffer<ffi::F32>>());  // sum of g * (conv - mean)
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(norm_gradient, NoThrow<norm_gradient_impl>::call,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
+                              bind()
                                   .Arg<Input>()                  // d_y
                                   .Arg<Input>()                  // conv
                                   .Arg<Input>()                  // mean

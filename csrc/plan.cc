@@ -10,6 +10,10 @@ int64_t balanced(int64_t blocks, int64_t threads) {
   return blocks < 8 * threads ? ceil_div(blocks, threads) * threads : blocks;
 }
 
+// From this many pixels on, packing all weights before anything else costs less than reading the
+// images again for each panel. Below, units pack their own panels, which then stay in the cache.
+constexpr int64_t kPackFirstPixels = 64;
+
 // Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
 constexpr double kThreadWork = 1 << 20;
 // A block's inputs, in floats: 384 KiB of a 1 MiB L2, the rest being for weights and outputs.
@@ -23,6 +27,12 @@ constexpr int64_t kResidentFloats = 600 << 10;
 constexpr int64_t kStreamedFloats = 1200 << 10;
 constexpr int64_t kMaxWinogradTiles = 64;
 constexpr int64_t kPartChannels = 128;
+
+// Weights that did not come packed are all packed first where that pays.
+void pack_first_if(bool pays, Plan& plan) {
+  plan.pack_first = pays && !plan.packed;
+  plan.packed = plan.packed || pays;
+}
 
 // About four units a thread balance the load. Packed weights are cut by blocks first, so that a
 // unit's images are read once; others by panels first, so that a panel is packed once.
@@ -91,6 +101,7 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
   plan.work_floats =
       static_cast<size_t>(plan.gathers ? plan.block_size * plan.row_floats
                                        : plan.pass_runs * plan.pass_length * tile.mr);
+  pack_first_if(conv.pixels() >= kPackFirstPixels, plan);
   cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }
 
@@ -123,6 +134,8 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool traini
   plan.block_size = ceil_div(tiles, plan.blocks);
   plan.blocks = ceil_div(tiles, plan.block_size);
   plan.part_channels = plan.resident ? conv.in_c : std::min(conv.in_c, kPartChannels);
+  // A single block meets each panel once.
+  pack_first_if(plan.blocks > 1, plan);
   cut_units(plan, plan.packed ? plan.layout.panels : 2);
   const int64_t inputs = ceil_div(conv.in_c, plan.part_channels) *
                          points_floats(plan, plan.block_size, plan.part_channels);
@@ -179,6 +192,14 @@ Plan make_plan(const Conv& conv, TileShape tile, const Request& request) {
   else
     plan_direct(conv, tile, request.training, plan);
   return plan;
+}
+
+void pack_panel(const Job& job, int64_t panel, float* to) {
+  const Operands& from = job.operands;
+  if (from.transposed)
+    pack_panel_transposed(job.conv, job.plan.layout, *from.transposed, from.kernel, panel, to);
+  else
+    pack_panel(job.conv, job.plan.layout, from.kernel, panel, to);
 }
 
 Unit unit_at(const Plan& plan, int64_t index) {

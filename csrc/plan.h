@@ -31,7 +31,8 @@ enum class Choice { kFastest, kDirect, kWinograd };
 struct Plan {
   Algorithm algorithm;
   Layout layout;
-  bool packed;                 // are the weights? If not, each unit packs its own panels
+  bool pack_first;             // the call packs all weights before anything else
+  bool packed;                 // do units find them packed? If not, each packs its own panels
   int64_t block_size, blocks;  // of pixels, or of Winograd's tiles
   int64_t unit_panels, unit_blocks;
   int64_t panel_units, block_units, units;  // units = panel_units * block_units
@@ -61,7 +62,7 @@ struct Unit {
 
 struct Request {
   Choice choice;
-  bool packed;
+  bool packed;  // the weights came so
   bool training;
   int64_t max_threads;
 };
@@ -78,6 +79,8 @@ bool winograd_applies(const Conv& conv, TileShape tile);
 // As many threads as are worth waking.
 int64_t useful_threads(const Conv& conv, int64_t max_threads);
 Plan make_plan(const Conv& conv, TileShape tile, const Request& request);
+// One panel of the weights, which did not come packed.
+void pack_panel(const Job& job, int64_t panel, float* to);
 Unit unit_at(const Plan& plan, int64_t index);
 
 // At most this many floats of a window go through a pass: copies of windows that hang over the

@@ -42,8 +42,18 @@ bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule sc
   return !out_of_memory;
 }
 
+// False when there is no memory.
 template <typename Schedule>
-bool run(const Isa& isa, const Job& job, Schedule schedule) {
+bool run(const Isa& isa, Job job, Schedule schedule) {
+  const Layout& layout = job.plan.layout;
+  const Lease lease = Lease::weights(job.plan.pack_first ? layout.bytes() : 0);
+  if (job.plan.pack_first) {
+    auto* const packed = reinterpret_cast<float*>(lease.data());
+    if (!packed) return false;
+    const auto pack = [&](int64_t panel, float* to) { pack_panel(job, panel, to); };
+    pack_all(layout, packed, pack, job.plan.threads, schedule);
+    job.operands.kernel = packed;
+  }
   return run_units(job.plan.units, job.plan.threads, isa.scratch_bytes(job.plan), schedule,
                    [&](Memory& memory, int64_t unit) { isa.run_unit(job, memory, unit); });
 }

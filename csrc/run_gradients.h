@@ -14,24 +14,15 @@ void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedul
             [&](int64_t first, int64_t count) { std::fill_n(to + first, count, 0.0f); });
 }
 
-// One phase of the gradient by the input, with weights that it packs for itself. False when there
-// is no memory.
+// One phase of the gradient by the input. False when there is no memory.
 template <typename Schedule>
 bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_out,
                const float* kernel, float* d_in, Choice choice, int64_t max_threads,
                Schedule schedule) {
-  const Conv& conv = phase.conv;
-  const Layout layout = make_layout(conv, isa.tile.nr);
-  const Lease lease = Lease::weights(layout.bytes());
-  auto* packed = reinterpret_cast<float*>(lease.data());
-  if (!packed) return false;
-  const auto pack = [&](int64_t panel, float* to) {
-    pack_panel_transposed(conv, layout, phase.taps, kernel, panel, to);
-  };
-  pack_all(layout, packed, pack, max_threads, schedule);
-  const Request request{dense ? choice : Choice::kDirect, true, false, max_threads};
-  Job job{conv, make_plan(conv, isa.tile, request), {}};
-  job.operands = {d_out, packed, d_in, nullptr, nullptr, dense ? nullptr : &phase.scatter};
+  const Request request{dense ? choice : Choice::kDirect, false, false, max_threads};
+  Job job{phase.conv, make_plan(phase.conv, isa.tile, request), {d_out, kernel, d_in}};
+  job.operands.transposed = &phase.taps;
+  if (!dense) job.operands.scatter = &phase.scatter;
   return run(isa, job, schedule);
 }
 

@@ -42,8 +42,7 @@ inline const float* packed_panels(const Job& job, Memory& memory, const Unit& un
   float* const packed = lay_out(plan, memory.bytes).packed;
   if (memory.packed_panel != unit.first_panel)
     for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel)
-      pack_panel(job.conv, plan.layout, job.operands.kernel, panel,
-                 packed + (panel - unit.first_panel) * panel_floats);
+      pack_panel(job, panel, packed + (panel - unit.first_panel) * panel_floats);
   memory.packed_panel = unit.first_panel;
   return packed;
 }

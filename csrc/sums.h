@@ -27,9 +27,10 @@ inline void clear_sums(Sums& sums) {
     for (double& sum : row) sum = 0.0;
 }
 
-// Adds a tile: a vector of channels, from `channel` of the panel on, of `count` pixels. What it sums
-// are deviations d from the first pixel: the total is M first + sum d, and M2 = sum d^2 - (sum d)^2 / M
-// (their eq. 1.6) loses no more than log2(M) bits, for the first pixel is one of the M.
+// Adds a tile: a vector of channels, from `channel` of the panel on, of `count` pixels. Summed are
+// their deviations d from the first, which are exact where deviations are small beside the mean:
+// the total is M first + sum d, and M2 = sum d^2 - (sum d)^2 / M (their eq. 1.6), which loses four
+// bits at most, since the first is one of the M.
 inline void add_to_sums(const Vec* pixels, int count, Sums& sums, int64_t channel) {
   const Vec first = pixels[0];
   Vec sum = {}, squares = {};
@@ -39,8 +40,8 @@ inline void add_to_sums(const Vec* pixels, int count, Sums& sums, int64_t channe
     squares += d * d;
   }
   const float inverse = 1.0f / static_cast<float>(count);
-  const Doubles total = __builtin_convertvector(first, Doubles) * count +
-                        __builtin_convertvector(sum, Doubles);
+  const Doubles total =
+      __builtin_convertvector(first, Doubles) * count + __builtin_convertvector(sum, Doubles);
   const Doubles m2 = __builtin_convertvector(squares - sum * sum * inverse, Doubles);
   for (int lane = 0; lane < kLanes; ++lane) {
     sums[0][channel + lane] += total[lane];

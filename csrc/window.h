@@ -84,9 +84,9 @@ inline void gather_run(const Conv& conv, const float* in, const Corner& corner, 
   if (from != to) copy(from, run.length, to);
 }
 
-// A pixel's window, its rows side by side in `to`, and up to a vector beyond them overwritten. A row
-// shorter than a vector is copied as one where another row of the images follows, for it may run
-// into that.
+// A pixel's window, its rows side by side in `to`, and up to a vector beyond them overwritten. A
+// row shorter than a vector is copied as one where another row of the images follows, for it may
+// run into that.
 inline void gather_window(const Conv& conv, const float* in, const Corner& corner, float* to) {
   const int64_t length = conv.kernel_w * conv.in_c, row_floats = conv.in_w * conv.in_c;
   const int64_t begin = corner.x * conv.in_c, top = corner.image * conv.in_h + corner.y;

@@ -131,6 +131,7 @@ class Winograd {
     const float* from = products_ + t * kNR;
     for (int64_t n = 0; n < columns; n += kLanes) {
       Vec inside[kOutput * kOutput];
+      inside[0] = Vec{};  // compilers do not see that it always gets a value
       int count = 0;
       transform_square<kInput, kOutput>(
           F::output,

@@ -88,13 +88,20 @@ def statistics(y):
 def statistics_tolerance(y):
     """How far from :func:`statistics` the kernel may be, whatever the data.
 
-    Totals are in doubles: the mean is rounded once, to float32. In float32 are the deviations from
-    a tile's mean, their squares and the sums of a tile's squares, which cost a relative
-    ``(TILE + 3) * EPSILON / 2``; and the tile's mean, whose rounding ``d`` adds ``d**2``.
+    Totals are in doubles, and the mean is rounded once more, to float32. In float32 are, for each
+    tile of M pixels, the deviations from its first pixel, whose mean size is at most
+    ``1 + sqrt(M)`` standard deviations; their sum, off by ``M * EPSILON / 2`` of their sizes; and
+    the sum of their squares, at most M times the variance's, off by ``(M + 3) * EPSILON / 2``. The
+    first error moves the tiles' means as well, and the variance by twice as much.
     """
     mean, variance = statistics(y)
     d = EPSILON * np.abs(y.astype(np.float64)).max((0, 1, 2))
-    return EPSILON * np.abs(mean) + 1e-12 * d, TILE * EPSILON * variance + d**2
+    mean_error = TILE * (1 + TILE**0.5) / 2 * EPSILON
+    variance_error = 2 * mean_error + TILE * (TILE + 3) / 2 * EPSILON
+    return (
+        EPSILON * np.abs(mean) + mean_error * np.sqrt(variance) + 1e-12 * d,
+        variance_error * variance + d**2,
+    )
 
 
 def winograd_magnitude(x, kernel, padding, output):

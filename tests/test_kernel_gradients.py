@@ -76,6 +76,7 @@ SAME = ((1, 1), (1, 1))
         # Blocks of pixels, and the chunks of them that get a result each.
         Case(3, (41, 47), (5, 7), (3, 3), padding=SAME),
         Case(1, (150, 140), (3, 16), (7, 7), (2, 2), ((3, 3), (3, 3))),
+        Case(2, (62, 61), (1, 16), (7, 7), (2, 2), ((3, 3), (3, 3))),
         Case(1, (60, 61), (34, 34), (3, 3), padding=SAME, groups=34),
         Case(2, (31, 33), (32, 32), (3, 3), (2, 1), SAME, groups=4),
         Case(9, (28, 29), (20, 9), (1, 1)),

@@ -26,11 +26,12 @@ GROUPS = {
 }
 SAME = ((1, 1), (1, 1))
 STEM = ((3, 3), (3, 3))
-# Weights that are packed first, in the call, from 256 pixels on, and not.
+# Weights that are packed first, in the call, from 64 pixels on, and not.
 PACKED_FIRST = [
-    Case(1, (15, 17), (20, 100), (3, 3), padding=SAME),
-    Case(1, (16, 16), (20, 100), (3, 3), padding=SAME),
-    Case(4, (8, 8), (48, 48), (3, 3), padding=SAME, groups=3),
+    Case(1, (7, 9), (20, 100), (3, 3), padding=SAME),
+    Case(1, (8, 8), (20, 100), (3, 3), padding=SAME),
+    Case(3, (7, 3), (48, 48), (3, 3), padding=SAME, groups=3),
+    Case(4, (4, 4), (48, 48), (3, 3), padding=SAME, groups=3),
 ]
 # Windows that are gathered, over several blocks of pixels and panels, with and without a remainder.
 GATHERED = [
@@ -42,6 +43,8 @@ GATHERED = [
     Case(1, (64, 62), (3, 64), (7, 7), (2, 2), STEM, residual=False),
     Case(2, (33, 31), (3, 17), (3, 3), padding=SAME),
     Case(1, (57, 3), (1, 33), (7, 7), padding=STEM),
+    Case(2, (30, 28), (1, 33), (7, 7), (2, 2), STEM),
+    Case(1, (12, 13), (1, 8), (3, 3)),
     Case(2, (40, 37), (4, 9), (3, 5), (1, 2), ((2, 0), (0, 3))),
 ]
 # One part of the input channels and several, transformed weights that stay and that do not, one

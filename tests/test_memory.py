@@ -1,4 +1,4 @@
-"""What the compiler leaves with malloc goes back to the system before a new program runs."""
+"""What compiling leaves with malloc goes back to the system when a new program runs."""
 
 import ctypes
 import platform
@@ -24,20 +24,29 @@ def conv(images: int) -> None:
     resfuse.conv_bn_relu(x, kernel, ones, ones, ones, ones).block_until_ready()
 
 
+class Leftovers:
+    """Memory as a compiler leaves it: freed, and kept by malloc."""
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.argtypes = [ctypes.c_void_p]
+        pieces = [libc.malloc(PIECE) for _ in range(PIECES)]
+        for piece in pieces:
+            ctypes.memset(piece, 1, PIECE)
+        for piece in pieces[:-1]:  # the last one stays, or malloc would return them by itself
+            libc.free(piece)
+        self.resident = resident()
+
+    def gone(self) -> float:
+        """The share of it that the system has got back."""
+        return (self.resident - resident()) / (PIECE * PIECES)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps and returns memory")
-def test_memory_goes_back_once_a_program_is_compiled():
-    conv(1)
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    pieces = [libc.malloc(PIECE) for _ in range(PIECES)]
-    for piece in pieces:
-        ctypes.memset(piece, 1, PIECE)
-    for piece in pieces[:-1]:  # the last one stays, or malloc would return them by itself
-        libc.free(piece)
-    kept = resident()
-    conv(1)
-    assert kept - resident() < PIECE * PIECES / 4
-    conv(2)
-    assert kept - resident() > PIECE * PIECES / 2
-    libc.free(pieces[-1])
+def test_memory_goes_back_in_the_first_two_runs_of_a_program():
+    conv(1)  # sets XLA's compiler up, which takes memory
+    for run in range(4):
+        leftovers = Leftovers()
+        conv(2)
+        assert leftovers.gone() > 1 / 2 if run < 2 else leftovers.gone() < 1 / 4
