@@ -77,6 +77,15 @@ def test_of_one_output():
     assert_as_accurate(gradients("ffi")(arrays), theirs(arrays), in_float64(theirs, arrays))
 
 
+def test_by_all_after_by_weights_alone():
+    """JAX keeps the traces of both for one jitted function."""
+    arrays, function = problem("training"), jax.jit(loss("training"))
+    function(arrays)
+    first = jax.grad(function)(arrays)
+    jax.grad(lambda kernel: function(arrays | {"kernel": kernel}))(arrays["kernel"])
+    np.testing.assert_array_equal(jax.jit(jax.grad(function))(arrays)["x"], first["x"])
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_by_weights_alone(op):
     """As in a network's first layer, where no time goes into the images' gradient."""

@@ -59,8 +59,9 @@ def _run(settings: Settings, operands: Operands) -> tuple[tuple[Array, Array, Ar
 def _forward(settings: Settings, primals: Any) -> tuple[Any, Any]:
     operands = jax.tree.map(lambda primal: primal.value, primals)
     outputs, saved = _run(settings, operands)
-    # The images of a network's first layer want no cotangent. In the structure, for it is static.
-    images = () if primals.x.perturbed else None
+    # The images of a network's first layer want no cotangent. In a shape, for it is static; JAX may
+    # take the structure from another trace.
+    images = jnp.zeros(1 if primals.x.perturbed else 0)
     return outputs, (operands, saved, images)
 
 
@@ -75,7 +76,7 @@ def _backward(settings: Settings, residuals: Any, cotangents: Any) -> Any:
         (_array(d_y, saved.conv), _array(d_mean, saved.mean), _array(d_var, saved.var)),
         epsilon=settings.epsilon,
         residual=operands.residual is not None,
-        images=images is not None,
+        images=images.size > 0,
     )
     pairs = zip(operands, by_all, strict=True)
     return (
