@@ -55,7 +55,7 @@ class Lease {
   };
 
   Lease(const Slots& slots, size_t first, size_t bytes) : slot_(&own_) {
-    for (size_t i = 0; i < kSlots && slot_ == &own_; ++i) {
+    for (size_t i = 0; bytes > 0 && i < kSlots && slot_ == &own_; ++i) {
       Slot& slot = slots.slots[(first + i) % kSlots];
       if (!slot.lent.exchange(true, std::memory_order_acquire)) slot_ = &slot;
     }
