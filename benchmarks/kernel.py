@@ -17,27 +17,32 @@ from resfuse import ffi
 from resfuse._cli.timing import seconds_per_call
 from resfuse._cli.turns import Worker, serve
 
-STAGES = [(56, 64), (28, 128), (14, 256), (7, 512)]  # of a ResNet: size, channels
-SCALING = (8, 56, 64)
+# Of a ResNet, a ResNeXt, and depthwise: size, channels, groups.
+DENSE = [(56, 64, 1), (28, 128, 1), (14, 256, 1), (7, 512, 1)]
+GROUPED = [(56, 128, 32), (28, 256, 32), (14, 512, 32), (7, 1024, 32)]
+DEPTHWISE = [(56, 128, 128), (14, 512, 512)]
+SCALING = (8, 56, 64, 1)
 
 
-def gflop(batch: int, size: int, channels: int, *, padding: bool) -> float:
+def gflop(batch: int, size: int, channels: int, groups: int, *, padding: bool) -> float:
     """Arithmetic of a 3x3 convolution, with or without the taps that fall on the padding."""
     rows = 3 * size if padding else 3 * size - 2
-    return 2 * batch * rows**2 * channels**2 / 1e9
+    return 2 * batch * rows**2 * channels**2 / groups / 1e9
 
 
 @functools.cache
-def convolution(isa: str, batch: int, size: int, channels: int) -> Callable[[], object]:
+def convolution(
+    isa: str, batch: int, size: int, channels: int, groups: int
+) -> Callable[[], object]:
     """One compiled 3x3 convolution; ``isa`` only keeps them apart."""
     del isa
     keys = jax.random.split(jax.random.key(0))
     x = jax.random.normal(keys[0], (batch, size, size, channels))
-    kernel = jax.random.normal(keys[1], (3, 3, channels, channels))
+    kernel = jax.random.normal(keys[1], (3, 3, channels // groups, channels))
     ones, zeros = jax.numpy.ones(channels), jax.numpy.zeros(channels)
     # Direct whatever the default may be: nothing else has a share of the peak.
     op = functools.partial(resfuse.conv_bn_relu, implementation="ffi", precision="highest")
-    compiled = jax.jit(op)
+    compiled = jax.jit(functools.partial(op, feature_group_count=groups))
     return lambda: compiled(x, kernel, ones, zeros, zeros, ones).block_until_ready()
 
 
@@ -49,18 +54,23 @@ def time(isa: str, *shape: int) -> tuple[float, float]:
     return seconds_per_call(call, 0.05), ffi.fma_peak(0.02)
 
 
+def name(batch: int, size: int, channels: int, groups: int) -> str:
+    """As 8x56x56x128/32, with the groups."""
+    return f"{batch}x{size}x{size}x{channels}" + (f"/{groups}" if groups > 1 else "")
+
+
 def print_shares(one: Worker, rounds: int) -> None:
     """Prints the share of the peak, for each instruction set and shape."""
-    print("isa      shape           ms    GFLOP/s  peak   share  without padding")
+    print("isa      shape                   ms    GFLOP/s  peak   share  without padding")
+    stages = DENSE + GROUPED + DEPTHWISE
     for isa in ffi.isas():
-        for shape in [(batch, *stage) for batch in (1, 8) for stage in STAGES]:
+        for shape in [(batch, *stage) for batch in (1, 8) for stage in stages]:
             timings = [one.ask(isa, *shape) for _ in range(rounds)]
             seconds, peak = (statistics.median(each) for each in zip(*timings, strict=True))
             share = statistics.median(1 / (time * peak) for time, peak in timings)
             every, inside = (gflop(*shape, padding=padding) for padding in (True, False))
-            batch, size, channels = shape
             print(
-                f"{isa:8} {f'{batch}x{size}x{size}x{channels}':12} {1e3 * seconds:7.3f} "
+                f"{isa:8} {name(*shape):20} {1e3 * seconds:7.3f} "
                 f"{every / seconds:8.1f} {peak:6.1f} {every * share:7.1%} {inside * share:10.1%}",
                 flush=True,
             )
@@ -71,9 +81,8 @@ def print_scaling(one: Worker, two: Worker, rounds: int) -> None:
     for isa in ffi.isas():
         pairs = [[engine.ask(isa, *SCALING)[0] for engine in (one, two)] for _ in range(rounds)]
         ratios = [alone / together for alone, together in pairs]
-        batch, size, channels = SCALING
         print(
-            f"{isa:8} {batch}x{size}x{size}x{channels}: two threads are "
+            f"{isa:8} {name(*SCALING)}: two threads are "
             f"{statistics.median(ratios):.2f} times one ({min(ratios):.2f}-{max(ratios):.2f})"
         )
 

@@ -31,6 +31,8 @@ class Direct {
         packed_(packed),
         panel_(panel_at(conv_, plan_.layout, panel)),
         vectors_(panel_.columns <= kLanes ? 1 : kVectors),
+        rows_(reinterpret_cast<const float**>(scratch.work)),
+        copies_(scratch.work + plan_.block_size * pointer_floats(plan_)),
         first_input_(plan_.layout.lanes ? panel_.channel : panel_.group * conv_.group_in()),
         output_(operands_, panel_.channel) {}
 
@@ -44,13 +46,22 @@ class Direct {
         run_gathered(scratch_.work + first * plan_.row_floats, plan_.row_floats, m, tile);
       else if (plan_.pointwise)
         run_gathered(operands_.in + (begin + first) * conv_.in_c, conv_.in_c, m, tile);
+      else if (plan_.shares_rows && !panel_is_cut())
+        run_shared(first, m, tile);
       else
         run_passes(begin + first, m, tile);
     });
     if (operands_.sums) store_sums(conv_, panel_, scratch_.sums, operands_.sums, block);
   }
 
-  // Copies the windows of the block's pixels, side by side, for every panel.
+  // What all panels of a block need.
+  void prepare(int64_t block) const {
+    if (plan_.gathers) gather(block);
+    if (plan_.shares_rows) point_at_windows(block);
+  }
+
+ private:
+  // Copies the windows of the block's pixels, side by side.
   void gather(int64_t block) const {
     const int64_t begin = block * plan_.block_size;
     const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
@@ -64,7 +75,21 @@ class Direct {
     }
   }
 
- private:
+  // Points at the first channel of each pixel of the windows of the block's pixels.
+  void point_at_windows(int64_t block) const {
+    const int64_t begin = block * plan_.block_size;
+    const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
+    const float** to = rows_;
+    for_each_tile(end - begin, [&](int64_t first, int64_t m) {
+      Corner corners[kMR];
+      locate(conv_, begin + first, m, corners);
+      for (int64_t i = 0; i < conv_.kernel_h; ++i)
+        for (int64_t j = 0; j < conv_.kernel_w; ++j)
+          for (int64_t p = 0; p < m; ++p)
+            *to++ = point_at_pixel(conv_, operands_.in, corners[p], i, j);
+    });
+  }
+
   Tile tile_at(int64_t pixel, int64_t m) const {
     Tile tile{};
     tile.rows = scratch_.rows;
@@ -104,6 +129,15 @@ class Direct {
                               : tile_function<Dense>(m, vectors_);
   }
 
+  void run_shared(int64_t first, int64_t m, Tile& tile) const {
+    tile.rows = rows_ + first * plan_.runs;
+    tile.offset = first_input_;
+    tile.runs = plan_.runs;
+    tile.length = conv_.group_in();
+    tile.first = tile.last = true;
+    tile_for(m)(tile);
+  }
+
   void run_passes(int64_t pixel, int64_t m, Tile& tile) const {
     Corner corners[kMR];
     locate(conv_, pixel, m, corners);
@@ -137,7 +171,7 @@ class Direct {
     for (int64_t slot = 0; slot < runs; ++slot, to += m) {
       *to = inside ? row + begin
                    : point_at_run(conv_, row, y, {begin, real, length},
-                                  scratch_.work + (slot * kMR + p) * length);
+                                  copies_ + (slot * kMR + p) * length);
       begin += in_c;
       if (++j < taps) continue;
       begin -= taps * in_c;
@@ -155,7 +189,10 @@ class Direct {
   Scratch& scratch_;
   const float* const packed_;
   const Panel panel_;
-  const int64_t vectors_, first_input_;
+  const int64_t vectors_;
+  const float** const rows_;  // shared by all panels: (tiles, runs, pixels of a tile)
+  float* const copies_;
+  const int64_t first_input_;
   const Output output_;
 };
 

@@ -25,7 +25,7 @@ inline void run_unit(const Job& job, Memory& memory, int64_t index) {
   for (int64_t block = unit.first_block; block < unit.last_block; ++block)
     for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel) {
       const Direct direct(job, scratch, panel, packed + (panel - unit.first_panel) * panel_floats);
-      if (job.plan.gathers && memory.transformed_block != block) direct.gather(block);
+      if (memory.transformed_block != block) direct.prepare(block);
       memory.transformed_block = block;
       direct.run_block(block);
     }

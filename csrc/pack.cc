@@ -39,6 +39,23 @@ void transpose(const float* from, int64_t stride, int64_t length, float* to, int
     for (int k = 0; k < 4; ++k) to[d * to_stride + k] = from[k * stride + d];
 }
 
+// Half of 16 lanes, by two vectors.
+constexpr int64_t kMaxRotatedFloats = 8 * 32;
+
+// From (depth, NR), where depth is an input channel and a lane an output channel of the same group.
+void rotate_groups(const Layout& layout, float* panel) {
+  const int64_t last = layout.depth - 1;  // a power of two less one
+  float tap[kMaxRotatedFloats];
+  for (float* to = panel; to < panel + layout.panel_floats();) {
+    std::copy_n(to, layout.depth * layout.nr, tap);
+    for (int64_t r = 0; r < layout.depth; ++r)
+      for (int64_t lane = 0; lane < layout.nr; ++lane) {
+        const int64_t in = lane & last, out = lane - in + ((in + r) & last);
+        *to++ = tap[in * layout.nr + out];
+      }
+  }
+}
+
 }  // namespace
 
 int64_t Layout::panel_floats() const { return taps * depth * nr; }
@@ -52,6 +69,7 @@ Layout make_layout(const Conv& conv, int64_t nr) {
   const int64_t group_out = conv.group_out(), lanes = nr / 2;
   layout.lanes = conv.groups > 1 && conv.group_in() == group_out && group_out <= lanes &&
                  lanes % group_out == 0;
+  layout.rotated = layout.lanes && group_out > 1 && group_out < lanes;
   layout.panels_per_group = ((layout.lanes ? conv.out_c : group_out) + nr - 1) / nr;
   layout.panels = layout.panels_per_group * (layout.lanes ? 1 : conv.groups);
   layout.taps = conv.kernel_h * conv.kernel_w;
@@ -75,6 +93,7 @@ void pack_panel(const Conv& conv, const Layout& layout, const float* kernel, int
     std::memcpy(to, kernel + k * conv.out_c + panel.channel, columns * sizeof(float));
     std::fill(to + columns, to + layout.nr, 0.0f);
   }
+  if (layout.rotated) rotate_groups(layout, to - layout.panel_floats());
 }
 
 void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& taps,
@@ -99,6 +118,7 @@ void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& t
         for (int64_t d = 0; d < layout.depth; ++d)
           to[d * layout.nr + column] = from[column_at(column) + d];
     }
+  if (layout.rotated) rotate_groups(layout, to - layout.panel_floats());
 }
 
 }  // namespace resfuse

@@ -15,7 +15,9 @@
 namespace resfuse {
 
 struct Layout {
-  bool lanes;  // an output channel's lane holds the inputs of its own group, see lanes.h
+  bool lanes;    // an output channel's lane holds the inputs of its own group, see lanes.h
+  bool rotated;  // groups narrower than a vector: depth r has the weights from each lane's input to
+                 // the output r lanes further in its group
   int64_t panels_per_group, panels;
   int64_t taps, depth, nr;
 

@@ -79,28 +79,38 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
                    conv.stride_h * conv.stride_w == 1 && conv.out_h == conv.in_h &&
                    conv.out_w == conv.in_w && conv.pad_top == 0 && conv.pad_left == 0;
   plan.gathers = gathers(conv, plan);
+  plan.pass_length = std::min(plan.run_length, kMaxPassFloats);
+  plan.pass_runs =
+      std::clamp<int64_t>(kMaxPassFloats / plan.run_length, 1, std::min(plan.runs, kMaxPassRuns));
+  // With a single pass; and the zeros outside the image are long enough for the last panel.
+  plan.shares_rows = conv.groups > 1 && plan.pass_runs == plan.runs &&
+                     plan.pass_length == plan.run_length && conv.in_c <= kMaxPassFloats;
   // A vector's room beyond the window; an odd number of cache lines keeps rows apart in L1.
   plan.row_floats = ceil_div(conv.reduction() + 15, 16) * 16;
   if (plan.row_floats % 32 == 0) plan.row_floats += 16;
 
   const int64_t tiles = ceil_div(conv.pixels(), tile.mr);
   const int64_t pixel_floats =
-      plan.gathers ? plan.row_floats : conv.in_c * conv.stride_h * conv.stride_w;
+      plan.gathers ? plan.row_floats
+                   : conv.in_c * conv.stride_h * conv.stride_w + pointer_floats(plan);
   const int64_t fitting = std::max<int64_t>(1, kBlockFloats / pixel_floats / tile.mr);
   const int64_t blocks = ceil_div(std::max<int64_t>(1, tiles), fitting);
+  // Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and
+  // its part of the weights, where two blocks would have both read all weights.
+  const bool weigh_more =
+      conv.pixels() * conv.in_c < plan.layout.panels * plan.layout.panel_floats();
+  const int64_t parts = blocks == 1 && weigh_more ? 1 : balanced(blocks, plan.threads);
   // Of whole tiles each. In training sums are kept by block: those must not depend on the threads,
   // nor be too many.
-  const int64_t block_tiles = training ? ceil_div(tiles, std::min(blocks, kMaxBlocks))
-                                       : ceil_div(tiles, balanced(blocks, plan.threads));
+  const int64_t block_tiles =
+      training ? ceil_div(tiles, std::min(blocks, kMaxBlocks)) : ceil_div(tiles, parts);
   plan.block_size = std::max<int64_t>(1, block_tiles) * tile.mr;
   plan.blocks = ceil_div(conv.pixels(), plan.block_size);
 
-  plan.pass_length = std::min(plan.run_length, kMaxPassFloats);
-  plan.pass_runs =
-      std::clamp<int64_t>(kMaxPassFloats / plan.run_length, 1, std::min(plan.runs, kMaxPassRuns));
   plan.work_floats =
       static_cast<size_t>(plan.gathers ? plan.block_size * plan.row_floats
-                                       : plan.pass_runs * plan.pass_length * tile.mr);
+                                       : plan.block_size * pointer_floats(plan) +
+                                             plan.pass_runs * plan.pass_length * tile.mr);
   pack_first_if(conv.pixels() >= kPackFirstPixels, plan);
   cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }
@@ -146,6 +156,11 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool traini
 }
 
 }  // namespace
+
+int64_t pointer_floats(const Plan& plan) {
+  constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
+  return plan.shares_rows ? plan.runs * kPointerFloats : 0;
+}
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

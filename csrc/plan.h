@@ -40,6 +40,7 @@ struct Plan {
   bool pointwise;  // 1x1, stride 1, no padding: the windows lie side by side as they are
   bool gathers;    // copies a block's windows to lie so, `row_floats` apart
   int64_t row_floats;
+  bool shares_rows;  // groups: the pointers to a block's windows are found once for all panels
   // Direct: one pass of the register tile reads `pass_runs` whole runs, or `pass_length` of one.
   int64_t run_length, runs, pass_length, pass_runs;
   // Winograd: a tile's outputs (4, 3 or 2 a side), tiles of one image, and how many channels'
@@ -76,6 +77,8 @@ int64_t winograd_tiles(const Conv& conv, int64_t output);
 int64_t output_of_fewest_products(const Conv& conv, int64_t fewest_tiles);
 // Whether Winograd's algorithm computes this at all.
 bool winograd_applies(const Conv& conv, TileShape tile);
+// The room that a pixel's shared pointers take.
+int64_t pointer_floats(const Plan& plan);
 // As many threads as are worth waking.
 int64_t useful_threads(const Conv& conv, int64_t max_threads);
 Plan make_plan(const Conv& conv, TileShape tile, const Request& request);

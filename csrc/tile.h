@@ -22,6 +22,7 @@ constexpr int kMR = kRegisters == 32 ? 12 : 6;
 // One register tile: which runs it reads, and what becomes of it.
 struct Tile {
   const float* const* rows;  // (runs, m): each row's pointer into each run
+  int64_t offset;            // floats from there to the panel's inputs
   int64_t runs, length;
   const float* panel;  // packed, kNR floats for each k
   float* acc;
@@ -51,14 +52,22 @@ __attribute__((noinline)) void finish_some(const Tile& tile) {
                     acc(m, n));
 }
 
-// One run of a dense tile: acc[m][:] += in[m][k] * panel[k][:] for k < length. Advances `panel`.
+// acc[m][:] += rows[run][m][k] * panel[k][:] for each run and k < length.
 struct Dense {
   template <int M, int N>
-  static void accumulate(const float* const* in_rows, int64_t length, const float*& panel,
-                         Vec (&acc)[M][N]) {
+  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
+    const float* panel = tile.panel;
+    for (int64_t run = 0; run < tile.runs; ++run)
+      add_run(tile.rows + run * M, tile.offset, tile.length, panel, acc);
+  }
+
+  // Advances `panel`.
+  template <int M, int N>
+  static void add_run(const float* const* rows, int64_t offset, int64_t length, const float*& panel,
+                      Vec (&acc)[M][N]) {
     const float* in[M];
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) in[m] = in_rows[m];
+    for (int m = 0; m < M; ++m) in[m] = rows[m] + offset;
     for (int64_t k = 0; k < length; ++k, panel += kNR) {
       Vec w[N];
 #pragma GCC unroll 2
@@ -90,15 +99,12 @@ __attribute__((always_inline)) inline void prefetch(const Tile& tile) {
     }
 }
 
-// A whole tile; `Kind` accumulates a run.
+// A whole tile; `Kind` accumulates its runs.
 template <typename Kind, int M, int N>
 void compute_tile(const Tile& tile) {
   if (tile.last) prefetch<M, N>(tile);
   Vec acc[M][N] = {};
-  const float* panel = tile.panel;
-  for (int64_t run = 0; run < tile.runs; ++run)
-    Kind::accumulate(tile.rows + run * M, tile.length, panel, acc);
-
+  Kind::accumulate(tile, acc);
   if (!tile.first)
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)

@@ -18,7 +18,6 @@
 #pragma once
 
 #include "isa.h"
-#include "lanes.h"
 #include "tile.h"
 #include "weight_plan.h"
 #include "window.h"
@@ -76,12 +75,20 @@ void sum_products(const WeightTile& tile) {
   add_to_result<M, N>(tile, acc);
 }
 
+// Lane by lane, the first channel of its group.
+template <int G>
+Lanes first_lanes() {
+  Lanes lanes;
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = lane / G * G;
+  return lanes;
+}
+
 // Narrow groups: rows are vectors of inputs, in the lanes of their own group's outputs. Adds the
 // products of channels [first, first + C) of each group with all of a panel's outputs.
 template <int G, int C>
 void sum_grouped_products(const WeightTile& tile, int first) {
   Vec acc[C][kVectors] = {};
-  const Lanes lanes = Grouped<G>::first_lanes() + first;
+  const Lanes lanes = first_lanes<G>() + first;
   const float *row = tile.rows, *panel = tile.panel;
   for (int64_t p = 0; p < tile.pixels; ++p, row += tile.stride, panel += kNR)
 #pragma GCC unroll 2

@@ -1,4 +1,4 @@
-"""Groups narrower than a vector, which run by shuffles: exact, and each group on its own."""
+"""Groups narrower than a vector, which share vectors: exact, and each group on its own."""
 
 import dataclasses
 import functools
@@ -61,6 +61,11 @@ def test_exact(case):
 )
 def test_many_passes(case):
     assert_exact(case)
+
+
+def test_more_channels_than_zeros_outside_the_image():
+    channels = 10240 + 24
+    assert_exact(Case(1, (2, 3), (channels, channels), (3, 2), (1, 1), ((1, 1), (1, 0)), channels))
 
 
 @pytest.mark.parametrize("width", AXES["width"])
