@@ -11,19 +11,21 @@
 
 #pragma once
 
+#include "block_windows.h"
 #include "conv.h"
 #include "lanes.h"
 #include "plan.h"
 #include "scratch.h"
 #include "tile.h"
-#include "window.h"
 
 namespace resfuse {
 namespace {
 
 class Direct {
  public:
-  Direct(const Job& job, Scratch& scratch, int64_t panel, const float* packed)
+  // `windows` are those of the block that will be run.
+  Direct(const Job& job, Scratch& scratch, const BlockWindows& windows, int64_t panel,
+         const float* packed)
       : conv_(job.conv),
         plan_(job.plan),
         operands_(job.operands),
@@ -31,8 +33,7 @@ class Direct {
         packed_(packed),
         panel_(panel_at(conv_, plan_.layout, panel)),
         vectors_(panel_.columns <= kLanes ? 1 : kVectors),
-        rows_(reinterpret_cast<const float**>(scratch.work)),
-        copies_(scratch.work + plan_.block_size * pointer_floats(plan_)),
+        windows_(windows),
         first_input_(plan_.layout.lanes ? panel_.channel : panel_.group * conv_.group_in()),
         output_(operands_, panel_.channel) {}
 
@@ -43,7 +44,7 @@ class Direct {
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
       Tile tile = tile_at(begin + first, m);
       if (plan_.gathers)
-        run_gathered(scratch_.work + first * plan_.row_floats, plan_.row_floats, m, tile);
+        run_gathered(windows_.gathered(first), plan_.row_floats, m, tile);
       else if (plan_.pointwise)
         run_gathered(operands_.in + (begin + first) * conv_.in_c, conv_.in_c, m, tile);
       else if (plan_.shares_rows && !panel_is_cut())
@@ -54,42 +55,7 @@ class Direct {
     if (operands_.sums) store_sums(conv_, panel_, scratch_.sums, operands_.sums, block);
   }
 
-  // What all panels of a block need.
-  void prepare(int64_t block) const {
-    if (plan_.gathers) gather(block);
-    if (plan_.shares_rows) point_at_windows(block);
-  }
-
  private:
-  // Copies the windows of the block's pixels, side by side.
-  void gather(int64_t block) const {
-    const int64_t begin = block * plan_.block_size;
-    const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
-    float* to = scratch_.work;
-    for (int64_t pixel = begin; pixel < end; pixel += kMR, to += kMR * plan_.row_floats) {
-      Corner corners[kMR];
-      const int64_t m = smaller(kMR, end - pixel);
-      locate(conv_, pixel, m, corners);
-      for (int64_t p = 0; p < m; ++p)
-        gather_window(conv_, operands_.in, corners[p], to + p * plan_.row_floats);
-    }
-  }
-
-  // Points at the first channel of each pixel of the windows of the block's pixels.
-  void point_at_windows(int64_t block) const {
-    const int64_t begin = block * plan_.block_size;
-    const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
-    const float** to = rows_;
-    for_each_tile(end - begin, [&](int64_t first, int64_t m) {
-      Corner corners[kMR];
-      locate(conv_, begin + first, m, corners);
-      for (int64_t i = 0; i < conv_.kernel_h; ++i)
-        for (int64_t j = 0; j < conv_.kernel_w; ++j)
-          for (int64_t p = 0; p < m; ++p)
-            *to++ = point_at_pixel(conv_, operands_.in, corners[p], i, j);
-    });
-  }
-
   Tile tile_at(int64_t pixel, int64_t m) const {
     Tile tile{};
     tile.rows = scratch_.rows;
@@ -130,7 +96,7 @@ class Direct {
   }
 
   void run_shared(int64_t first, int64_t m, Tile& tile) const {
-    tile.rows = rows_ + first * plan_.runs;
+    tile.rows = windows_.rows(first);
     tile.offset = first_input_;
     tile.runs = plan_.runs;
     tile.length = conv_.group_in();
@@ -168,10 +134,11 @@ class Direct {
     const bool inside = corner.inside && !panel_is_cut();
     const int64_t real = plan_.layout.lanes ? panel_.columns : length;
     const float** to = scratch_.rows + p;
+    float* const copies = windows_.rest();
     for (int64_t slot = 0; slot < runs; ++slot, to += m) {
       *to = inside ? row + begin
                    : point_at_run(conv_, row, y, {begin, real, length},
-                                  copies_ + (slot * kMR + p) * length);
+                                  copies + (slot * kMR + p) * length);
       begin += in_c;
       if (++j < taps) continue;
       begin -= taps * in_c;
@@ -190,8 +157,7 @@ class Direct {
   const float* const packed_;
   const Panel panel_;
   const int64_t vectors_;
-  const float** const rows_;  // shared by all panels: (tiles, runs, pixels of a tile)
-  float* const copies_;
+  const BlockWindows& windows_;
   const int64_t first_input_;
   const Output output_;
 };

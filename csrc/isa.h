@@ -19,7 +19,7 @@ namespace resfuse {
 // the packed or transformed panels, and the block whose inputs are transformed or gathered.
 struct Memory {
   char* bytes;
-  int64_t packed_panel = -1, transformed_panel = -1, transformed_block = -1;
+  int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1;
 };
 
 struct Isa {

@@ -22,13 +22,14 @@ inline void run_unit(const Job& job, Memory& memory, int64_t index) {
   Scratch& scratch = lay_out(job.plan, memory.bytes);
   const Layout& layout = job.plan.layout;
   const int64_t panel_floats = layout.panel_floats();
-  for (int64_t block = unit.first_block; block < unit.last_block; ++block)
-    for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel) {
-      const Direct direct(job, scratch, panel, packed + (panel - unit.first_panel) * panel_floats);
-      if (memory.transformed_block != block) direct.prepare(block);
-      memory.transformed_block = block;
-      direct.run_block(block);
-    }
+  const BlockWindows windows(job, scratch.work);
+  for (int64_t block = unit.first_block; block < unit.last_block; ++block) {
+    if (memory.prepared_block != block) windows.prepare(block);
+    memory.prepared_block = block;
+    for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel)
+      Direct(job, scratch, windows, panel, packed + (panel - unit.first_panel) * panel_floats)
+          .run_block(block);
+  }
 }
 
 constexpr Isa make_isa(const char* name) {

@@ -70,47 +70,51 @@ bool gathers(const Conv& conv, const Plan& plan) {
   return short_runs || same_set;
 }
 
-void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
-  plan.algorithm = plan.layout.lanes ? Algorithm::kLanes : Algorithm::kDirect;
+// Where the tile finds its inputs.
+void plan_windows(const Conv& conv, TileShape tile, Plan& plan) {
   plan.run_length = conv.groups == 1 ? conv.kernel_w * conv.in_c : conv.group_in();
   plan.runs = conv.reduction() / plan.run_length;
   if (plan.layout.lanes) plan.run_length = tile.nr, plan.runs = plan.layout.taps;
+  plan.pass_length = std::min(plan.run_length, kMaxPassFloats);
+  plan.pass_runs =
+      std::clamp<int64_t>(kMaxPassFloats / plan.run_length, 1, std::min(plan.runs, kMaxPassRuns));
   plan.pointwise = conv.groups == 1 && conv.kernel_h * conv.kernel_w == 1 &&
                    conv.stride_h * conv.stride_w == 1 && conv.out_h == conv.in_h &&
                    conv.out_w == conv.in_w && conv.pad_top == 0 && conv.pad_left == 0;
   plan.gathers = gathers(conv, plan);
-  plan.pass_length = std::min(plan.run_length, kMaxPassFloats);
-  plan.pass_runs =
-      std::clamp<int64_t>(kMaxPassFloats / plan.run_length, 1, std::min(plan.runs, kMaxPassRuns));
-  // With a single pass; and the zeros outside the image are long enough for the last panel.
-  plan.shares_rows = conv.groups > 1 && plan.pass_runs == plan.runs &&
-                     plan.pass_length == plan.run_length && conv.in_c <= kMaxPassFloats;
   // A vector's room beyond the window; an odd number of cache lines keeps rows apart in L1.
   plan.row_floats = ceil_div(conv.reduction() + 15, 16) * 16;
   if (plan.row_floats % 32 == 0) plan.row_floats += 16;
+  // With a single pass; and the zeros outside the image are long enough for the last panel.
+  plan.shares_rows = conv.groups > 1 && plan.pass_runs == plan.runs &&
+                     plan.pass_length == plan.run_length && conv.in_c <= kMaxPassFloats;
+}
 
-  const int64_t tiles = ceil_div(conv.pixels(), tile.mr);
-  const int64_t pixel_floats =
-      plan.gathers ? plan.row_floats
-                   : conv.in_c * conv.stride_h * conv.stride_w + pointer_floats(plan);
+// Of whole tiles. In training sums are kept by block: those must not depend on the threads, nor be
+// too many.
+int64_t direct_block_size(const Conv& conv, TileShape tile, bool training, const Plan& plan) {
+  const int64_t tiles = std::max<int64_t>(1, ceil_div(conv.pixels(), tile.mr));
+  const int64_t input_floats = conv.in_c * conv.stride_h * conv.stride_w + pointer_floats(plan);
+  const int64_t pixel_floats = plan.gathers ? plan.row_floats : input_floats;
   const int64_t fitting = std::max<int64_t>(1, kBlockFloats / pixel_floats / tile.mr);
-  const int64_t blocks = ceil_div(std::max<int64_t>(1, tiles), fitting);
+  const int64_t blocks = ceil_div(tiles, fitting);
+  if (training) return ceil_div(tiles, std::min(blocks, kMaxBlocks)) * tile.mr;
   // Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and
   // its part of the weights, where two blocks would have both read all weights.
-  const bool weigh_more =
-      conv.pixels() * conv.in_c < plan.layout.panels * plan.layout.panel_floats();
-  const int64_t parts = blocks == 1 && weigh_more ? 1 : balanced(blocks, plan.threads);
-  // Of whole tiles each. In training sums are kept by block: those must not depend on the threads,
-  // nor be too many.
-  const int64_t block_tiles =
-      training ? ceil_div(tiles, std::min(blocks, kMaxBlocks)) : ceil_div(tiles, parts);
-  plan.block_size = std::max<int64_t>(1, block_tiles) * tile.mr;
-  plan.blocks = ceil_div(conv.pixels(), plan.block_size);
+  const int64_t weights = plan.layout.panels * plan.layout.panel_floats();
+  const bool panels_apart = blocks == 1 && conv.pixels() * conv.in_c < weights;
+  return ceil_div(tiles, panels_apart ? 1 : balanced(blocks, plan.threads)) * tile.mr;
+}
 
-  plan.work_floats =
-      static_cast<size_t>(plan.gathers ? plan.block_size * plan.row_floats
-                                       : plan.block_size * pointer_floats(plan) +
-                                             plan.pass_runs * plan.pass_length * tile.mr);
+void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
+  plan.algorithm = plan.layout.lanes ? Algorithm::kLanes : Algorithm::kDirect;
+  plan_windows(conv, tile, plan);
+  plan.block_size = direct_block_size(conv, tile, training, plan);
+  plan.blocks = ceil_div(conv.pixels(), plan.block_size);
+  const int64_t copies = plan.pass_runs * plan.pass_length * tile.mr;
+  const int64_t block_floats =
+      plan.block_size * (plan.gathers ? plan.row_floats : pointer_floats(plan));
+  plan.work_floats = static_cast<size_t>(block_floats + (plan.gathers ? 0 : copies));
   pack_first_if(conv.pixels() >= kPackFirstPixels, plan);
   cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }

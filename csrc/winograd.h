@@ -60,9 +60,9 @@ class Winograd {
     const int64_t first = block * plan_.block_size;
     const int64_t all = conv_.batch * plan_.tiles_h * plan_.tiles_w;
     const int64_t tiles = smaller(plan_.block_size, all - first);
-    if (memory_.transformed_block != block)
+    if (memory_.prepared_block != block)
       for (int64_t t = 0; t < tiles; ++t) transform_inputs_at(first + t, t);
-    memory_.transformed_block = block;
+    memory_.prepared_block = block;
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
       for (int64_t c = 0; c < conv_.in_c; c += plan_.part_channels) {
         const int64_t channels = smaller(plan_.part_channels, conv_.in_c - c);
