@@ -16,7 +16,7 @@
 namespace resfuse {
 
 // One thread's scratch, 64-byte aligned, and what is still in it from the unit before: the first of
-// the packed or transformed panels, and the block whose inputs are transformed or gathered.
+// the packed or transformed panels, and the block whose inputs are prepared.
 struct Memory {
   char* bytes;
   int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1;

@@ -85,9 +85,11 @@ void plan_windows(const Conv& conv, TileShape tile, Plan& plan) {
   // A vector's room beyond the window; an odd number of cache lines keeps rows apart in L1.
   plan.row_floats = ceil_div(conv.reduction() + 15, 16) * 16;
   if (plan.row_floats % 32 == 0) plan.row_floats += 16;
-  // With a single pass; and the zeros outside the image are long enough for the last panel.
-  plan.shares_rows = conv.groups > 1 && plan.pass_runs == plan.runs &&
-                     plan.pass_length == plan.run_length && conv.in_c <= kMaxPassFloats;
+  // With a single pass, and a panel that is not cut; and the zeros outside the image are long
+  // enough for the last panel.
+  const bool single_pass = plan.pass_runs == plan.runs && plan.pass_length == plan.run_length;
+  const bool whole_panel = !plan.layout.lanes || conv.out_c >= tile.nr;
+  plan.shares_rows = conv.groups > 1 && single_pass && whole_panel && conv.in_c <= kMaxPassFloats;
 }
 
 // Of whole tiles. In training sums are kept by block: those must not depend on the threads, nor be

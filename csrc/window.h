@@ -75,12 +75,16 @@ inline const float* point_at_run(const Conv& conv, const float* row, int64_t y, 
   return to;
 }
 
-// The first channel of a window's pixel (i, j), or zeros where that is outside the image.
-inline const float* point_at_pixel(const Conv& conv, const float* in, const Corner& corner,
-                                   int64_t i, int64_t j) {
-  const int64_t y = corner.y + i, x = corner.x + j;
-  if (y < 0 || y >= conv.in_h || x < 0 || x >= conv.in_w) return kZeros;
-  return in + ((corner.image * conv.in_h + y) * conv.in_w + x) * conv.in_c;
+// The shape of dense images, without their number.
+struct Images {
+  int64_t height, width, channels;
+};
+
+// The first channel of a pixel, or zeros where it lies outside its image.
+inline const float* point_at_pixel(const float* images, const Images& shape, int64_t image,
+                                   int64_t y, int64_t x) {
+  if (y < 0 || y >= shape.height || x < 0 || x >= shape.width) return kZeros;
+  return images + ((image * shape.height + y) * shape.width + x) * shape.channels;
 }
 
 // `run` of row `corner.y + i` of the image, all of it in `to`.

@@ -21,21 +21,18 @@ inline TilePosition locate_tile(int64_t tile, int64_t tiles_h, int64_t tiles_w, 
 
 // Pixels of a tile: the first channel of each, or zeros where it lies outside the image.
 template <int Size>
-inline void point_at_pixels(const float* images, int64_t height, int64_t width, int64_t channels,
-                            const TilePosition& at, const float* (&to)[Size][Size]) {
+inline void point_at_pixels(const float* images, const Images& shape, const TilePosition& at,
+                            const float* (&to)[Size][Size]) {
   for (int64_t i = 0; i < Size; ++i)
-    for (int64_t j = 0; j < Size; ++j) {
-      const int64_t y = at.y + i, x = at.x + j;
-      const bool inside = y >= 0 && y < height && x >= 0 && x < width;
-      to[i][j] = inside ? images + ((at.image * height + y) * width + x) * channels : kZeros;
-    }
+    for (int64_t j = 0; j < Size; ++j)
+      to[i][j] = point_at_pixel(images, shape, at.image, at.y + i, at.x + j);
 }
 
 template <typename F>
 inline void point_at_inputs(const Conv& conv, const float* in, const TilePosition& at,
                             const float* (&to)[F::kInput][F::kInput]) {
   const TilePosition first{at.image, at.y - conv.pad_top, at.x - conv.pad_left};
-  point_at_pixels(in, conv.in_h, conv.in_w, conv.in_c, first, to);
+  point_at_pixels(in, {conv.in_h, conv.in_w, conv.in_c}, first, to);
 }
 
 // V = B^T d B of `channels` channels from `first` on; the points are `stride` floats apart.
