@@ -17,8 +17,8 @@ inline void run_unit(const Job& job, Memory& memory, int64_t index) {
   const Unit unit = unit_at(job.plan, index);
   const float* packed = packed_panels(job, memory, unit);
   if (job.plan.algorithm == Algorithm::kWinograd)
-    return with_outputs(job.plan.tile_output,
-                        [&](auto f) { Winograd<decltype(f)>(job, memory, unit, packed).run(); });
+    return with_transforms(job.conv.stride_h, job.plan.tile_output,
+                           [&](auto f) { Winograd<decltype(f)>(job, memory, unit, packed).run(); });
   Scratch& scratch = lay_out(job.plan, memory.bytes);
   const Layout& layout = job.plan.layout;
   const int64_t panel_floats = layout.panel_floats();

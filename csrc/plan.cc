@@ -20,11 +20,11 @@ constexpr double kThreadWork = 1 << 20;
 constexpr int64_t kBlockFloats = 96 << 10;
 // Winograd's transformed weights stay from block to block up to 2.4 MiB: they are read from L3 once
 // a block. Beyond, the weights of a part of the channels are transformed again for each block, of
-// up to 64 tiles then: 90 cycles for each 16 weights against 36 a tile for their products. Measured
-// on 14x14x256: parts of 128 channels are 10 % faster than of 64, and blocks of 64 tiles than
-// of 32.
+// up to 64 tiles then, as many as have 6.6 MiB of transformed inputs: 90 cycles for each 16 weights
+// against 36 a tile for their products. Measured on 14x14x256: parts of 128 channels are 10 %
+// faster than of 64, and blocks of 64 tiles than of 32.
 constexpr int64_t kResidentFloats = 600 << 10;
-constexpr int64_t kStreamedFloats = 1200 << 10;
+constexpr int64_t kStreamedFloats = 1700 << 10;
 constexpr int64_t kMaxWinogradTiles = 64;
 constexpr int64_t kPartChannels = 128;
 
@@ -121,17 +121,16 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
   cut_units(plan, plan.packed ? plan.layout.panels : 1);
 }
 
-// Transforms must be few beside the products: some channels, and four tiles to repay that of the
-// weights. Errors grow with the channels: beyond 1024 they would pass 2e-5 of the largest output.
+// Transforms must be few beside the products, so there must be some channels. Errors grow with
+// them: beyond 1024 they would pass 2e-5 of the largest output.
 int64_t winograd_output(const Conv& conv) {
   const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
-  return channels_pay ? output_of_fewest_products(conv, 4) : 0;
+  return channels_pay ? output_of_least_work(conv, 1) : 0;
 }
 
-// Floats of a tile's points, each a matrix of `rows` by `columns`.
-int64_t points_floats(const Plan& plan, int64_t rows, int64_t columns) {
-  const int64_t input = plan.tile_output + 2;
-  return input * input * (rows * columns + kWinogradPad);
+// Floats of `points` a side, each a matrix of `rows` by `columns`.
+int64_t points_floats(int64_t points, int64_t rows, int64_t columns) {
+  return points * points * (rows * columns + kWinogradPad);
 }
 
 void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool training, Plan& plan) {
@@ -139,9 +138,11 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool traini
   plan.tile_output = output;
   plan.tiles_h = ceil_div(conv.out_h, output);
   plan.tiles_w = ceil_div(conv.out_w, output);
-  plan.resident = plan.layout.panels * points_floats(plan, conv.in_c, tile.nr) <= kResidentFloats;
+  const int64_t points = winograd_points(conv, output), kernel_points = output + 2;
+  const int64_t panel_floats = points_floats(kernel_points, conv.in_c, tile.nr);
+  plan.resident = plan.layout.panels * panel_floats <= kResidentFloats;
   const int64_t fitting = (plan.resident ? kBlockFloats : kStreamedFloats) /
-                          points_floats(plan, 1, conv.in_c) / tile.mr * tile.mr;
+                          points_floats(points, 1, conv.in_c) / tile.mr * tile.mr;
   const int64_t tiles = winograd_tiles(conv, output);
   plan.blocks = ceil_div(tiles, std::clamp<int64_t>(fitting, tile.mr, kMaxWinogradTiles));
   // Where U is transformed for each block, more blocks would cost more than they balance. In
@@ -154,11 +155,11 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool traini
   pack_first_if(plan.blocks > 1, plan);
   cut_units(plan, plan.packed ? plan.layout.panels : 2);
   const int64_t inputs = ceil_div(conv.in_c, plan.part_channels) *
-                         points_floats(plan, plan.block_size, plan.part_channels);
-  const int64_t weights =
-      (plan.resident ? plan.unit_panels : 1) * points_floats(plan, plan.part_channels, tile.nr);
+                         points_floats(points, plan.block_size, plan.part_channels);
+  const int64_t weights = (plan.resident ? plan.unit_panels : 1) *
+                          points_floats(kernel_points, plan.part_channels, tile.nr);
   plan.work_floats =
-      static_cast<size_t>(inputs + weights + points_floats(plan, plan.block_size, tile.nr));
+      static_cast<size_t>(inputs + weights + points_floats(points, plan.block_size, tile.nr));
 }
 
 }  // namespace
@@ -174,23 +175,30 @@ int64_t winograd_tiles(const Conv& conv, int64_t output) {
   return conv.batch * ceil_div(conv.out_h, output) * ceil_div(conv.out_w, output);
 }
 
-int64_t output_of_fewest_products(const Conv& conv, int64_t fewest_tiles) {
-  int64_t best = 0, fewest = 5 * conv.pixels();
+int64_t winograd_points(const Conv& conv, int64_t output) {
+  return (output - 1) * conv.stride_h + 3;
+}
+
+int64_t output_of_least_work(const Conv& conv, int64_t fewest_tiles) {
+  // A fifth of direct convolution's work must remain for the transforms of inputs and outputs.
+  int64_t best = 0, least = conv.pixels() * 9 * 4 / 5;
   for (const int64_t output : {4, 3, 2}) {
+    if (conv.stride_h == 2 && output == 3) continue;
+    const int64_t points = winograd_points(conv, output), kernel_points = output + 2;
     const int64_t tiles = winograd_tiles(conv, output);
-    const int64_t products = (output + 2) * (output + 2) * tiles;
-    if (tiles < fewest_tiles || products >= fewest) continue;
+    const int64_t work = points * points * tiles + kernel_points * kernel_points * 5 / 2;
+    if (tiles < fewest_tiles || work >= least) continue;
     best = output;
-    fewest = products;
+    least = work;
   }
   return best;
 }
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
   // Transforms work on whole vectors of input channels.
-  return conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h == 1 && conv.stride_w == 1 &&
-         conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels &&
-         conv.pixels() > 0;
+  return conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h <= 2 &&
+         conv.stride_w == conv.stride_h && conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 &&
+         conv.in_c <= kWinogradMaxChannels && conv.pixels() > 0;
 }
 
 int64_t useful_threads(const Conv& conv, int64_t max_threads) {
@@ -205,10 +213,10 @@ Plan make_plan(const Conv& conv, TileShape tile, const Request& request) {
   plan.layout = make_layout(conv, tile.nr);
   plan.packed = request.packed;
   plan.threads = useful_threads(conv, request.max_threads);
-  const bool allowed = request.choice != Choice::kDirect;
-  int64_t output = winograd_output(conv);
-  if (output == 0 && request.choice == Choice::kWinograd) output = 4;
-  if (allowed && output > 0 && winograd_applies(conv, tile))
+  const bool allowed = request.choice != Choice::kDirect && winograd_applies(conv, tile);
+  int64_t output = allowed ? winograd_output(conv) : 0;
+  if (allowed && request.choice == Choice::kWinograd && output == 0) output = 4;
+  if (output > 0)
     plan_winograd(conv, tile, output, request.training, plan);
   else
     plan_direct(conv, tile, request.training, plan);

@@ -71,10 +71,13 @@ struct Request {
 int64_t ceil_div(int64_t a, int64_t b);
 // Winograd's tiles of `output` x `output` pixels.
 int64_t winograd_tiles(const Conv& conv, int64_t output);
-// The outputs of a tile's side, 4, 3 or 2, that need the fewest products: 36, 25 or 16 for each
-// tile, also where the image ends within it. 0 if that is 5 or more for each output, where direct
-// convolution takes 9; or if there are fewer than `fewest_tiles`.
-int64_t output_of_fewest_products(const Conv& conv, int64_t fewest_tiles);
+// The points of such a tile's side: as many as inputs.
+int64_t winograd_points(const Conv& conv, int64_t output);
+// The outputs of a tile's side that need the least work, counted in products for each pair of an
+// input and an output channel: one for each point of each tile, also where the image ends within
+// it, and 5/2 for each point of the transformed weights. 4, 3 or 2, with stride 2 not 3; or 0, if
+// direct convolution, 9 products for each output, is not clearly more, or there are fewer tiles.
+int64_t output_of_least_work(const Conv& conv, int64_t fewest_tiles);
 // Whether Winograd's algorithm computes this at all.
 bool winograd_applies(const Conv& conv, TileShape tile);
 // The room that a pixel's shared pointers take.

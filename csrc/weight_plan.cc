@@ -79,13 +79,13 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, WeightPlan&
 
 // Both sides are transformed here.
 bool applies(const Conv& conv, TileShape tile) {
-  return winograd_applies(conv, tile) && conv.out_c <= kWinogradMaxChannels;
+  return winograd_applies(conv, tile) && conv.stride_h == 1 && conv.out_c <= kWinogradMaxChannels;
 }
 
 // The outputs of a tile's side that pay, or 0.
 int64_t winograd_output(const Conv& conv, TileShape tile) {
   if (!applies(conv, tile) || conv.in_c < 32 || conv.out_c < 32) return 0;
-  return output_of_fewest_products(conv, 16);
+  return output_of_least_work(conv, 16);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Winograd's minimal filtering F(4x4, 3x3), F(3x3, 3x3) and F(2x2, 3x3) for stride 1 (Lavin & Gray
-// 2015):
+// Winograd's minimal filtering F(4x4, 3x3), F(3x3, 3x3) and F(2x2, 3x3) (Lavin & Gray 2015), and
+// likewise for stride 2 (winograd_strided.h):
 //
 //   U = G g G^T       each 3x3 kernel g, to 6x6 points (5x5, 4x4)         (transform_weights)
 //   V = B^T d B       each 6x6 tile d of inputs, likewise                 (transform_inputs)
@@ -13,7 +13,7 @@
 //
 // for some input channels at a time, a part:
 //
-//   weights U    (points, channels of a part, NR)
+//   weights U    (points of a kernel, channels of a part, NR)
 //   inputs V     (parts, points, tiles, channels of a part)
 //   products M   (points, tiles, NR)
 
@@ -21,6 +21,7 @@
 
 #include "scratch.h"
 #include "tile.h"
+#include "winograd_strided.h"
 #include "winograd_tile.h"
 
 namespace resfuse {
@@ -29,6 +30,8 @@ namespace {
 template <typename F>
 class Winograd {
   static constexpr int kOutput = F::kOutput, kInput = F::kInput, kPoints = kInput * kInput;
+  // With stride 2, the last point of a kernel's side serves for all odd inputs.
+  static constexpr int kKernel = kOutput + 2, kKernelPoints = kKernel * kKernel;
 
  public:
   // `packed` holds the panels of `unit`.
@@ -45,7 +48,8 @@ class Winograd {
         weights_point_(plan_.part_channels * kNR + kWinogradPad),
         products_(scratch_.work),
         weights_(products_ + kPoints * products_point_),
-        inputs_(weights_ + kPoints * weights_point_ * (plan_.resident ? plan_.unit_panels : 1)) {}
+        inputs_(weights_ +
+                kKernelPoints * weights_point_ * (plan_.resident ? plan_.unit_panels : 1)) {}
 
   void run() const {
     if (plan_.resident && memory_.transformed_panel != unit_.first_panel)
@@ -81,8 +85,14 @@ class Winograd {
     return locate_tile(tile, plan_.tiles_h, plan_.tiles_w, kOutput);
   }
 
+  // The point of a kernel that meets this point of the inputs.
+  static int64_t kernel_point(int64_t point) {
+    return smaller(point / kInput, kKernel - 1) * kKernel + smaller(point % kInput, kKernel - 1);
+  }
+
   float* weights(int64_t panel) const {
-    return weights_ + (plan_.resident ? panel - unit_.first_panel : 0) * kPoints * weights_point_;
+    return weights_ +
+           (plan_.resident ? panel - unit_.first_panel : 0) * kKernelPoints * weights_point_;
   }
   float* inputs(int64_t c) const {
     return inputs_ + c / plan_.part_channels * kPoints * inputs_point_;
@@ -93,9 +103,9 @@ class Winograd {
     const float* from = packed_ + (panel - unit_.first_panel) * 9 * tap + first * kNR;
     float* to = weights(panel);
     for (int64_t n = 0; n < channels * kNR; n += kLanes)
-      transform_square<3, kInput>(
-          F::kernel, [&](int i, int j) { return load(from + (i * 3 + j) * tap + n); },
-          [&](int i, int j, Vec u) { store(to + (i * kInput + j) * weights_point_ + n, u); });
+      transform_square<F::kernel, 3, kKernel>(
+          [&](int i, int j) { return load(from + (i * 3 + j) * tap + n); },
+          [&](int i, int j, Vec u) { store(to + (i * kKernel + j) * weights_point_ + n, u); });
   }
 
   void transform_inputs_at(int64_t tile, int64_t t) const {
@@ -115,7 +125,7 @@ class Winograd {
     tile.length = channels;
     tile.first = c == 0;
     for (int64_t point = 0; point < kPoints; ++point) {
-      tile.panel = weights(panel) + point * weights_point_;
+      tile.panel = weights(panel) + kernel_point(point) * weights_point_;
       const float* in = inputs(c) + point * inputs_point_;
       float* products = products_ + point * products_point_;
       for_each_tile(tiles, [&](int64_t first, int64_t m) {
@@ -133,8 +143,7 @@ class Winograd {
       Vec inside[kOutput * kOutput];
       inside[0] = Vec{};  // compilers do not see that it always gets a value
       int count = 0;
-      transform_square<kInput, kOutput>(
-          F::output,
+      transform_square<F::output, kInput, kOutput>(
           [&](int i, int j) { return load(from + (i * kInput + j) * products_point_ + n); },
           [&](int i, int j, Vec y) {
             if (at.y + i >= conv_.out_h || at.x + j >= conv_.out_w) return;
@@ -156,6 +165,15 @@ class Winograd {
   const int64_t inputs_point_, products_point_, weights_point_;  // floats from point to point
   float *const products_, *const weights_, *const inputs_;
 };
+
+// Calls `function` with the transforms of so many outputs a side.
+template <typename Function>
+inline void with_transforms(int64_t stride, int64_t outputs, Function function) {
+  if (stride == 2) return outputs == 4 ? function(Strided<Even4>{}) : function(Strided<Even2>{});
+  if (outputs == 4) return function(F4{});
+  if (outputs == 3) return function(F3{});
+  function(F2{});
+}
 
 }  // namespace
 }  // namespace resfuse

@@ -8,7 +8,8 @@
 namespace resfuse {
 namespace {
 
-// The first output pixel of a tile, which reads inputs from (y - pad_top, x - pad_left) on.
+// The first output pixel of a tile, which reads inputs from (y, x) * stride - (pad_top, pad_left)
+// on.
 struct TilePosition {
   int64_t image, y, x;
 };
@@ -31,7 +32,8 @@ inline void point_at_pixels(const float* images, const Images& shape, const Tile
 template <typename F>
 inline void point_at_inputs(const Conv& conv, const float* in, const TilePosition& at,
                             const float* (&to)[F::kInput][F::kInput]) {
-  const TilePosition first{at.image, at.y - conv.pad_top, at.x - conv.pad_left};
+  const TilePosition first{at.image, at.y * F::kStride - conv.pad_top,
+                           at.x * F::kStride - conv.pad_left};
   point_at_pixels(in, {conv.in_h, conv.in_w, conv.in_c}, first, to);
 }
 
@@ -40,8 +42,8 @@ template <typename F>
 inline void transform_inputs(const float* const (&in)[F::kInput][F::kInput], int64_t first,
                              int64_t channels, int64_t stride, float* to) {
   for (int64_t c = 0; c < channels; c += kLanes)
-    transform_square<F::kInput, F::kInput>(
-        F::input, [&](int i, int j) { return load(in[i][j] + first + c); },
+    transform_square<F::input, F::kInput, F::kInput>(
+        [&](int i, int j) { return load(in[i][j] + first + c); },
         [&](int i, int j, Vec v) { store(to + (i * F::kInput + j) * stride + c, v); });
 }
 

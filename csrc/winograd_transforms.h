@@ -1,4 +1,5 @@
-// Winograd's transforms for 3x3 windows: 4x4, 3x3 or 2x2 outputs from 36, 25 or 16 products.
+// Winograd's transforms for 3x3 windows with stride 1: 4x4, 3x3 or 2x2 outputs from 36, 25 or 16
+// products.
 
 #pragma once
 
@@ -11,7 +12,7 @@ namespace {
 // and infinity: F4 takes all six, F3 leaves out -2, and F2 has no 2 either. The matrices of F4 and
 // F2 are Lavin & Gray's, sections 4.3 and 4.1.
 struct F4 {
-  static constexpr int kOutput = 4, kInput = 6;
+  static constexpr int kStride = 1, kOutput = 4, kInput = 6;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[6]) {
     const Vec even = (g[0] + g[2]) * splat(-1.0f / 6), odd = g[1] * splat(-1.0f / 6);
@@ -67,7 +68,7 @@ struct F4 {
 };
 
 struct F3 {
-  static constexpr int kOutput = 3, kInput = 5;
+  static constexpr int kStride = 1, kOutput = 3, kInput = 5;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[5]) {
     const Vec even = g[0] + g[2];
@@ -112,7 +113,7 @@ struct F3 {
 };
 
 struct F2 {
-  static constexpr int kOutput = 2, kInput = 4;
+  static constexpr int kStride = 1, kOutput = 2, kInput = 4;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[4]) {
     const Vec even = (g[0] + g[2]) * splat(0.5f), odd = g[1] * splat(0.5f);
@@ -149,34 +150,28 @@ struct F2 {
   }
 };
 
-// Both sides: columns first, then rows. `in(i, j)` reads, `out(i, j, value)` writes.
-template <int In, int Out, typename Transform, typename Read, typename Write>
-inline void transform_square(Transform transform, Read in, Write out) {
+// Both sides: columns first, then rows. `in(i, j)` reads, `out(i, j, value)` writes. Always
+// inlined, so that its callers' loops step their pointers: 5 to 14 percent of convolutions of few
+// tiles.
+template <auto transform, int In, int Out, typename Read, typename Write>
+__attribute__((always_inline)) inline void transform_square(Read in, Write out) {
   Vec half[Out][In];
-#pragma GCC unroll 6
+#pragma GCC unroll 9
   for (int j = 0; j < In; ++j) {
     Vec column[In], result[Out];
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int i = 0; i < In; ++i) column[i] = in(i, j);
     transform(column, result);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int i = 0; i < Out; ++i) half[i][j] = result[i];
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 9
   for (int i = 0; i < Out; ++i) {
     Vec result[Out];
     transform(half[i], result);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int j = 0; j < Out; ++j) out(i, j, result[j]);
   }
-}
-
-// Calls `function` with the F of so many outputs a side.
-template <typename Function>
-inline void with_outputs(int64_t outputs, Function function) {
-  if (outputs == 4) return function(F4{});
-  if (outputs == 3) return function(F3{});
-  function(F2{});
 }
 
 }  // namespace

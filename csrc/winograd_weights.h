@@ -76,8 +76,8 @@ class WinogradWeights {
                       pixels);
       for (int n = 0; n < kVectors; ++n) {
         const int64_t at = unit_.first_column + column + n * kLanes, count = columns - n * kLanes;
-        transform_square<kOutput, kInput>(
-            F::gradient, [&](int i, int j) { return load_some(pixels[i][j] + at, count); },
+        transform_square<F::gradient, kOutput, kInput>(
+            [&](int i, int j) { return load_some(pixels[i][j] + at, count); },
             [&](int i, int j, Vec z) {
               store(panel_ + (i * kInput + j) * panel_point_ + t * kNR + n * kLanes, z);
             });
@@ -104,8 +104,7 @@ class WinogradWeights {
         const float* from = products(column) + c * kNR + n;
         const int64_t to =
             (unit_.first_channel + c) * conv_.out_c + unit_.first_column + column + n;
-        transform_square<kInput, 3>(
-            F::kernel_gradient,
+        transform_square<F::kernel_gradient, kInput, 3>(
             [&](int i, int j) { return load(from + (i * kInput + j) * products_point_); },
             [&](int i, int j, Vec g) {
               store_some(result + (i * 3 + j) * conv_.in_c * conv_.out_c + to, g,
@@ -121,6 +120,14 @@ class WinogradWeights {
   const int64_t inputs_point_, panel_point_, products_point_;  // floats from point to point
   float *const inputs_, *const panel_, *const products_;
 };
+
+// Calls `function` with the F of so many outputs a side.
+template <typename Function>
+inline void with_outputs(int64_t outputs, Function function) {
+  if (outputs == 4) return function(F4{});
+  if (outputs == 3) return function(F3{});
+  function(F2{});
+}
 
 inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
   const WeightUnit unit = weight_unit_at(job.conv, job.plan, index);

@@ -104,22 +104,22 @@ def statistics_tolerance(y):
     )
 
 
-def winograd_magnitude(x, kernel, padding, output):
+def winograd_magnitude(x, kernel, padding, output, stride=1):
     """What F(output x output, 3x3) sums for each output, all of it counted as positive."""
-    _, weights, outputs = map(np.abs, WINOGRAD[output])
-    v = _transformed_inputs(x, padding, output)
+    _, weights, outputs = map(np.abs, WINOGRAD[stride, output])
+    v = _transformed_inputs(x, padding, output, stride)
     u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
     m = np.einsum("byxpqc,pqco->byxpqo", v, u, optimize=True)
     y = np.einsum("ip,jq,byxpqo->byixjo", outputs, outputs, m, optimize=True)
     y = y.reshape(y.shape[0], y.shape[1] * output, y.shape[3] * output, -1)
-    height, width = (n + sum(pads) - 2 for n, pads in zip(x.shape[1:3], padding, strict=True))
+    height, width = _outputs(x, padding, stride)
     return y[:, :height, :width]
 
 
 def winograd_weight_magnitude(x, d_y, padding, output):
     """Likewise for the gradient by the weights, the transpose of each stage."""
-    _, weights, outputs = map(np.abs, WINOGRAD[output])
-    v = _transformed_inputs(x, padding, output)
+    _, weights, outputs = map(np.abs, WINOGRAD[1, output])
+    v = _transformed_inputs(x, padding, output, 1)
     e = np.pad(np.abs(d_y), ((0, 0), *((0, -n % output) for n in d_y.shape[1:3]), (0, 0)))
     e = e.reshape(len(e), v.shape[1], output, v.shape[2], output, -1)
     z = np.einsum("ip,jq,byixjo->byxpqo", outputs, outputs, e, optimize=True)
@@ -127,35 +127,66 @@ def winograd_weight_magnitude(x, d_y, padding, output):
     return np.einsum("pi,qj,pqco->ijco", weights, weights, p, optimize=True)
 
 
-def _transformed_inputs(x, padding, output):
-    """Tiles of ``|x|``, which overlap by two pixels, through the input transform's ``|B^T|``."""
-    inputs = np.abs(WINOGRAD[output][0])
+def _outputs(x, padding, stride):
+    """The height and width of what a 3x3 window gives."""
+    sizes = zip(x.shape[1:3], padding, strict=True)
+    return [(size + sum(pads) - 3) // stride + 1 for size, pads in sizes]
+
+
+def _transformed_inputs(x, padding, output, stride):
+    """Tiles of ``|x|``, which overlap, through the input transform's ``|B^T|``."""
+    inputs = np.abs(WINOGRAD[stride, output][0])
+    step, size = output * stride, len(inputs)
+    tiles = [-(-n // output) for n in _outputs(x, padding, stride)]
     x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
-    x = np.pad(x, ((0, 0), *((0, -(n - 2) % output) for n in x.shape[1:3]), (0, 0)))
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (output + 2,) * 2, (1, 2))
-    tiles = tiles[:, ::output, ::output]
-    return np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, tiles, optimize=True)
+    missing = [max(0, (n - 1) * step + size - m) for n, m in zip(tiles, x.shape[1:3], strict=True)]
+    x = np.pad(x, ((0, 0), *((0, n) for n in missing), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (1, 2))
+    windows = windows[:, ::step, ::step][:, : tiles[0], : tiles[1]]
+    return np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, windows, optimize=True)
 
 
-# For 4, 3 and 2 outputs a side: the matrices B^T, G and A^T. Those of 4 and 2 are Lavin & Gray's
-# (2015, sections 4.3 and 4.1); 3 takes the points 0, 1, -1, 2 and infinity.
+def _strided(inputs, weights, outputs):
+    """Of a window of two on the even inputs, to which the odd inputs and the middle tap come."""
+    even, count = len(inputs), len(outputs)
+    b, g = np.zeros((even + count, even + count)), np.zeros((even + count, 3))
+    b[:even, ::2], b[even:, 1::2] = inputs, np.eye(count)
+    g[:even, ::2], g[even:, 1] = weights, 1
+    return b, g, np.hstack([outputs, np.eye(count)])
+
+
+_FIVE_POINTS = np.array(
+    [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]
+)
+# For each stride, and 4, 3 and 2 outputs a side: the matrices B^T, G and A^T. Those of stride 1 for
+# 4 and 2 are Lavin & Gray's (2015, sections 4.3 and 4.1); five points are 0, 1, -1, 2 and infinity,
+# three are 0, 1 and infinity.
 WINOGRAD = {
-    4: (
+    (1, 4): (
         np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
                   [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]),
         np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
         np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0],
                   [0, 1, -1, 8, -8, 1]]),
     ),
-    3: (
-        np.array([[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0],
-                  [0, 2, -1, -2, 1]]),
+    (1, 3): (
+        _FIVE_POINTS,
         np.array([[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]]) / 6,
         np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 1]]),
     ),
-    2: (
+    (1, 2): (
         np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]),
         np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
         np.array([[1, 1, 1, 0], [0, 1, -1, 1]]),
+    ),
+    (2, 4): _strided(
+        _FIVE_POINTS,
+        np.array([[3, 0], [-3, -3], [-1, 1], [1, 2], [0, 6]]) / 6,
+        np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 0], [0, 1, -1, 8, 1]]),
+    ),
+    (2, 2): _strided(
+        np.array([[1, -1, 0], [0, 1, 0], [0, -1, 1]]),
+        np.array([[1, 0], [1, 1], [0, 1]]),
+        np.array([[1, 1, 0], [0, 1, 1]]),
     ),
 }  # fmt: skip

@@ -58,6 +58,8 @@ WINOGRAD = [
     Case(5, (14, 14), (256, 64), (3, 3), padding=SAME, relu=False),
     Case(1, (18, 15), (300, 40), (3, 3), padding=SAME),
     Case(1, (18, 15), (304, 40), (3, 3), padding=SAME, residual=False),
+    Case(2, (31, 33), (64, 72), (3, 3), (2, 2), SAME),
+    Case(3, (16, 24), (300, 33), (3, 3), (2, 2), ((0, 1), (0, 1)), residual=False),
 ]
 PASSES = [
     Case(1, (3, 4), (10300, 17), (1, 1)),

@@ -50,9 +50,33 @@ SMALL = [
     Case(1, (4, 6), (272, 47), (3, 3), padding=((0, 2), (2, 0)), residual=False),
     Case(5, (2, 2), (400, 100), (3, 3), padding=SAME),
     Case(70, (2, 2), (1024, 32), (3, 3), padding=SAME),
-    Case(1, (4, 12), (32, 32), (3, 3), padding=SAME),
+    Case(1, (2, 12), (32, 32), (3, 3), padding=SAME),
 ]
-TAKEN = dict.fromkeys(LARGE, 4) | dict.fromkeys(MEDIUM, 3) | dict.fromkeys(SMALL, 2)
+# Stride 2, in tiles of 4x4: whole and cut ones, odd and even images, all paddings, output channels
+# around panels; weights that stay and that do not, several blocks and parts.
+STRIDED = [
+    Case(2, (16, 16), (32, 32), (3, 3), (2, 2), SAME),
+    Case(1, (57, 55), (64, 33), (3, 3), (2, 2), SAME),
+    Case(3, (15, 17), (48, 47), (3, 3), (2, 2), SAME, relu=False),
+    Case(1, (32, 30), (32, 64), (3, 3), (2, 2), ((0, 3), (2, 1)), residual=False),
+    Case(1, (25, 31), (64, 100), (3, 3), (2, 2)),
+    Case(9, (8, 8), (512, 48), (3, 3), (2, 2), ((0, 1), (0, 1))),
+    Case(1, (64, 64), (160, 33), (3, 3), (2, 2), SAME),
+    Case(2, (16, 16), (1024, 32), (3, 3), (2, 2), SAME),
+    Case(5, (33, 39), (144, 65), (3, 3), (2, 2), ((5, 0), (0, 6))),
+]
+# And of 2x2.
+STRIDED_SMALL = [
+    Case(20, (4, 4), (64, 32), (3, 3), (2, 2), SAME),
+    Case(2, (27, 28), (32, 33), (3, 3), (2, 2), SAME),
+    Case(1, (12, 20), (272, 47), (3, 3), (2, 2), ((0, 1), (1, 0)), residual=False),
+    Case(70, (5, 5), (160, 100), (3, 3), (2, 2), relu=False),
+]
+TAKEN = (
+    dict.fromkeys([*LARGE, *STRIDED], 4)
+    | dict.fromkeys(MEDIUM, 3)
+    | dict.fromkeys([*SMALL, *STRIDED_SMALL], 2)
+)
 # Wherever whole vectors of channels allow it, also where it does not pay: one tile, one pixel, one
 # output channel, few inputs, images of nothing but padding, many channels.
 FORCED = [
@@ -63,17 +87,25 @@ FORCED = [
     Case(2, (5, 6), (48, 17), (3, 3), padding=((4, 4), (9, 5))),
     Case(2, (1, 9), (160, 65), (3, 3), padding=SAME),
     Case(1, (2, 2), (1040, 5), (3, 3), padding=SAME),
+    Case(1, (3, 3), (16, 1), (3, 3), (2, 2)),
+    Case(3, (1, 1), (32, 33), (3, 3), (2, 2), ((2, 2), (2, 2))),
+    Case(2, (5, 6), (48, 17), (3, 3), (2, 2), ((4, 4), (9, 5))),
+    Case(1, (14, 2), (160, 65), (3, 3), (2, 2), SAME),
 ]
-# Each breaks one condition: window, stride, groups, channels, few tiles, few pixels in them.
+# Each breaks one condition: window, strides, groups, channels, few tiles, few pixels in them.
 LEFT = [
     Case(2, (12, 12), (32, 32), (5, 5), padding=((2, 2), (2, 2))),
-    Case(2, (24, 24), (32, 32), (3, 3), (2, 2), SAME),
+    Case(2, (24, 24), (32, 32), (3, 3), (2, 1), SAME),
+    Case(2, (24, 24), (32, 32), (3, 3), (1, 2), SAME),
+    Case(2, (36, 36), (32, 32), (3, 3), (3, 3), SAME),
     Case(2, (12, 12), (64, 64), (3, 3), padding=SAME, groups=2),
     Case(2, (12, 12), (33, 32), (3, 3), padding=SAME),
     Case(2, (12, 12), (32, 31), (3, 3), padding=SAME),
     Case(3, (2, 2), (32, 32), (3, 3), padding=SAME),
     Case(32, (3, 1), (32, 32), (3, 3), padding=SAME),
     Case(2, (8, 8), (2048, 32), (3, 3), padding=SAME),
+    Case(1, (14, 14), (32, 32), (3, 3), (2, 2), SAME),
+    Case(1, (8, 8), (32, 32), (3, 3), (2, 2), SAME),
 ]
 
 
@@ -121,7 +153,7 @@ def expected(case, operands):
 
 def winograd_magnitude(case, operands, output):
     """Of what is added up for each output of ``operands`` in tiles of ``output`` a side."""
-    size = oracle.winograd_magnitude(*operands[:2], case.padding, output)
+    size = oracle.winograd_magnitude(*operands[:2], case.padding, output, case.strides[0])
     return oracle.affine(size, *map(np.abs, operands[2:]), relu=False)
 
 
@@ -164,7 +196,7 @@ def test_within_the_bound_on_its_roundings(case, force):
         assert (np.abs(y - truth) <= bound * magnitude).all(), isa
 
 
-@pytest.mark.parametrize("case", SMALL, ids=repr)
+@pytest.mark.parametrize("case", [*SMALL, *STRIDED_SMALL], ids=repr)
 def test_small_tiles_are_exact_on_integers(case):
     """Their constants are powers of two."""
     operands = integers(case)
@@ -176,19 +208,23 @@ def test_small_tiles_are_exact_on_integers(case):
             assert_same_bits(y, sums, f"packed for {isa} with {in_use} in use")
 
 
-# Where a pixel lies that is not finite, and the rows and columns of the tiles that read it.
+# The stride and the size; where a pixel lies that is not finite, and the rows and columns of the
+# tiles that read it.
 SPREAD = {
-    "4x4": (16, (5, 5), slice(4, 8), slice(4, 8)),
-    "3x3": (6, (1, 3), slice(0, 3), slice(0, 6)),
-    "2x2": (4, (0, 3), slice(0, 2), slice(2, 4)),
+    "4x4": (1, 16, (5, 5), slice(4, 8), slice(4, 8)),
+    "3x3": (1, 6, (1, 3), slice(0, 3), slice(0, 6)),
+    "2x2": (1, 4, (0, 3), slice(0, 2), slice(2, 4)),
+    "4x4 strided": (2, 32, (9, 14), slice(4, 8), slice(4, 8)),
+    "2x2 strided": (2, 28, (3, 14), slice(0, 4), slice(6, 8)),
 }
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", SPREAD)
 def test_not_finite_stays_in_the_tiles_that_read_it(name, value):
-    size, (i, j), rows, columns = SPREAD[name]
-    case = Case(1, (size, size), (64, 32), (3, 3), padding=SAME, residual=False, relu=False)
+    stride, size, (i, j), rows, columns = SPREAD[name]
+    strides = stride, stride
+    case = Case(1, (size, size), (64, 32), (3, 3), strides, SAME, residual=False, relu=False)
     x, *weights = normals(case)
     run = compiled_packed(case, [x, *weights])
     _, before = run(x, *weights)
@@ -196,7 +232,8 @@ def test_not_finite_stays_in_the_tiles_that_read_it(name, value):
     _, after = run(x, *weights)
     outside = np.ones(case.shapes[2], bool)
     outside[:, rows, columns] = False
+    top, bottom, left, right = (n // stride for n in (i + stride - 2, i + 1, j + stride - 2, j + 1))
     for isa in before:
-        near = after[isa][:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
+        near = after[isa][:, max(top, 0) : bottom + 1, max(left, 0) : right + 1]
         assert not np.isfinite(near).any(), isa
         assert_same_bits(after[isa][outside], before[isa][outside], isa)
