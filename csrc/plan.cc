@@ -122,10 +122,13 @@ void plan_direct(const Conv& conv, TileShape tile, bool training, Plan& plan) {
 }
 
 // Transforms must be few beside the products, so there must be some channels. Errors grow with
-// them: beyond 1024 they would pass 2e-5 of the largest output.
+// them: beyond 1024, or in tiles of 5x5 beyond 512, they would pass 2e-5 of the largest output. And
+// 5x5 have a third more transformed weights, which few tiles do not repay: one image of 14x14x256
+// in a network at batch 1 took 1.07 times as long, eight 0.87.
 int64_t winograd_output(const Conv& conv) {
   const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
-  return channels_pay ? output_of_least_work(conv, 1) : 0;
+  const bool fives_pay = conv.in_c <= 512 && winograd_tiles(conv, 5) >= 24;
+  return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
 }
 
 // Floats of `points` a side, each a matrix of `rows` by `columns`.
@@ -179,11 +182,11 @@ int64_t winograd_points(const Conv& conv, int64_t output) {
   return (output - 1) * conv.stride_h + 3;
 }
 
-int64_t output_of_least_work(const Conv& conv, int64_t fewest_tiles) {
+int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles) {
   // A fifth of direct convolution's work must remain for the transforms of inputs and outputs.
   int64_t best = 0, least = conv.pixels() * 9 * 4 / 5;
-  for (const int64_t output : {4, 3, 2}) {
-    if (conv.stride_h == 2 && output == 3) continue;
+  for (int64_t output = largest; output > 1; --output) {
+    if (conv.stride_h == 2 && output != 4 && output != 2) continue;
     const int64_t points = winograd_points(conv, output), kernel_points = output + 2;
     const int64_t tiles = winograd_tiles(conv, output);
     const int64_t work = points * points * tiles + kernel_points * kernel_points * 5 / 2;

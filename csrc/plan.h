@@ -43,7 +43,7 @@ struct Plan {
   bool shares_rows;  // groups: the pointers to a block's windows are found once for all panels
   // Direct: one pass of the register tile reads `pass_runs` whole runs, or `pass_length` of one.
   int64_t run_length, runs, pass_length, pass_runs;
-  // Winograd: a tile's outputs (4, 3 or 2 a side), tiles of one image, and how many channels'
+  // Winograd: a tile's outputs (5 to 2 a side), tiles of one image, and how many channels'
   // transformed weights are there at a time: all of the unit's, kept from block to block, or a part
   // of one panel's.
   int64_t tile_output, tiles_h, tiles_w, part_channels;
@@ -75,9 +75,10 @@ int64_t winograd_tiles(const Conv& conv, int64_t output);
 int64_t winograd_points(const Conv& conv, int64_t output);
 // The outputs of a tile's side that need the least work, counted in products for each pair of an
 // input and an output channel: one for each point of each tile, also where the image ends within
-// it, and 5/2 for each point of the transformed weights. 4, 3 or 2, with stride 2 not 3; or 0, if
-// direct convolution, 9 products for each output, is not clearly more, or there are fewer tiles.
-int64_t output_of_least_work(const Conv& conv, int64_t fewest_tiles);
+// it, and 5/2 for each point of the transformed weights. From 2 to `largest`, with stride 2 only 2
+// or 4; or 0, if direct convolution, 9 products for each output, is not clearly more, or there are
+// fewer tiles.
+int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles);
 // Whether Winograd's algorithm computes this at all.
 bool winograd_applies(const Conv& conv, TileShape tile);
 // The room that a pixel's shared pointers take.

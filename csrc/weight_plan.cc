@@ -85,7 +85,7 @@ bool applies(const Conv& conv, TileShape tile) {
 // The outputs of a tile's side that pay, or 0.
 int64_t winograd_output(const Conv& conv, TileShape tile) {
   if (!applies(conv, tile) || conv.in_c < 32 || conv.out_c < 32) return 0;
-  return output_of_least_work(conv, 16);
+  return output_of_least_work(conv, 4, 16);
 }
 
 }  // namespace

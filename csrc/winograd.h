@@ -1,15 +1,14 @@
-// Winograd's minimal filtering F(4x4, 3x3), F(3x3, 3x3) and F(2x2, 3x3) (Lavin & Gray 2015), and
-// likewise for stride 2 (winograd_strided.h):
+// Winograd's minimal filtering F(n x n, 3x3) for n = 5, 4, 3 and 2 (Lavin & Gray 2015), and
+// likewise for stride 2 (winograd_strided.h). For n = 4:
 //
-//   U = G g G^T       each 3x3 kernel g, to 6x6 points (5x5, 4x4)         (transform_weights)
+//   U = G g G^T       each 3x3 kernel g, to 6x6 points                    (transform_weights)
 //   V = B^T d B       each 6x6 tile d of inputs, likewise                 (transform_inputs)
 //   M[p] = V[p] U[p]  for each point p a matrix product over channels     (multiply)
-//   y = A^T M A       4x4 outputs (3x3, 2x2), and the epilogue            (transform_outputs)
+//   y = A^T M A       4x4 outputs, and the epilogue                       (transform_outputs)
 //
-// 36 products make 16 outputs where direct convolution takes 144 (25 make 9 for 81, 16 make 4 for
-// 36). All four stages stay inside one block of tiles, which fits the cache; the products are those
-// of the register tile in tile.h. Errors are about 1e-5 of the largest output; NaN and infinity
-// spread over their tile.
+// 36 products make 16 outputs where direct convolution takes 144. All four stages stay inside one
+// block of tiles, which fits the cache; the products are those of the register tile in tile.h.
+// Errors are about 1e-5 of the largest output; NaN and infinity spread over their tile.
 //
 // for some input channels at a time, a part:
 //
@@ -170,6 +169,7 @@ class Winograd {
 template <typename Function>
 inline void with_transforms(int64_t stride, int64_t outputs, Function function) {
   if (stride == 2) return outputs == 4 ? function(Strided<Even4>{}) : function(Strided<Even2>{});
+  if (outputs == 5) return function(F5{});
   if (outputs == 4) return function(F4{});
   if (outputs == 3) return function(F3{});
   function(F2{});

@@ -1,5 +1,5 @@
-// Winograd's transforms for 3x3 windows with stride 1: 4x4, 3x3 or 2x2 outputs from 36, 25 or 16
-// products.
+// Winograd's transforms for 3x3 windows with stride 1: 5x5, 4x4, 3x3 or 2x2 outputs from 49, 36, 25
+// or 16 products.
 
 #pragma once
 
@@ -9,8 +9,8 @@ namespace resfuse {
 namespace {
 
 // One side of each transform, on vectors of channels, from the interpolation points 0, 1, -1, 2, -2
-// and infinity: F4 takes all six, F3 leaves out -2, and F2 has no 2 either. The matrices of F4 and
-// F2 are Lavin & Gray's, sections 4.3 and 4.1.
+// and infinity: F4 takes all six, F3 leaves out -2, and F2 has no 2 either. F5 has 1/2 as well. The
+// matrices of F4 and F2 are Lavin & Gray's, sections 4.3 and 4.1.
 struct F4 {
   static constexpr int kStride = 1, kOutput = 4, kInput = 6;
 
@@ -64,6 +64,42 @@ struct F4 {
     g[0] = u[0] * splat(0.25f) + even + even2 * splat(1.0f / 24);
     g[1] = (u[2] - u[1]) * splat(1.0f / 6) + (u[3] - u[4]) * splat(1.0f / 12);
     g[2] = even + even2 * splat(1.0f / 6) + u[5];
+  }
+};
+
+// The points' polynomials are those of F4 times (x - 1/2), and that of 1/2 itself. Only forward.
+struct F5 {
+  static constexpr int kStride = 1, kOutput = 5, kInput = 7;
+
+  static void kernel(const Vec (&g)[3], Vec (&u)[7]) {
+    const Vec even = g[0] + g[2], even2 = g[0] + splat(4.0f) * g[2], odd2 = splat(2.0f) * g[1];
+    u[0] = g[0] * splat(-0.5f);
+    u[1] = (even + g[1]) * splat(-1.0f / 3);
+    u[2] = (even - g[1]) * splat(1.0f / 9);
+    u[3] = (even2 + odd2) * splat(1.0f / 36);
+    u[4] = (even2 - odd2) * splat(-1.0f / 60);
+    u[5] = g[2];
+    u[6] = (splat(4.0f) * g[0] + odd2 + g[2]) * splat(8.0f / 45);
+  }
+
+  static void input(const Vec (&d)[7], Vec (&v)[7]) {
+    Vec times[6], result[6];
+#pragma GCC unroll 9
+    for (int i = 0; i < 6; ++i) times[i] = d[i + 1] - splat(0.5f) * d[i];
+    F4::input(times, result);
+#pragma GCC unroll 9
+    for (int i = 0; i < 6; ++i) v[i] = result[i];
+    v[6] = splat(4.0f) * d[1] + (d[5] - splat(5.0f) * d[3]);
+  }
+
+  static void output(const Vec (&m)[7], Vec (&y)[5]) {
+    const Vec even = m[1] + m[2], odd = m[1] - m[2];
+    const Vec even2 = m[3] + m[4], odd2 = m[3] - m[4];
+    y[0] = m[0] + even + even2 + m[6];
+    y[1] = odd + splat(2.0f) * odd2 + splat(0.5f) * m[6];
+    y[2] = even + splat(4.0f) * even2 + splat(0.25f) * m[6];
+    y[3] = odd + splat(8.0f) * odd2 + splat(0.125f) * m[6];
+    y[4] = even + splat(16.0f) * even2 + splat(0.0625f) * m[6] + m[5];
   }
 };
 

@@ -10,9 +10,9 @@ EPSILON = float(np.finfo(np.float32).eps)
 TILE = 12
 # Largest error in units of the largest output: what oneDNN's tests allow its own Winograd.
 WINOGRAD_TOLERANCE = 2e-5
-# Of a product on its way through both sides of the three transforms, up to 4 operations and a
+# Of a product on its way through both sides of the three transforms, up to 5 operations and a
 # constant of one rounding each; and of the epilogue.
-WINOGRAD_ROUNDINGS = 3 * 2 * 5 + 3
+WINOGRAD_ROUNDINGS = 3 * 2 * 6 + 3
 
 
 def convolve(x, kernel, strides, padding, groups=1):
@@ -158,10 +158,20 @@ def _strided(inputs, weights, outputs):
 _FIVE_POINTS = np.array(
     [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]
 )
-# For each stride, and 4, 3 and 2 outputs a side: the matrices B^T, G and A^T. Those of stride 1 for
+# For each stride, and 5 to 2 outputs a side: the matrices B^T, G and A^T. Those of stride 1 for
 # 4 and 2 are Lavin & Gray's (2015, sections 4.3 and 4.1); five points are 0, 1, -1, 2 and infinity,
-# three are 0, 1 and infinity.
+# three are 0, 1 and infinity, seven those of 4 outputs and 1/2.
 WINOGRAD = {
+    (1, 5): (
+        np.array([[-4, 8, 5, -10, -1, 2, 0], [0, 4, -4, -9, 1, 2, 0], [0, -4, 12, -7, -3, 2, 0],
+                  [0, 2, -3, -4, 3, 2, 0], [0, -2, 5, 0, -5, 2, 0], [0, -4, 8, 5, -10, -1, 2],
+                  [0, 8, 0, -10, 0, 2, 0]]) / 2,
+        np.array([[-90, 0, 0], [-60, -60, -60], [20, -20, 20], [5, 10, 20], [-3, 6, -12],
+                  [0, 0, 180], [128, 64, 32]]) / 180,
+        np.array([[16, 16, 16, 16, 16, 0, 16], [0, 16, -16, 32, -32, 0, 8],
+                  [0, 16, 16, 64, 64, 0, 4], [0, 16, -16, 128, -128, 0, 2],
+                  [0, 16, 16, 256, 256, 16, 1]]) / 16,
+    ),
     (1, 4): (
         np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
                   [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]),

@@ -28,10 +28,18 @@ LARGE = [
     # Parts of 128 input channels, whole and cut; weights that stay and that do not; blocks of 64
     # tiles, one more and two in all; tiles of several images in one block.
     Case(1, (32, 32), (160, 33), (3, 3), padding=SAME),
+    Case(1, (20, 48), (256, 48), (3, 3), padding=SAME),
+    Case(5, (20, 23), (144, 100), (3, 3), padding=SAME),
+    Case(7, (8, 12), (272, 40), (3, 3), padding=((0, 2), (2, 0))),
+]
+# 5x5 outputs need fewer products, or waste less.
+LARGEST = [
+    Case(3, (14, 14), (512, 33), (3, 3), padding=SAME),
+    Case(30, (5, 5), (48, 64), (3, 3), padding=SAME, relu=False),
     Case(1, (20, 52), (256, 48), (3, 3), padding=SAME),
     Case(5, (19, 21), (144, 100), (3, 3), padding=SAME),
-    Case(7, (8, 12), (272, 40), (3, 3), padding=((0, 2), (2, 0))),
-    Case(2, (30, 31), (32, 130), (3, 3), padding=SAME),
+    Case(2, (30, 31), (32, 130), (3, 3), padding=SAME, residual=False),
+    Case(6, (10, 13), (272, 65), (3, 3), padding=((0, 2), (1, 3))),
 ]
 # Tiles of 3x3 outputs waste less: whole ones and cut ones, with several blocks and parts.
 MEDIUM = [
@@ -57,7 +65,7 @@ SMALL = [
 STRIDED = [
     Case(2, (16, 16), (32, 32), (3, 3), (2, 2), SAME),
     Case(1, (57, 55), (64, 33), (3, 3), (2, 2), SAME),
-    Case(3, (15, 17), (48, 47), (3, 3), (2, 2), SAME, relu=False),
+    Case(3, (15, 16), (48, 47), (3, 3), (2, 2), SAME, relu=False),
     Case(1, (32, 30), (32, 64), (3, 3), (2, 2), ((0, 3), (2, 1)), residual=False),
     Case(1, (25, 31), (64, 100), (3, 3), (2, 2)),
     Case(9, (8, 8), (512, 48), (3, 3), (2, 2), ((0, 1), (0, 1))),
@@ -73,7 +81,8 @@ STRIDED_SMALL = [
     Case(70, (5, 5), (160, 100), (3, 3), (2, 2), relu=False),
 ]
 TAKEN = (
-    dict.fromkeys([*LARGE, *STRIDED], 4)
+    dict.fromkeys(LARGEST, 5)
+    | dict.fromkeys([*LARGE, *STRIDED], 4)
     | dict.fromkeys(MEDIUM, 3)
     | dict.fromkeys([*SMALL, *STRIDED_SMALL], 2)
 )
@@ -211,6 +220,7 @@ def test_small_tiles_are_exact_on_integers(case):
 # The stride and the size; where a pixel lies that is not finite, and the rows and columns of the
 # tiles that read it.
 SPREAD = {
+    "5x5": (1, 25, (5, 11), slice(0, 10), slice(10, 15)),
     "4x4": (1, 16, (5, 5), slice(4, 8), slice(4, 8)),
     "3x3": (1, 6, (1, 3), slice(0, 3), slice(0, 6)),
     "2x2": (1, 4, (0, 3), slice(0, 2), slice(2, 4)),

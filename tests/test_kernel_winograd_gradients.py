@@ -8,8 +8,8 @@ from gradient_case import NAMES, assert_nearest_integers, compiled, expected, in
 from kernel_case import Case, assert_same_bits, on_every_isa
 
 SAME, WIDE, NONE = ((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 0), (0, 0))
-# Both gradients take F(4x4): whole tiles and cut ones; tiles of several images in a block, blocks
-# cut, chunks of them; parts and slabs of 64 channels, whole and cut.
+# Both gradients take F(4x4), or that by the inputs F(5x5): whole tiles and cut ones; tiles of several
+# images in a block, blocks cut, chunks of them; parts and slabs of 64 channels, whole and cut.
 LARGE = [
     Case(2, (16, 16), (32, 32), (3, 3), padding=SAME),
     Case(3, (15, 17), (48, 80), (3, 3), padding=SAME),
@@ -63,7 +63,7 @@ def magnitudes(case, operands):
     x, kernel, d_y = map(np.abs, operands)
     turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
     padding = tuple((2 - before, 2 - after) for before, after in case.padding)
-    by_x = [oracle.winograd_magnitude(d_y, turned, padding, n) for n in (2, 3, 4)]
+    by_x = [oracle.winograd_magnitude(d_y, turned, padding, n) for n in (2, 3, 4, 5)]
     by_kernel = [oracle.winograd_weight_magnitude(x, d_y, case.padding, n) for n in (2, 3, 4)]
     return np.max(by_x, 0), np.max(by_kernel, 0)
 
