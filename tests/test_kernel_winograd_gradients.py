@@ -8,8 +8,9 @@ from gradient_case import NAMES, assert_nearest_integers, compiled, expected, in
 from kernel_case import Case, assert_same_bits, on_every_isa
 
 SAME, WIDE, NONE = ((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 0), (0, 0))
-# Both gradients take F(4x4), or that by the inputs F(5x5): whole tiles and cut ones; tiles of several
-# images in a block, blocks cut, chunks of them; parts and slabs of 64 channels, whole and cut.
+# Both gradients take F(4x4), or that by the inputs F(5x5): whole tiles and cut ones; tiles of
+# several images in a block, blocks cut, chunks of them; parts and slabs of 64 channels, whole and
+# cut.
 LARGE = [
     Case(2, (16, 16), (32, 32), (3, 3), padding=SAME),
     Case(3, (15, 17), (48, 80), (3, 3), padding=SAME),
