@@ -131,11 +131,6 @@ int64_t winograd_output(const Conv& conv) {
   return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
 }
 
-// Floats of `points` a side, each a matrix of `rows` by `columns`.
-int64_t points_floats(int64_t points, int64_t rows, int64_t columns) {
-  return points * points * (rows * columns + kWinogradPad);
-}
-
 void plan_winograd(const Conv& conv, TileShape tile, int64_t output, bool training, Plan& plan) {
   plan.algorithm = Algorithm::kWinograd;
   plan.tile_output = output;
@@ -180,6 +175,10 @@ int64_t winograd_tiles(const Conv& conv, int64_t output) {
 
 int64_t winograd_points(const Conv& conv, int64_t output) {
   return (output - 1) * conv.stride_h + 3;
+}
+
+int64_t points_floats(int64_t points, int64_t rows, int64_t columns) {
+  return points * points * (rows * columns + kWinogradPad);
 }
 
 int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles) {

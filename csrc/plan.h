@@ -73,6 +73,8 @@ int64_t ceil_div(int64_t a, int64_t b);
 int64_t winograd_tiles(const Conv& conv, int64_t output);
 // The points of such a tile's side: as many as inputs.
 int64_t winograd_points(const Conv& conv, int64_t output);
+// Floats of `points` a side, each a matrix of `rows` by `columns`.
+int64_t points_floats(int64_t points, int64_t rows, int64_t columns);
 // The outputs of a tile's side that need the least work, counted in products for each pair of an
 // input and an output channel: one for each point of each tile, also where the image ends within
 // it, and 5/2 for each point of the transformed weights. From 2 to `largest`, with stride 2 only 2

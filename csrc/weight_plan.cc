@@ -68,13 +68,11 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, WeightPlan&
   const int64_t tiles = winograd_tiles(conv, output);
   plan.block_size = std::min(kWinogradBlock, tiles);
   cut_chunks(tiles, plan);
-  const int64_t points = (output + 2) * (output + 2);
-  const auto floats = [&](int64_t rows, int64_t columns) {
-    return points * (rows * columns + kWinogradPad);
-  };
+  const int64_t points = winograd_points(conv, output);
   plan.work_floats = static_cast<size_t>(
-      floats(plan.block_size, plan.part_channels) + floats(plan.block_size, tile.nr) +
-      ceil_div(plan.slab_channels, tile.nr) * floats(plan.part_channels, tile.nr));
+      points_floats(points, plan.block_size, plan.part_channels) +
+      points_floats(points, plan.block_size, tile.nr) +
+      ceil_div(plan.slab_channels, tile.nr) * points_floats(points, plan.part_channels, tile.nr));
 }
 
 // Both sides are transformed here.

@@ -170,9 +170,7 @@ template <typename Function>
 inline void with_transforms(int64_t stride, int64_t outputs, Function function) {
   if (stride == 2) return outputs == 4 ? function(Strided<Even4>{}) : function(Strided<Even2>{});
   if (outputs == 5) return function(F5{});
-  if (outputs == 4) return function(F4{});
-  if (outputs == 3) return function(F3{});
-  function(F2{});
+  with_outputs(outputs, function);
 }
 
 }  // namespace

@@ -29,11 +29,10 @@ struct Even4 {
 
   static void output(const Vec* m, Vec* y) {
     const Vec even = m[1] + m[2], odd = m[1] - m[2];
-    const Vec two = splat(2.0f), four = splat(4.0f);
     y[0] = m[0] + even + m[3];
-    y[1] = odd + two * m[3];
-    y[2] = even + four * m[3];
-    y[3] = odd + four * (two * m[3]) + m[4];
+    y[1] = odd + splat(2.0f) * m[3];
+    y[2] = even + splat(4.0f) * m[3];
+    y[3] = odd + splat(8.0f) * m[3] + m[4];
   }
 
   static void input(const Vec (&d)[5], Vec (&v)[5]) { F3::input(d, v); }

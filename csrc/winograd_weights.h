@@ -121,14 +121,6 @@ class WinogradWeights {
   float *const inputs_, *const panel_, *const products_;
 };
 
-// Calls `function` with the F of so many outputs a side.
-template <typename Function>
-inline void with_outputs(int64_t outputs, Function function) {
-  if (outputs == 4) return function(F4{});
-  if (outputs == 3) return function(F3{});
-  function(F2{});
-}
-
 inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
   const WeightUnit unit = weight_unit_at(job.conv, job.plan, index);
   auto* const floats = reinterpret_cast<float*>(work);
