@@ -13,9 +13,9 @@ from collections.abc import Callable
 import jax
 
 import resfuse
-from resfuse import ffi
-from resfuse._cli.timing import seconds_per_call
-from resfuse._cli.turns import Worker, serve
+from resfuse.cli.timing import seconds_per_call
+from resfuse.cli.turns import Worker, serve
+from resfuse.kernel import extension
 
 # Of a ResNet, a ResNeXt, and depthwise: size, channels, groups.
 DENSE = [(56, 64, 1), (28, 128, 1), (14, 256, 1), (7, 512, 1)]
@@ -48,10 +48,10 @@ def convolution(
 
 def time(isa: str, *shape: int) -> tuple[float, float]:
     """Seconds of a call, and the GFLOP/s of one thread's multiply-adds."""
-    ffi.force_isa(isa)
+    extension.force_isa(isa)
     call = convolution(isa, *shape)
     seconds_per_call(call, 0.01)  # warms up
-    return seconds_per_call(call, 0.05), ffi.fma_peak(0.02)
+    return seconds_per_call(call, 0.05), extension.fma_peak(0.02)
 
 
 def name(batch: int, size: int, channels: int, groups: int) -> str:
@@ -63,7 +63,7 @@ def print_shares(one: Worker, rounds: int) -> None:
     """Prints the share of the peak, for each instruction set and shape."""
     print("isa      shape                   ms    GFLOP/s  peak   share  without padding")
     stages = DENSE + GROUPED + DEPTHWISE
-    for isa in ffi.isas():
+    for isa in extension.isas():
         for shape in [(batch, *stage) for batch in (1, 8) for stage in stages]:
             timings = [one.ask(isa, *shape) for _ in range(rounds)]
             seconds, peak = (statistics.median(each) for each in zip(*timings, strict=True))
@@ -78,7 +78,7 @@ def print_shares(one: Worker, rounds: int) -> None:
 
 def print_scaling(one: Worker, two: Worker, rounds: int) -> None:
     """Prints how many times as fast two threads are, for each instruction set."""
-    for isa in ffi.isas():
+    for isa in extension.isas():
         pairs = [[engine.ask(isa, *SCALING)[0] for engine in (one, two)] for _ in range(rounds)]
         ratios = [alone / together for alone, together in pairs]
         print(

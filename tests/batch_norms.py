@@ -8,7 +8,7 @@ from jax import lax
 
 import agreement
 import resfuse
-from test_fuse_chains import KERNEL, A, B, X, loss
+from fuse_chains import KERNEL, A, B, X, loss
 
 PIXELS = math.prod(X.shape[:3])
 OTHER = KERNEL[::-1]

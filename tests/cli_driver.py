@@ -6,7 +6,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from resfuse._cli.app import app
+from resfuse.cli.app import app
 
 COMMAND = (sys.executable, "-m", "resfuse.cli")
 

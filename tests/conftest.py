@@ -1,6 +1,10 @@
 """Two CPU devices, strict promotion, and fixtures that force an instruction set or algorithm."""
 
 import os
+from pathlib import Path
+
+# Some tests run their own file as a process, which imports what the tests share.
+os.environ["PYTHONPATH"] = str(Path(__file__).parent)
 
 # Before JAX starts. Two devices, for the tests of sharding; and XLA's own code, which is only the
 # yardstick here, may be slow as long as it compiles fast: LLVM without optimizations, in one piece

@@ -14,7 +14,7 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from resfuse._cli import data
+from resfuse.cli import data
 
 
 def pixels(*shape: int, seed: int = 0) -> NDArray[np.uint8]:

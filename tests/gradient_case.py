@@ -7,7 +7,7 @@ import numpy as np
 
 import oracle
 from kernel_case import assert_same_bits, on_every_isa
-from resfuse import ffi_gradients
+from resfuse.kernel import ffi_gradients
 
 NAMES = ("d_x", "d_kernel")
 

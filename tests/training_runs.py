@@ -11,11 +11,11 @@ import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 from typer.testing import CliRunner, Result
 
-from resfuse._cli.app import app
-from resfuse._cli.training import run, trainer
-from resfuse._cli.training.checkpoints import Checkpoints
-from resfuse._cli.training.networks import network
-from resfuse._cli.training.storage import restored
+from resfuse.cli.app import app
+from resfuse.cli.training import run, trainer
+from resfuse.cli.training.checkpoints import Checkpoints
+from resfuse.cli.training.networks import network
+from resfuse.cli.training.storage import restored
 
 OPTIONS = ("--batch-size", 256, "--epochs", 2, "--seed", 3, "--augment", "--log-every", 1)
 

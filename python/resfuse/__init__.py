@@ -1,8 +1,9 @@
 """Fused convolution, batch norm, residual add and ReLU for JAX on CPUs."""
 
-from resfuse.fuse import explain, fuse
+from resfuse.fusion.fuse import explain, fuse
+from resfuse.kernel import extension as ffi
 from resfuse.ops import conv_bn_relu, conv_bn_relu_train
 
-__all__ = ["__version__", "conv_bn_relu", "conv_bn_relu_train", "explain", "fuse"]
+__all__ = ["__version__", "conv_bn_relu", "conv_bn_relu_train", "explain", "ffi", "fuse"]
 
 __version__ = "0.1.0"

@@ -22,9 +22,9 @@ from typing import Any
 from flax import linen as nn
 from jax import Array
 
-from resfuse import pool
-from resfuse._linen.fused import conv_alone, conv_bn_relu
-from resfuse.layer import check_channels
+from resfuse.kernel import pool
+from resfuse.linen.fused import conv_alone, conv_bn_relu
+from resfuse.models.layer import check_channels
 
 __all__ = [
     "Bottleneck",

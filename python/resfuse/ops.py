@@ -14,9 +14,10 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from resfuse import reference
-from resfuse.affine import Options, affine_on_cpu
-from resfuse.dispatch import promote, takes_kernel
-from resfuse.forward_mode import named
+from resfuse.kernel.affine import Options, affine_on_cpu
+from resfuse.kernel.dispatch import promote, takes_kernel
+from resfuse.kernel.forward_mode import named
+from resfuse.kernel.training import Settings, train_on_cpu
 from resfuse.spec import (
     ConvSpec,
     PaddingLike,
@@ -27,7 +28,6 @@ from resfuse.spec import (
     check_arrays,
     make_spec,
 )
-from resfuse.training import Settings, train_on_cpu
 
 __all__ = ["conv_bn_relu", "conv_bn_relu_train"]
 

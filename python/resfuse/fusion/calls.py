@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from resfuse import affine as op
+from resfuse.kernel import affine as op
 from resfuse.ops import conv_bn_relu_train
 from resfuse.spec import ConvSpec
 
@@ -18,7 +18,7 @@ __all__ = ["affine", "affine_then_maximum", "batch_norm"]
 def affine(
     spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
 ) -> Array:
-    """As :func:`resfuse.affine.affine`."""
+    """As :func:`resfuse.kernel.affine.affine`."""
     return op.affine(*operands, spec=spec, relu=relu, packed=packed, in_place=in_place)
 
 

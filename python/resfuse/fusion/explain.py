@@ -5,11 +5,11 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from resfuse import ffi
-from resfuse.fusion import geometry, pooling
+from resfuse.fusion import layout, pooling
 from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.match import Chain
+from resfuse.kernel import extension
 
 __all__ = ["table"]
 
@@ -37,7 +37,7 @@ def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
 def _rows(graph: Graph, taken: dict[Node, Chain], elsewhere: str | None) -> Iterator[Sequence[str]]:
     for node in graph.walk():
         if node.name == "conv_general_dilated":
-            reason = elsewhere or geometry.reason_against(node) or "?"
+            reason = elsewhere or layout.reason_against(node) or "?"
             yield _taken(taken[node]) if node in taken else _left(node.eqn, reason)
         elif not node.bodies:
             for eqn in convolutions_within(node.eqn):
@@ -50,8 +50,8 @@ def _inside(node: Node) -> str:
 
 def _taken(chain: Chain) -> Sequence[str]:
     node, spec = chain.conv, chain.spec
-    x = tuple(chain.x.aval.shape[axis] for axis in geometry.images_order(node))
-    kernel = tuple(chain.kernel.aval.shape[axis] for axis in geometry.kernel_order(node))
+    x = tuple(chain.x.aval.shape[axis] for axis in layout.images_order(node))
+    kernel = tuple(chain.kernel.aval.shape[axis] for axis in layout.kernel_order(node))
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     return (
         _times(x),
@@ -59,7 +59,7 @@ def _taken(chain: Chain) -> Sequence[str]:
         _times(spec.strides),
         str(spec.feature_group_count),
         _parts(chain),
-        ffi.algorithm(x, kernel, spec),
+        extension.algorithm(x, kernel, spec),
         packed,
     )
 
@@ -89,7 +89,7 @@ def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str 
     }
     pools = 0 if elsewhere else sum(map(pooling.takes, graph.walk()))
     return (
-        f"{len(taken)} of {count} convolutions on the kernel ({ffi.isa() or 'not loaded'}), "
+        f"{len(taken)} of {count} convolutions on the kernel ({extension.isa() or 'not loaded'}), "
         f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; max pools: {pools}"
     )
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 
-from resfuse.fusion import geometry
-from resfuse.fusion.geometry import Layout
+from resfuse.fusion import layout
 from resfuse.fusion.graph import Graph, Node, Value
-from resfuse.fusion.polynomial import Polynomial
+from resfuse.fusion.layout import Layout
 from resfuse.fusion.relu import is_maximum_with_zero, is_relu
+from resfuse.fusion.symbolic.polynomial import Polynomial
 from resfuse.spec import ConvSpec
 
 __all__ = ["Chain", "Norm", "Step", "chains", "extend", "per_channel"]
@@ -107,15 +107,14 @@ def chains(graph: Graph) -> list[Chain]:
     claimed: set[Node] = set()
     found = []
     for node in reversed(list(graph.walk())):
-        if node.name == "conv_general_dilated" and geometry.reason_against(node) is None:
+        if node.name == "conv_general_dilated" and layout.reason_against(node) is None:
             found.append(_chain(node, claimed))
             claimed.update(found[-1].nodes)
     return found[::-1]
 
 
 def _chain(conv: Node, claimed: set[Node]) -> Chain:
-    layout = geometry.layout_of(conv)
-    chain = Chain(conv, geometry.spec_of(conv), layout, conv.outputs[0], [conv])
+    chain = Chain(conv, layout.spec_of(conv), layout.layout_of(conv), conv.outputs[0], [conv])
     extend(chain, claimed)
     return chain
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from resfuse.fusion.graph import Node
-from resfuse.pool import max_pool
+from resfuse.kernel.pool import max_pool
 
 __all__ = ["pools_images", "run", "takes"]
 

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jax import lax
 
-from resfuse import ffi
-from resfuse.fusion import geometry
+from resfuse.fusion import layout
+from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.fold import combine
 from resfuse.fusion.graph import Value
-from resfuse.fusion.known import evaluate, key_of
 from resfuse.fusion.match import Chain
+from resfuse.kernel import extension
 from resfuse.spec import ConvSpec
 
 __all__ = ["Packs", "prepare"]
@@ -41,8 +41,8 @@ class Packs:
 
 
 def _key(chain: Chain) -> Any:
-    order = geometry.kernel_order(chain.conv)
-    return key_of(chain.kernel), order, _packing_spec(chain), ffi.isa()
+    order = layout.kernel_order(chain.conv)
+    return key_of(chain.kernel), order, _packing_spec(chain), extension.isa()
 
 
 def _packing_spec(chain: Chain) -> ConvSpec:
@@ -55,7 +55,7 @@ def _packed(chains: Sequence[Chain]) -> list[Any]:
     memory: dict[Value, Any] = {}
     evaluate(computed, memory)
     specs = list(map(_packing_spec, chains))
-    orders = [geometry.kernel_order(chain.conv) for chain in chains]
+    orders = [layout.kernel_order(chain.conv) for chain in chains]
     # A kernel that is there already is not copied.
     kernels = [memory.get(chain.kernel, chain.kernel.array) for chain in chains]
 
@@ -67,7 +67,7 @@ def _packed(chains: Sequence[Chain]) -> list[Any]:
     return jax.jit(pack)(kernels) if kernels else []
 
 
-_pack = jax.jit(ffi.pack, static_argnums=1)
+_pack = jax.jit(extension.pack, static_argnums=1)
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, prepare
-from resfuse.fusion.statistics import with_statistics
+from resfuse.fusion.symbolic.batch_norm import with_statistics
 
 __all__ = ["Program", "trace"]
 

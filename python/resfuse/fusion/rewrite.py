@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from resfuse.fusion import control, pooling, results, slices
+from resfuse.fusion import control_flow, lowering, pooling, slices
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.match import Chain
 
@@ -73,13 +73,13 @@ def _step(plan: Plan, node: Node, env: Environment) -> None:
     """Adds what the node computes to ``env``."""
     read = functools.partial(_read, env)
     if (chain := plan.chains.get(node)) is not None:
-        env.update(results.compute(chain, read, plan.needed))
+        env.update(lowering.compute(chain, read, plan.needed))
         return
     operands = list(map(read, node.inputs))
     if pooling.takes(node):
         outputs = [pooling.run(node, *operands)]
     elif node.bodies:
-        outputs = control.rebuild(node, functools.partial(run, plan), env, operands)
+        outputs = control_flow.rebuild(node, functools.partial(run, plan), env, operands)
     else:
         outputs = node.run(operands)
     env.update(zip(node.outputs, outputs, strict=True))

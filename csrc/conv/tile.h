@@ -1,0 +1,150 @@
+// The register tile, written once for any vector width: MR rows of inputs times NR output channels,
+// all of their sums in registers. Rows are pixels for the direct algorithm.
+//
+//   for each run, for each k in it
+//     acc[m][:] += rows[run][m][k] * panel[k][:]
+
+#pragma once
+
+#include <utility>
+
+#include "base/simd.h"
+#include "conv/epilogue.h"
+#include "conv/sums.h"
+
+namespace resfuse {
+namespace {
+
+// 12 x 2 accumulators of 32 registers, or 6 x 2 of 16, leave room for two vectors of weights and
+// for the broadcast inputs. 12 pointers to rows also just fit into x86's general registers.
+constexpr int kMR = kRegisters == 32 ? 12 : 6;
+
+// One register tile: which runs it reads, and what becomes of it.
+struct Tile {
+  const float* const* rows;  // (runs, m): each row's pointer into each run
+  int64_t offset;            // floats from there to the panel's inputs
+  int64_t runs, length;
+  const float* panel;  // packed, kNR floats for each k
+  float* acc;
+  bool first, last;  // of the passes
+  const Output* output;
+  int64_t pixel, pixel_stride;  // in the output, in floats
+  const int64_t* pixels;        // each row's place in the output, or null: a stride apart
+  int64_t columns;              // how many of NR are real
+  Sums* sums;                   // null but in training
+
+  int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
+};
+
+// From tile.acc: where the panel ends within the tile, where outputs are scattered, or in training.
+template <int M, int N>
+__attribute__((noinline)) void finish_some(const Tile& tile) {
+  const auto acc = [&](int m, int n) { return load(tile.acc + (m * N + n) * kLanes); };
+  if (tile.sums)
+    for (int n = 0; n < N; ++n) {
+      Vec column[M];
+      for (int m = 0; m < M; ++m) column[m] = acc(m, n);
+      add_to_sums(column, M, *tile.sums, n * kLanes);
+    }
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n)
+      finish_vector(*tile.output, tile.pixel_at(m), n * kLanes, tile.columns - n * kLanes,
+                    acc(m, n));
+}
+
+// acc[m][:] += rows[run][m][k] * panel[k][:] for each run and k < length.
+struct Dense {
+  template <int M, int N>
+  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
+    const float* panel = tile.panel;
+    for (int64_t run = 0; run < tile.runs; ++run)
+      add_run(tile.rows + run * M, tile.offset, tile.length, panel, acc);
+  }
+
+  // Advances `panel`.
+  template <int M, int N>
+  static void add_run(const float* const* rows, int64_t offset, int64_t length, const float*& panel,
+                      Vec (&acc)[M][N]) {
+    const float* in[M];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) in[m] = rows[m] + offset;
+    for (int64_t k = 0; k < length; ++k, panel += kNR) {
+      Vec w[N];
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) {
+        const Vec x = splat(in[m][k]);
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) acc[m][n] += x * w[n];
+      }
+    }
+  }
+};
+
+// Asks for the lines that the tile will add and overwrite while it computes: pixels are too far
+// apart for the hardware to foresee them. Always inlined: GCC takes a function that only prefetches
+// for one without effects, and drops calls to it.
+template <int M, int N>
+__attribute__((always_inline)) inline void prefetch(const Tile& tile) {
+  const Output& output = *tile.output;
+  const bool adds = output.residual && output.residual != output.out;
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) {
+      const int64_t at = tile.pixel_at(m) + n * kLanes;
+      __builtin_prefetch(output.out + at, 1);
+      if (adds) __builtin_prefetch(output.residual + at);
+    }
+}
+
+// A whole tile; `Kind` accumulates its runs.
+template <typename Kind, int M, int N>
+void compute_tile(const Tile& tile) {
+  if (tile.last) prefetch<M, N>(tile);
+  Vec acc[M][N] = {};
+  Kind::accumulate(tile, acc);
+  if (!tile.first)
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[m][n] += load(tile.acc + (m * N + n) * kLanes);
+  if (tile.last && !tile.sums && !tile.pixels && tile.columns == N * kLanes)
+    return finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) store(tile.acc + (m * N + n) * kLanes, acc[m][n]);
+  if (tile.last) finish_some<M, N>(tile);
+}
+
+using TileFunction = void (*)(const Tile&);
+
+// Every height from 1 to MR, so that a remainder costs only what it computes.
+template <typename Kind, int N, int... M>
+TileFunction pick_height(int64_t m, std::integer_sequence<int, M...>) {
+  static constexpr TileFunction functions[] = {compute_tile<Kind, M + 1, N>...};
+  return functions[m - 1];
+}
+
+template <typename Kind>
+inline TileFunction tile_function(int64_t m, int64_t vectors) {
+  using Heights = std::make_integer_sequence<int, kMR>;
+  return vectors == 1 ? pick_height<Kind, 1>(m, Heights{}) : pick_height<Kind, 2>(m, Heights{});
+}
+
+// Cuts `rows` into tiles of nearly equal height, 13 into 7 and 6 and not into 12 and 1, and calls
+// `function(first, m)` for each.
+template <typename Function>
+inline void for_each_tile(int64_t rows, Function function) {
+  const int64_t tiles = (rows + kMR - 1) / kMR;
+  for (int64_t tile = 0, first = 0; tile < tiles; ++tile) {
+    const int64_t m = (rows - first) / (tiles - tile);
+    function(first, m);
+    first += m;
+  }
+}
+
+}  // namespace
+}  // namespace resfuse

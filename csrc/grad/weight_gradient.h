@@ -1,0 +1,216 @@
+// The gradient by the weights, once, for any vector width:
+//
+//   d_kernel[i, j, c, o] = sum over pixels p of  in[window of p at (i, j), c] * d_out[p, o]
+//
+// a matrix product whose reduction runs over the pixels:
+//
+//   for each block of pixels                               (weight_plan.h)
+//     copy their windows side by side: rows                (pixels, taps, channels of the part)
+//     for each panel of NR = 2 vectors of output channels
+//       copy d_out's panel                                 (pixels, NR)
+//       for each tile of MR rows of the result, for each pixel
+//         acc[m][:] += rows[pixel][m] * panel[pixel][:]    MR x 2 accumulators in registers
+//       d_kernel += acc
+//
+// Sums are those of blocks of a few hundred pixels, added one after the other: their rounding
+// errors grow with the blocks' number and not with the pixels'.
+
+#pragma once
+
+#include "base/isa.h"
+#include "conv/tile.h"
+#include "conv/window.h"
+#include "grad/weight_plan.h"
+
+namespace resfuse {
+namespace {
+
+// A tile of the result: M rows, N vectors of columns.
+struct WeightTile {
+  const float* rows;   // the first pixel's, `stride` floats from one to the next
+  const float* panel;  // kNR floats for each pixel
+  int64_t stride, pixels;
+  float* out;  // the result, `out_stride` floats from row to row
+  int64_t out_stride, columns;
+  bool first;  // store, do not add
+};
+
+template <int M, int N>
+inline void add_to_result(const WeightTile& tile, const Vec (&acc)[M][N]) {
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) {
+      float* const to = tile.out + m * tile.out_stride + n * kLanes;
+      const int64_t count = tile.columns - n * kLanes;
+      store_some(to, tile.first ? acc[m][n] : acc[m][n] + load_some(to, count), count);
+    }
+}
+
+template <int M, int N>
+void sum_products(const WeightTile& tile) {
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) __builtin_prefetch(tile.out + m * tile.out_stride, 1);
+  Vec acc[M][N] = {};
+  const float *row = tile.rows, *panel = tile.panel;
+  for (int64_t p = 0; p < tile.pixels; ++p, row += tile.stride, panel += kNR) {
+    Vec d[N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) d[n] = load(panel + n * kLanes);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      const Vec x = splat(row[m]);
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[m][n] += x * d[n];
+    }
+  }
+  if (tile.columns == N * kLanes) {
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) {
+        float* const to = tile.out + m * tile.out_stride + n * kLanes;
+        store(to, tile.first ? acc[m][n] : acc[m][n] + load(to));
+      }
+    return;
+  }
+  add_to_result<M, N>(tile, acc);
+}
+
+// Lane by lane, the first channel of its group.
+template <int G>
+Lanes first_lanes() {
+  Lanes lanes;
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = lane / G * G;
+  return lanes;
+}
+
+// Narrow groups: rows are vectors of inputs, in the lanes of their own group's outputs. Adds the
+// products of channels [first, first + C) of each group with all of a panel's outputs.
+template <int G, int C>
+void sum_grouped_products(const WeightTile& tile, int first) {
+  Vec acc[C][kVectors] = {};
+  const Lanes lanes = first_lanes<G>() + first;
+  const float *row = tile.rows, *panel = tile.panel;
+  for (int64_t p = 0; p < tile.pixels; ++p, row += tile.stride, panel += kNR)
+#pragma GCC unroll 2
+    for (int n = 0; n < kVectors; ++n) {
+      const Vec d = load(panel + n * kLanes), x = load(row + n * kLanes);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) acc[c][n] += (G == 1 ? x : shuffle(x, lanes + c)) * d;
+    }
+  add_to_result<C, kVectors>(tile, acc);
+}
+
+using WeightFunction = void (*)(const WeightTile&);
+
+template <int N, int... M>
+WeightFunction pick_weight_function(int64_t m, std::integer_sequence<int, M...>) {
+  static constexpr WeightFunction functions[] = {sum_products<M + 1, N>...};
+  return functions[m - 1];
+}
+
+inline WeightFunction weight_function(int64_t m, int64_t columns) {
+  using Heights = std::make_integer_sequence<int, kMR>;
+  return columns <= kLanes ? pick_weight_function<1>(m, Heights{})
+                           : pick_weight_function<2>(m, Heights{});
+}
+
+// All channels of the narrow groups, up to eight at a time. G = 1, 2, 4, ... up to the lanes.
+template <int G = 1>
+inline void sum_all_grouped(int64_t group, WeightTile tile) {
+  if (group != G && G != kLanes) return sum_all_grouped<(G < kLanes ? 2 * G : G)>(group, tile);
+  constexpr int kChannels = G < 8 ? G : 8;
+  for (int first = 0; first < G; first += kChannels, tile.out += kChannels * tile.out_stride)
+    sum_grouped_products<G, kChannels>(tile, first);
+}
+
+class WeightGradient {
+ public:
+  WeightGradient(const WeightJob& job, float* work, const WeightUnit& unit)
+      : conv_(job.conv),
+        plan_(job.plan),
+        job_(job),
+        unit_(unit),
+        taps_(conv_.kernel_h * conv_.kernel_w),
+        tap_floats_(plan_.lanes ? kNR : unit.channels),
+        whole_(!plan_.lanes && unit.channels == conv_.in_c &&
+               conv_.kernel_w * conv_.in_c <= kMaxPassFloats),
+        rows_(work),
+        panel_(work + plan_.block_size * plan_.row_floats),
+        result_(job.d_kernel + unit.chunk * conv_.reduction() * conv_.out_c) {}
+
+  void run() const {
+    for (int64_t first = unit_.first; first < unit_.last; first += plan_.block_size) {
+      const int64_t pixels = smaller(plan_.block_size, unit_.last - first);
+      gather(first, pixels);
+      for (int64_t column = 0; column < unit_.columns; column += kNR) {
+        gather_panel(first, pixels, unit_.first_column + column);
+        add_block(first, pixels, column);
+      }
+    }
+  }
+
+ private:
+  // The windows of the block's pixels: whole rows of them where the part has all channels.
+  void gather(int64_t first, int64_t pixels) const {
+    for (int64_t done = 0; done < pixels; done += kMR) {
+      Corner corners[kMR];
+      const int64_t count = smaller(kMR, pixels - done);
+      locate(conv_, first + done, count, corners);
+      for (int64_t p = 0; p < count; ++p)
+        gather_pixel(corners[p], rows_ + (done + p) * plan_.row_floats);
+    }
+  }
+
+  void gather_pixel(const Corner& corner, float* to) const {
+    if (whole_) return gather_window(conv_, job_.in, corner, to);
+    const int64_t channel = unit_.group * conv_.group_in() + unit_.first_channel;
+    for (int64_t i = 0; i < conv_.kernel_h; ++i)
+      for (int64_t j = 0; j < conv_.kernel_w; ++j, to += tap_floats_)
+        gather_run(conv_, job_.in, corner, i,
+                   {(corner.x + j) * conv_.in_c + channel, unit_.channels, tap_floats_}, to);
+  }
+
+  void gather_panel(int64_t first, int64_t pixels, int64_t column) const {
+    const float* from = job_.d_out + first * conv_.out_c + column;
+    const int64_t count = smaller(kNR, unit_.first_column + unit_.columns - column);
+    for (int64_t p = 0; p < pixels; ++p, from += conv_.out_c)
+      for (int n = 0; n < kVectors; ++n)
+        store(panel_ + p * kNR + n * kLanes, load_some(from + n * kLanes, count - n * kLanes));
+  }
+
+  // Adds the block's products to the columns of a panel.
+  void add_block(int64_t first, int64_t pixels, int64_t column) const {
+    WeightTile tile{rows_,       panel_, plan_.row_floats,    pixels, nullptr,
+                    conv_.out_c, 0,      first == unit_.first};
+    tile.columns = smaller(kNR, unit_.columns - column);
+    const int64_t depth = conv_.group_in();
+    // Rows of the result lie side by side for all taps, or where channels are missing for one.
+    const int64_t runs = whole_ ? 1 : taps_, rows = whole_ ? taps_ * depth : unit_.channels;
+    for (int64_t run = 0; run < runs; ++run) {
+      const int64_t channel = plan_.lanes ? 0 : unit_.first_channel;
+      float* const out =
+          result_ + (run * depth + channel) * conv_.out_c + unit_.first_column + column;
+      tile.rows = rows_ + run * tap_floats_;
+      tile.out = out;
+      if (plan_.lanes)
+        sum_all_grouped(depth, tile);
+      else
+        for_each_tile(rows, [&](int64_t top, int64_t m) {
+          tile.rows = rows_ + run * tap_floats_ + top;
+          tile.out = out + top * conv_.out_c;
+          weight_function(m, tile.columns)(tile);
+        });
+    }
+  }
+
+  const Conv& conv_;
+  const WeightPlan& plan_;
+  const WeightJob& job_;
+  const WeightUnit unit_;
+  const int64_t taps_, tap_floats_;  // from one tap of a window to the next
+  const bool whole_;                 // rows of windows lie in one piece
+  float *const rows_, *const panel_, *const result_;
+};
+
+}  // namespace
+}  // namespace resfuse

@@ -1,0 +1,75 @@
+// The passes of norm.h, for any vector width.
+
+#pragma once
+
+#include "base/simd.h"
+#include "norm/norm.h"
+
+namespace resfuse {
+namespace {
+
+inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, float* out) {
+  for (int64_t p = first; p < first + pixels; ++p)
+    for (int64_t channel = 0; channel < norm.channels; channel += kLanes) {
+      const int64_t at = p * norm.channels + channel, count = norm.channels - channel;
+      const Vec deviation =
+          load_some(norm.conv + at, count) - load_some(norm.mean + channel, count);
+      Vec y = deviation * load_some(norm.scale + channel, count) +
+              load_some(norm.shift + channel, count);
+      if (norm.residual) y += load_some(norm.residual + at, count);
+      store_some(out + at, norm.relu ? relu(y) : y, count);
+    }
+}
+
+// One vector of channels of a pixel: g, and conv - mean.
+struct NormVector {
+  Vec g, deviation;
+
+  NormVector(const Norm& norm, int64_t pixel, int64_t channel, int64_t count) {
+    const int64_t at = pixel * norm.channels + channel;
+    g = load_some(norm.d_y + at, count);
+    // y is NaN: g passes neither here nor in jax.nn.relu.
+    if (norm.y) g = load_some(norm.y + at, count) > 0.0f ? g : Vec{};
+    deviation = load_some(norm.conv + at, count) - load_some(norm.mean + channel, count);
+  }
+};
+
+// Adds the sums of `pixels` pixels from `first` on to `sums`, two rows of all channels. Of a few
+// pixels in floats, of those sums in doubles.
+inline void add_norm_sums(const Norm& norm, int64_t first, int64_t pixels, double* sums) {
+  constexpr int64_t kPixels = 16;
+  for (int64_t done = 0; done < pixels; done += kPixels) {
+    const int64_t last = smaller(done + kPixels, pixels);
+    for (int64_t channel = 0; channel < norm.channels; channel += kLanes) {
+      const int64_t count = smaller(kLanes, norm.channels - channel);
+      Vec plain = {}, weighted = {};
+      for (int64_t p = done; p < last; ++p) {
+        const NormVector at(norm, first + p, channel, count);
+        plain += at.g;
+        weighted += at.g * at.deviation;
+      }
+      for (int lane = 0; lane < count; ++lane) {
+        sums[channel + lane] += plain[lane];
+        sums[norm.channels + channel + lane] += weighted[lane];
+      }
+    }
+  }
+}
+
+// d_residual may be null.
+inline void norm_gradient(const Norm& norm, const NormCoefficients& by, int64_t first,
+                          int64_t pixels, float* d_conv, float* d_residual) {
+  for (int64_t p = first; p < first + pixels; ++p)
+    for (int64_t channel = 0; channel < norm.channels; channel += kLanes) {
+      const int64_t count = smaller(kLanes, norm.channels - channel);
+      const NormVector at(norm, p, channel, count);
+      const int64_t to = p * norm.channels + channel;
+      const Vec a = load_some(by.a + channel, count), b = load_some(by.b + channel, count);
+      store_some(d_conv + to, a * at.g + (b * at.deviation + load_some(by.d + channel, count)),
+                 count);
+      if (d_residual) store_some(d_residual + to, at.g, count);
+    }
+}
+
+}  // namespace
+}  // namespace resfuse

@@ -1,0 +1,59 @@
+// Runs the passes of batch norm on the ISA in use, on the threads that it is given.
+
+#pragma once
+
+#include <memory>
+#include <new>
+
+#include "base/isa.h"
+#include "base/pieces.h"
+
+namespace resfuse {
+
+// Calls `work(first, count)` for pieces of an image array.
+template <typename Schedule, typename Work>
+void in_pixels(int64_t pixels, int64_t channels, int64_t max_threads, Schedule schedule,
+               const Work& work) {
+  const int64_t piece = std::max<int64_t>(1, kPieceFloats / channels);
+  in_pieces(pixels, piece, pixels > 2 * piece, max_threads, schedule, work);
+}
+
+template <typename Schedule>
+void run_normalize(const Isa& isa, const Normalize& norm, float* out, int64_t max_threads,
+                   Schedule schedule) {
+  in_pixels(norm.pixels, norm.channels, max_threads, schedule,
+            [&](int64_t first, int64_t count) { isa.normalize(norm, first, count, out); });
+}
+
+// Sums are kept by block of pixels, whose number follows from the sizes alone.
+template <typename Schedule>
+bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weighted,
+                   int64_t max_threads, Schedule schedule) {
+  constexpr int64_t kBlocks = 32, kMinPixels = 64;
+  const int64_t block = std::max(kMinPixels, (norm.pixels + kBlocks - 1) / kBlocks);
+  const int64_t blocks = (norm.pixels + block - 1) / block, row = 2 * norm.channels;
+  const std::unique_ptr<double[]> sums(
+      new (std::nothrow) double[static_cast<size_t>(blocks * row)]());
+  if (!sums) return false;
+  in_pieces(norm.pixels, block, norm.pixels * norm.channels > 2 * kPieceFloats, max_threads,
+            schedule, [&](int64_t first, int64_t count) {
+              isa.add_norm_sums(norm, first, count, sums.get() + first / block * row);
+            });
+  for (int64_t k = 0; k < row; ++k) {
+    double total = 0.0;
+    for (int64_t index = 0; index < blocks; ++index)
+      total += sums[static_cast<size_t>(index * row + k)];
+    (k < norm.channels ? plain[k] : weighted[k - norm.channels]) = static_cast<float>(total);
+  }
+  return true;
+}
+
+template <typename Schedule>
+void run_norm_gradient(const Isa& isa, const Norm& norm, const NormCoefficients& by, float* d_conv,
+                       float* d_residual, int64_t max_threads, Schedule schedule) {
+  in_pixels(norm.pixels, norm.channels, max_threads, schedule, [&](int64_t first, int64_t count) {
+    isa.norm_gradient(norm, by, first, count, d_conv, d_residual);
+  });
+}
+
+}  // namespace resfuse

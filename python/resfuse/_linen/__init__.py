@@ -1,1 +1,0 @@
-"""What ``resfuse.linen`` is made of."""

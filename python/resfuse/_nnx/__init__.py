@@ -1,1 +1,0 @@
-"""What ``resfuse.nnx`` is made of."""

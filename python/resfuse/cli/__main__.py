@@ -1,0 +1,5 @@
+"""``python -m resfuse.cli``."""
+
+from resfuse.cli import main
+
+main()

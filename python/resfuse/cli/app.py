@@ -1,0 +1,218 @@
+"""The commands and their options. What they do is imported when they run, so that help is quick."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="resfuse",
+    help="Fused convolution, batch norm, residual add and ReLU for JAX on CPUs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain text keeps an error on one line
+    pretty_exceptions_enable=False,
+)
+
+
+class Implementation(enum.StrEnum):
+    """The values of ``--implementation``; without it the op chooses."""
+
+    FFI = "ffi"
+    XLA = "xla"
+
+
+class Optimizer(enum.StrEnum):
+    """The values of ``--optimizer``."""
+
+    SGD = "sgd"
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class Schedule(enum.StrEnum):
+    """The values of ``--schedule``."""
+
+    COSINE = "cosine"
+    CONSTANT = "constant"
+    STEP = "step"
+
+
+class Format(enum.StrEnum):
+    """The values of ``--format``."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@app.command()
+def demo(
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Split, weights, order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the checkpoint and report.png go.")] = Path(
+        "resfuse-demo"
+    ),
+    implementation: Annotated[
+        Implementation | None, typer.Option(help="What to train with; by default the op chooses.")
+    ] = None,
+) -> None:
+    """Train a small ResNet on handwritten digits and compare the kernel with plain Flax."""
+    from resfuse.cli.demo import run
+
+    run(epochs, seed, out, implementation.value if implementation else None)
+
+
+@app.command()
+def train(
+    # Without defaults, so that --resume can tell what was given; training/options.py has them.
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits (the default); a folder of IDX files, of a folder of images for each "
+            "class, or of Parquet files; or the name of a Hugging Face dataset."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="tiny (the default), resnet18, resnext50_32x4d, d2l-resnet18 and so on."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="12 by default.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Of all processes together; 32 by default.")
+    ] = None,
+    optimizer: Annotated[Optimizer | None, typer.Option(help="adamw by default.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate; by default 0.1 for sgd, else 0.002.")
+    ] = None,
+    schedule: Annotated[
+        Schedule | None,
+        typer.Option(help="cosine (the default) to 0; step: to a tenth at 1/2, again at 3/4."),
+    ] = None,
+    momentum: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of sgd; 0.9 by default.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(min=0, help="By default 0.0001 for adamw, else 0.")
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment/--no-augment", help="Shift at random, and mirror if in colour."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels to which the edges of images are brought.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Weights, order; 0 by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where all results go.")] = Path("resfuse-run"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out, with its options.")
+    ] = False,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints within an epoch.")
+    ] = None,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between rows of metrics.")] = 50,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0, to train on several machines.")
+    ] = None,
+    num_processes: Annotated[int | None, typer.Option(min=1, help="With --coordinator.")] = None,
+    process_id: Annotated[int | None, typer.Option(min=0, help="With --coordinator.")] = None,
+) -> None:
+    """Train a network on images, with checkpoints from which --resume continues.
+
+    As "Dive into Deep Learning" trains ResNet-18 on the files of Fashion-MNIST in a folder:
+
+    resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 256
+    --epochs 10 --optimizer sgd --lr 0.05 --momentum 0 --schedule constant
+    """
+    from resfuse.cli.training.command import Request, run
+    from resfuse.cli.training.outputs import Intervals
+
+    options = {
+        "data": data,
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "lr": lr,
+        "schedule": schedule,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "augment": augment,
+        "size": size,
+        "seed": seed,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    intervals = Intervals(checkpoint_every, log_every)
+    run(Request(given, out, resume, intervals, (coordinator, num_processes, process_id)))
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The --out of a training, or one of its checkpoints.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    top: Annotated[int, typer.Option(min=1, help="Classes of each image, likeliest first.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+) -> None:
+    """Classify images with a trained network; those that cannot be read are reported."""
+    from resfuse.cli.predict import run
+
+    run(checkpoint, images, format_.value, top, batch_size)
+
+
+@app.command()
+def info() -> None:
+    """Show versions, instruction sets, devices, and whether the kernel is live."""
+    from resfuse.cli.info import run
+
+    run()
+
+
+@app.command()
+def bench(
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPUs for every engine; by default all, or 1 and 2 (inference)."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each engine on each case.")] = 5,
+    filter_: Annotated[
+        str, typer.Option("--filter", help="Only cases whose name holds this text.")
+    ] = "",
+    json: Annotated[Path | None, typer.Option(help="Write every timing to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the result into this file.")] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Whole ResNets, beside other engines as well.")
+    ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="With --peers: a training step, not inference.")
+    ] = False,
+    models: Annotated[
+        str | None, typer.Option(help="With --peers: only these, as in ResNet18,ResNet50.")
+    ] = None,
+    batches: Annotated[
+        str | None,
+        typer.Option(help="With --peers: these batch sizes, by default 1,8,32, or each model's."),
+    ] = None,
+    engines: Annotated[
+        str | None, typer.Option(help="With --peers: only these, as in flax,openvino.")
+    ] = None,
+) -> None:
+    """Time the op and the basic block against plain Flax, each engine in its own process."""
+    if peers:
+        from resfuse.cli.peers.command import run as run_peers
+        from resfuse.cli.peers.tasks import INFERENCE, TRAINING
+
+        task = TRAINING if train else INFERENCE
+        run_peers(task, models, batches, threads, engines, rounds, filter_, json, plot)
+    else:
+        from resfuse.cli.bench import run
+        from resfuse.cli.refuse import refuse
+
+        if train or models or batches or engines:
+            refuse("--train, --models, --batches and --engines need --peers")
+        run(threads, rounds, filter_, json, plot)

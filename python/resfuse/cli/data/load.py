@@ -1,0 +1,41 @@
+"""From what ``--data`` says to a dataset."""
+
+from pathlib import Path
+
+from resfuse.cli.data import digits, folders, hub, idx
+from resfuse.cli.data.dataset import BadData, Dataset
+from resfuse.cli.refuse import refuse
+
+
+def load(data: str, *, size: int | None, seed: int) -> Dataset:
+    """Loads ``data``, or refuses in one line that says what is wrong with it.
+
+    Args:
+        data: ``digits`` (scikit-learn's), a folder of IDX files, of a folder for each class or of
+            Parquet files, a Parquet file, or the name of a Hugging Face dataset.
+        size: The edge in pixels of the squares that all images become; by default the commonest
+            size, and 224 for photographs.
+        seed: Which fifth is held out where the data has no test images.
+    """
+    try:
+        return _load(data, size, seed)
+    except BadData as error:
+        refuse(f"--data {data}: {error}")
+    except OSError as error:
+        refuse(f"--data {data}: {error.filename or data}: {error.strerror or error}")
+
+
+def _load(data: str, size: int | None, seed: int) -> Dataset:
+    path = Path(data).expanduser()
+    if data == "digits":
+        return digits.load(size, seed)
+    if path.is_dir() and idx.there(path):
+        return idx.load(path, size, seed)
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        return folders.load(path, size, seed)
+    if not path.exists() and (path.is_absolute() or data[0] in ".~" or data.count("/") > 1):
+        raise BadData("there is no such file or folder")
+    splits = hub.files(path) if path.exists() else hub.named(data)
+    from resfuse.cli.data import tables  # imports what `hub` sets up before
+
+    return tables.dataset(splits, size, seed)

@@ -1,0 +1,63 @@
+"""Batches made in the background, while those before are used."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from resfuse.cli.data.dataset import BadData
+from resfuse.cli.refuse import refuse
+
+with contextlib.ExitStack() as _quiet:
+    # It warns of old versions of JAX, where its processes (we use threads) cannot be profiled.
+    _quiet.callback(logging.set_verbosity, logging.get_verbosity())
+    logging.set_verbosity(logging.ERROR)
+    import grain
+
+THREADS = min(8, len(os.sched_getaffinity(0)))
+
+T = TypeVar("T")
+
+Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""Images ``(b, H, W, C)`` with values from 0 to 1, and labels ``(b,)``."""
+
+
+class Stream(Iterator[T], Generic[T]):
+    """What ``make`` gives for each of the steps; the next ones are made while one is used.
+
+    Close it, or leave its ``with`` block, to stop that. Data that cannot be read ends the command.
+    """
+
+    def __init__(self, make: Callable[[int], T], steps: range) -> None:
+        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS)
+        dataset = grain.MapDataset.source(steps).map(make)
+        self._made = iter(dataset.to_iter_dataset(options))
+        self._made.start_prefetch()
+
+    def __next__(self) -> T:
+        try:
+            made: T = next(self._made)
+            return made
+        except BadData as error:
+            self.close()
+            refuse(str(error))
+
+    def close(self) -> None:
+        """Makes no more."""
+        self._made.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,141 @@
+"""``resfuse train``: trains a network, and leaves a directory from which it can be continued."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from resfuse.cli.data import load
+from resfuse.cli.interrupts import held_back
+from resfuse.cli.refuse import fail, refuse
+from resfuse.cli.training.checkpoints import Checkpoints
+from resfuse.cli.training.cluster import Cluster, joined, share_arrays
+from resfuse.cli.training.devices import Devices
+from resfuse.cli.training.outputs import Intervals, Outputs
+from resfuse.cli.training.position import Position
+from resfuse.cli.training.run import Diverged, Run, Step
+from resfuse.cli.training.start import check_data, start
+from resfuse.cli.training.trainer import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the command was given: the options of the run, and the rest.
+
+    ``cluster`` is where process 0 listens, the number of processes, and which one this is.
+    """
+
+    options: Mapping[str, Any]
+    out: Path
+    resume: bool
+    intervals: Intervals
+    cluster: tuple[str | None, int | None, int | None]
+
+
+def run(request: Request) -> None:
+    """Trains; process 0 writes into the directory ``out``, and prints what is there."""
+    with joined(Cluster.of(*request.cluster)), held_back() as check:
+        _run(request, check)
+
+
+def _run(request: Request, check: Callable[[], None]) -> None:
+    begun = start(request.options, request.out, request.resume)
+    options = begun.options
+    data = load(options.data, size=options.size, seed=options.seed)
+    check_data(data, begun, request.out)
+    run = Run(options, data, Devices.all())
+    position = begun.record.position if begun.record else Position()
+    if jax.process_index():
+        _follow(run, position, check)
+    else:
+        _lead(run, position, request, check)
+
+
+def _follow(run: Run, position: Position, check: Callable[[], None]) -> None:
+    """What processes but the first do: the same, without a word."""
+    try:
+        _restore(run, None, position)
+        _train(run, position, None, check)
+    except Diverged as error:
+        fail(str(error))
+
+
+def _lead(run: Run, position: Position, request: Request, check: Callable[[], None]) -> None:
+    out = request.out
+    try:
+        checkpoints = Checkpoints(out, writes=True)
+    except OSError as error:
+        refuse(f"--out {out}: {error.strerror}")
+    with _ends(out, checkpoints):
+        _restore(run, checkpoints, position)
+        outputs = Outputs(out, run, checkpoints, position, request.intervals)
+        with contextlib.closing(outputs):
+            tested = _train(run, position, outputs, check)
+        picture = out / "report.png"
+        _draw(picture, run, tested)
+    print(f"Wrote {picture} and {_said(checkpoints)}")
+
+
+def _restore(run: Run, checkpoints: Checkpoints | None, position: Position) -> None:
+    """Brings the trainer's state to ``position``, from the checkpoint that process 0 has."""
+    if position.step == 0:
+        return
+    state = run.trainer.state
+    if checkpoints:
+        state = checkpoints.state(position.step, state)
+    run.trainer.state = run.trainer.devices.copied(share_arrays(state))
+
+
+def _train(
+    run: Run, position: Position, outputs: Outputs | None, check: Callable[[], None]
+) -> Evaluation:
+    """Trains to the end; returns the evaluation after the last step."""
+    tested = None
+    if outputs:
+        outputs.save(position)
+    for step in run.steps(position):
+        tested = run.evaluate() if step.ends_epoch else None
+        if outputs:
+            outputs.note(step, tested)
+        _check(check, step, outputs)
+    return tested or run.evaluate()
+
+
+def _check(check: Callable[[], None], step: Step, outputs: Outputs | None) -> None:
+    try:
+        check()
+    except KeyboardInterrupt:
+        if outputs:
+            outputs.save(step.position)
+        raise
+
+
+def _draw(picture: Path, run: Run, tested: Evaluation) -> None:
+    from resfuse.cli.training import report  # with its plotting library, at the end only
+
+    report.draw(picture, run, tested)
+
+
+@contextlib.contextmanager
+def _ends(out: Path, checkpoints: Checkpoints) -> Iterator[None]:
+    """Ends the command in one line where training cannot go on, which says what is left."""
+    try:
+        yield
+    except Diverged as error:
+        fail(f"{error}; the last checkpoint is {_said(checkpoints)}")
+    except OSError as error:
+        reason = error.strerror or error
+        fail(f"cannot write into {out}: {reason}; the last checkpoint is {_said(checkpoints)}")
+    except KeyboardInterrupt:
+        print(f"Interrupted; continue with: resfuse train --resume --out {out}")
+        raise
+
+
+def _said(checkpoints: Checkpoints) -> str:
+    latest, best = checkpoints.latest, checkpoints.best
+    if latest is None:
+        return "none"
+    return f"{checkpoints.path(latest)} (the best on the test images: {best or 'none yet'})"

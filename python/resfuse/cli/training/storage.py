@@ -1,0 +1,80 @@
+"""Orbax for one process: what it reads, what it says, and the room that it needs."""
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp  # type: ignore[import-untyped]
+from absl import logging
+
+from resfuse.cli.training.record import Record
+
+OVERHEAD = 1 << 20  # bytes of a checkpoint that are not arrays, at most
+
+
+def read_record(path: Path) -> Record:
+    """The record in the checkpoint at ``path``."""
+    return Record.of(_read(ocp.JsonCheckpointHandler, path / "record"))
+
+
+def restored(path: Path, like: Any) -> Any:
+    """The arrays at ``path``, in a tree ``like`` this one, whose leaves have shapes and types."""
+    target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+    return _read(ocp.StandardCheckpointHandler, path, target)
+
+
+def _read(handler: Callable[..., Any], path: Path, *target: Any) -> Any:
+    options = alone()
+    handled = handler(multiprocessing_options=options)
+    with ocp.Checkpointer(handled, multiprocessing_options=options) as checkpointer:
+        return checkpointer.restore(path, *target)
+
+
+def alone() -> ocp.options.MultiprocessingOptions:
+    """For one process that reads or writes, and waits for no other."""
+    return ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="resfuse",
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what Orbax and its threads print beside the exception that they raise in the end."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def reserve(folder: Path, size: int) -> None:
+    """Raises the system's error where arrays of so many bytes have no room.
+
+    Orbax would find out too, but in the middle, in threads that no one hears the end of.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, size + OVERHEAD)
+
+
+def as_os_error(error: Exception) -> OSError:
+    """``error`` if it is one of the system's, else one that says the same."""
+    if isinstance(error, OSError):
+        return error
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(first_line(error))
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, as far as it fits on one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,175 @@
+"""``fuse``: the convolutions of any JAX function on the kernel; ``explain``: which, and how."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+
+from resfuse.fusion.explain import table
+from resfuse.fusion.prepare import Packs
+from resfuse.fusion.program import Program, trace
+from resfuse.kernel import extension
+
+__all__ = ["explain", "fuse"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What, beside the arguments, decides how a function is traced.
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+    "jax_default_prng_impl",
+)
+
+
+def fuse(fn: F) -> F:
+    """``fn`` with its convolutions, and what follows them, on the kernel.
+
+    Like ``jax.jit``, it traces ``fn`` once for each set of shapes. Each convolution that the kernel
+    supports is taken, along with what follows it and has one number per channel (bias, batch norm
+    at inference as any library writes it, scale, shift), the addition of a residual, and a ReLU. In
+    training, batch norm with the statistics of the batch is taken too, however it is written, and
+    mean and variance are there for what else reads them, such as running averages. A value that is
+    used elsewhere too is kept, and everything else stays as it is, also in the bodies of ``jit``,
+    ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
+    :func:`explain` shows what was found.
+
+    Weights that ``fn`` closes over are folded with their batch norm and packed once, at the first
+    call, for all shapes; weights that are arguments, inside each call. Like ``jax.jit``,
+    closed-over values are those of the first call: pass as an argument what will change. Called
+    directly, the compiled program holds no copy of them; within a ``jit`` of your own it does.
+
+    The result composes with ``jit``, ``vmap``, ``grad``, ``jax.export`` and batches that are
+    sharded over devices; differentiate ``fn`` itself in forward mode. On a GPU or TPU, and without
+    the compiled extension, it is ``fn``.
+
+    Args:
+        fn: takes and returns pytrees of arrays.
+
+    Returns:
+        A function of the same arguments with the same results, but for the kernel's rounding; see
+        ``precision`` in :func:`resfuse.conv_bn_relu`, and take that of the convolutions in ``fn``.
+
+    Raises:
+        TypeError: ``fn`` is not callable; the result's, if an argument is not an array.
+
+    Example:
+        >>> kernel = jnp.ones((3, 3, 4, 8))
+        >>> def fn(x):
+        ...     y = jax.lax.conv_general_dilated(
+        ...         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        ...     return jax.nn.relu(y * 2 + 1)
+        >>> resfuse.fuse(fn)(jnp.ones((1, 6, 6, 4))).shape
+        (1, 6, 6, 8)
+    """
+    if not callable(fn):
+        raise TypeError(f"fuse takes a function, got {type(fn).__name__}")
+    programs = _Programs(fn)
+
+    @functools.wraps(fn, updated=())
+    def fused(*args: Any, **kwargs: Any) -> Any:
+        return programs(args, kwargs)
+
+    fused._resfuse_programs = programs  # type: ignore[attr-defined]
+    return fused  # type: ignore[return-value]
+
+
+def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Prints what :func:`fuse` makes of ``fn`` for these arguments, without running it.
+
+    A row for each convolution: shapes (NHWC and HWIO where the kernel takes it), strides, groups,
+    what was fused (``bn``: numbers that multiply and numbers that are added, for each channel;
+    ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and the size
+    of the packed weights; or why it stays with XLA. The last line sums up.
+
+    Args:
+        fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
+        *args: as ``fn`` takes them.
+        **kwargs: likewise.
+
+    Raises:
+        TypeError: ``fn`` is not callable, or an argument is not an array.
+
+    Example:
+        >>> conv = lambda x: jax.lax.conv(x, jnp.ones((8, 4, 3, 3)), (1, 1), "SAME")
+        >>> resfuse.explain(lambda x: jax.nn.relu(conv(x)), jnp.ones((1, 4, 6, 6)))
+        ... # doctest: +SKIP
+        x        kernel   strides  groups  fused  algorithm  packed bytes
+        1x6x6x4  3x3x4x8  1x1      1       relu   direct     1152
+        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; max pools: 0
+    """
+    fused = fn if hasattr(fn, "_resfuse_programs") else fuse(fn)
+    print(fused._resfuse_programs.explain(args, kwargs))  # type: ignore[attr-defined]
+
+
+class _Programs:
+    """The programs of one function, by the shapes of the arguments."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+        self._plain = jax.jit(fn)
+        self._packs = Packs()
+        self._programs: dict[Any, Program] = {}
+        self._lock = threading.RLock()
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves = jax.tree.leaves((args, kwargs))
+        if _elsewhere(leaves):
+            return self._plain(*args, **kwargs)
+        return self._program(args, kwargs)(leaves)
+
+    def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The table."""
+        reason = _elsewhere(jax.tree.leaves((args, kwargs)))
+        program = self._program(args, kwargs, run=reason is None)
+        return table(program.graph, program.chains, reason)
+
+    def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        try:
+            sliced = _on_one_device(leaves)
+            key = (run, sliced, tree, *map(jax.typeof, leaves), *_situation())
+        except TypeError:
+            self._plain.trace(*args, **kwargs)  # says which argument it is
+            raise
+        if key in self._programs:
+            return self._programs[key]
+        with self._lock:
+            if key not in self._programs:
+                program = trace(self.fn, tree, leaves, self._packs if run else None, sliced)
+                if not program.portable:
+                    return program
+                self._programs[key] = program
+            return self._programs[key]
+
+
+def _situation() -> tuple[Any, ...]:
+    settings = (getattr(jax.config, name) for name in _SETTINGS)
+    return (*settings, jax.sharding.get_abstract_mesh(), extension.isa())
+
+
+def _on_one_device(leaves: list[Any]) -> bool:
+    """Whether no argument can be spread over devices, as far as can be told here."""
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+    return jax.device_count() == 1 or all(
+        not isinstance(array, jax.core.Tracer) and len(array.devices()) == 1 for array in arrays
+    )
+
+
+def _elsewhere(leaves: list[Any]) -> str | None:
+    """Why this will not run on the kernel, as far as can be told before it is compiled."""
+    if not extension.available():
+        return extension.unavailable_reason()
+    for leaf in leaves:
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
+            return _not_a_cpu(next(iter(leaf.devices())).platform)
+    default = jax.config.jax_default_device  # type: ignore[attr-defined]
+    return _not_a_cpu(getattr(default, "platform", default) or jax.default_backend())
+
+
+def _not_a_cpu(platform: str) -> str | None:
+    return None if platform == "cpu" else f"runs on {platform}"

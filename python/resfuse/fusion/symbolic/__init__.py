@@ -1,0 +1,1 @@
+"""Formulas as polynomials: what a chain of elementwise equations means."""

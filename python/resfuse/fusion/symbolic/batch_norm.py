@@ -1,0 +1,142 @@
+"""Batch norm with the statistics of the batch: found after a convolution, and made one call.
+
+Mean and variance are results of that call, for whatever else reads them. So all that follows from
+them can only run after the call, also where it stood before the call's other operands.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from resfuse.fusion.graph import Node, Value
+from resfuse.fusion.match import Chain, Norm, extend
+from resfuse.fusion.symbolic import algebra
+from resfuse.fusion.symbolic.formulas import MEAN, VAR, Deviation, Form, Formulas, Y
+from resfuse.fusion.symbolic.polynomial import Polynomial, variable
+
+__all__ = ["with_statistics"]
+
+
+def with_statistics(chains: Sequence[Chain]) -> list[Chain]:
+    """The chains, those with a batch norm behind them together with it.
+
+    Reorders the nodes of their graphs such that all that a chain computes is read after its last
+    node. From the end, as :func:`resfuse.fusion.match.chains`.
+    """
+    claimed = {node for chain in chains for node in chain.nodes}
+    found: list[Chain] = []
+    for chain in reversed(chains):
+        normalised = _normalised(chain, claimed)
+        if normalised is not None and _settle(normalised, found):
+            chain = normalised
+            claimed.update(chain.nodes)
+        found.append(chain)
+    return found[::-1]
+
+
+def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
+    """The chain with batch norm and what follows it, if that is what its output goes into."""
+    plain = all(step.kind in ("add", "add_any", "sub") and not step.swapped for step in chain.steps)
+    if chain.residual is not None or chain.relu is not None or not plain:
+        return None
+    formulas = Formulas(chain.output, chain.layout)
+    if formulas.pixels < 2:
+        return None
+    nodes = chain.conv.scope.nodes
+    for node in nodes[nodes.index(chain.nodes[-1]) + 1 :]:
+        if node not in claimed and _goes_on(formulas, node):
+            algebra.add(node, formulas)
+    inside = [node for node in nodes if _replaced(formulas, node)]
+    result = _only_result(formulas, set(inside))
+    norm = None if result is None else _norm(formulas, result)
+    if result is None or norm is None:
+        return None
+    last = result.producer
+    assert last is not None  # it is not the chain's output
+    nodes = [*chain.nodes, *(node for node in inside if node is not last), last]
+    layout = formulas.forms[result].layout
+    longer = dataclasses.replace(chain, nodes=nodes, output=result, layout=layout, norm=norm)
+    extend(longer, claimed)
+    return longer
+
+
+def _goes_on(formulas: Formulas, node: Node) -> bool:
+    """Whether the node may be part of the norm: it may follow its end if nothing else does."""
+    read = [value for value in node.inputs if value in formulas.forms]
+    finished = [value for value in read if _parts(formulas, formulas.forms[value])]
+    reduces = node.name in ("reduce_sum", "psum")
+    return bool(read) and all(len(value.users) == 1 and not reduces for value in finished)
+
+
+def _replaced(formulas: Formulas, node: Node) -> bool:
+    """Whether the node's output takes every pixel to compute, or comes from the call's results."""
+    form = formulas.forms.get(node.outputs[0]) if node.outputs else None
+    return form is not None and (form.of_pixels or form.polynomial.variables <= {MEAN, VAR})
+
+
+def _only_result(formulas: Formulas, inside: set[Node]) -> Value | None:
+    """The one value that takes every pixel and is needed outside."""
+    needed = [
+        value
+        for value, form in formulas.forms.items()
+        if form.of_pixels and not inside.issuperset(value.users)
+    ]
+    return needed[0] if len(needed) == 1 else None
+
+
+def _norm(formulas: Formulas, result: Value) -> Norm | None:
+    parts = _parts(formulas, formulas.forms[result])
+    if parts is None:
+        return None
+    epsilon, scale, bias = parts
+    read = sorted(scale.variables | bias.variables)
+    inputs = {index: formulas.meaning(index) for index in read}
+    statistics = {
+        value: (form.polynomial, form.layout.channels)
+        for value, form in formulas.forms.items()
+        if form.polynomial.variables <= {MEAN, VAR}
+    }
+    return Norm(epsilon, scale, bias, inputs, statistics)  # type: ignore[arg-type]
+
+
+def _parts(formulas: Formulas, form: Form) -> tuple[float, Polynomial, Polynomial] | None:
+    """Epsilon, scale and bias of ``(y - mean) / sqrt(var + epsilon) * scale + bias``."""
+    powers = form.polynomial.by_powers(Y)
+    if form.partial or not powers.keys() <= {0, 1} or 1 not in powers:
+        return None
+    factor, rest = powers[1], powers.get(0, Polynomial({}))
+    deviations = list(filter(formulas.is_deviation, sorted(factor.variables)))
+    if len(factor.terms) != 1 or len(deviations) != 1:
+        return None
+    scale = factor * variable(deviations[0], -1)
+    bias = rest + factor * variable(MEAN)
+    for index in scale.variables | bias.variables:
+        if index in (MEAN, VAR) or formulas.is_deviation(index):
+            return None
+    deviation = formulas.meaning(deviations[0])
+    assert isinstance(deviation, Deviation)
+    return deviation.epsilon, scale, bias
+
+
+def _settle(chain: Chain, later: Sequence[Chain]) -> bool:
+    """Moves what depends on the chain's results behind it; False if its own operands do."""
+    calls = {other.nodes[-1]: other for other in later if other.norm is not None}
+    replaced = {node for other in calls.values() for node in other.nodes} - calls.keys()
+    nodes, inside = chain.conv.scope.nodes, set(chain.nodes)
+    start, stop = nodes.index(chain.conv), nodes.index(chain.nodes[-1]) + 1
+    results = {value for node in inside for value in node.outputs}
+    before: list[Node] = []
+    after: list[Node] = []
+    for node in nodes[start:stop]:
+        call = calls.get(node)
+        reads, writes = (call.reads, call.outputs) if call else (node.inputs, node.outputs)
+        # What has effects stays in its order.
+        ordered = node.eqn.effects and any(earlier.eqn.effects for earlier in after)
+        if node in inside or node in replaced or (results.isdisjoint(reads) and not ordered):
+            before.append(node)
+        else:
+            after.append(node)
+            results.update(writes)
+    if not results.isdisjoint(chain.reads):
+        return False
+    nodes[start:stop] = before + after
+    return True

@@ -1,0 +1,1 @@
+"""The compiled extension as calls for JAX, with their derivatives, ``vmap`` and sharding."""

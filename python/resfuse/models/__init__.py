@@ -1,0 +1,1 @@
+"""Architectures as data, and what modules of every framework share."""

@@ -1,0 +1,43 @@
+"""The settings of torchvision's ResNets, in the words that Linen and NNX share."""
+
+from typing import Any
+
+import jax
+from jax import Array
+from jax.nn import initializers
+
+from resfuse.kernel import pool
+from resfuse.models.architectures import ConvPlan
+
+__all__ = ["BATCH_NORM", "conv_settings", "linear_settings", "max_pool"]
+
+# torchvision's momentum of 0.1 is the weight of the new value, Flax's is that of the old one.
+BATCH_NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5}
+
+
+def conv_settings(plan: ConvPlan) -> dict[str, Any]:
+    """For ``Conv``, all but the features; the initial values are ``kaiming_normal_``, fan out."""
+    return {
+        "kernel_size": (plan.size, plan.size),
+        "strides": (plan.strides, plan.strides),
+        "padding": plan.padding,
+        "kernel_dilation": (plan.dilation, plan.dilation),
+        "feature_group_count": plan.groups,
+        "use_bias": False,
+        "kernel_init": initializers.variance_scaling(2.0, "fan_out", "normal"),
+    }
+
+
+def linear_settings(in_features: int) -> dict[str, Any]:
+    """For ``Dense`` or ``Linear``: weights and biases uniform within ``in_features**-0.5``."""
+
+    def uniform(key: Array, shape: tuple[int, ...], dtype: Any, *_: Any) -> Array:
+        bound = in_features**-0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return {"kernel_init": uniform, "bias_init": uniform}
+
+
+def max_pool(x: Array, implementation: str | None) -> Array:
+    """3x3 with stride 2; the pixel of padding on each side never wins."""
+    return pool.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), implementation)

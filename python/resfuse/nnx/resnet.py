@@ -1,0 +1,178 @@
+"""The ResNets of torchvision for Flax NNX."""
+
+import functools
+from typing import Any
+
+from flax import nnx
+from jax import Array
+
+from resfuse.kernel.dispatch import check_implementation
+from resfuse.models.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    BlockPlan,
+    ConvPlan,
+    plan_stages,
+    plan_stem,
+)
+from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, linear_settings, max_pool
+from resfuse.nnx.fused import conv_bn_relu
+
+__all__ = [
+    "ResNeXt50_32x4d",
+    "ResNeXt101_32x8d",
+    "ResNeXt101_64x4d",
+    "ResNet",
+    "ResNet18",
+    "ResNet34",
+    "ResNet50",
+    "ResNet101",
+    "ResNet152",
+    "WideResNet50_2",
+    "WideResNet101_2",
+]
+
+
+_ones = nnx.initializers.ones
+
+
+def _conv_and_norm(
+    plan: ConvPlan, rngs: nnx.Rngs, scale_init: nnx.Initializer = _ones
+) -> tuple[nnx.Conv, nnx.BatchNorm]:
+    conv = nnx.Conv(plan.in_features, plan.features, **conv_settings(plan), rngs=rngs)
+    return conv, nnx.BatchNorm(plan.features, **BATCH_NORM, scale_init=scale_init, rngs=rngs)
+
+
+class _Block(nnx.Module):
+    """``conv1`` - ``bn1`` - ReLU and so on; the skip is added before the last ReLU."""
+
+    def __init__(
+        self,
+        plan: BlockPlan,
+        *,
+        zero_init_residual: bool,
+        implementation: str | None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.implementation = implementation
+        self.depth = len(plan.convs)
+        for number, conv in enumerate(plan.convs, 1):
+            zero = zero_init_residual and number == self.depth
+            layer = _conv_and_norm(conv, rngs, nnx.initializers.zeros if zero else _ones)
+            for name, module in zip(("conv", "bn"), layer, strict=True):
+                setattr(self, f"{name}{number}", module)
+        skip = plan.downsample
+        self.downsample: nnx.List[Any] | None = (
+            None if skip is None else nnx.List(_conv_and_norm(skip, rngs))
+        )
+
+    def __call__(self, x: Array, use_running_average: bool | None) -> Array:
+        fused = functools.partial(
+            conv_bn_relu,
+            use_running_average=use_running_average,
+            implementation=self.implementation,
+        )
+        numbers = range(1, self.depth + 1)
+        *layers, last = [(getattr(self, f"conv{n}"), getattr(self, f"bn{n}")) for n in numbers]
+        y = x
+        for conv, bn in layers:
+            y = fused(conv, bn, y)
+        if self.downsample is not None:
+            conv, bn = self.downsample
+            x = fused(conv, bn, x, relu=False)
+        return fused(*last, y, residual=x)
+
+
+class ResNet(nnx.Module):
+    """A ResNet, Wide ResNet or ResNeXt with torchvision's arithmetic.
+
+    ``ResNet18`` to ``ResNeXt101_64x4d`` are this class with ``architecture`` filled in. Attributes
+    have torchvision's names: its ``layer1.0.conv1.weight`` is ``layer1[0].conv1.kernel``, with the
+    output channels last. Training differs in one thing: Flax averages the biased variances of the
+    batches, torch the unbiased ones.
+
+    Args:
+        architecture: Which network.
+        num_classes: Number of logits.
+        in_channels: Channels of the images.
+        cifar_stem: Whether the stem, for small images, is a 3x3 convolution with stride 1 and no
+            max pool, in place of 7x7 with stride 2.
+        zero_init_residual: Whether the last batch norm of each block starts with scale 0.
+        replace_stride_with_dilation: For every stage but the first, whether its stride becomes a
+            dilation; ``None`` for none. For bottlenecks only. Dilated convolutions are Flax's.
+        implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+        rngs: Makes the initial values.
+
+    Raises:
+        ValueError: For an unknown ``implementation``, or for flags that do not fit the
+            architecture; when called, where ``"ffi"`` meets a dilated convolution.
+
+    Example:
+        >>> import jax
+        >>> model = ResNet18(num_classes=10, cifar_stem=True, rngs=nnx.Rngs(0))
+        >>> model.eval()
+        >>> x = jax.numpy.ones((8, 32, 32, 3))
+        >>> model(x).shape
+        (8, 10)
+        >>> [y.shape for y in model.features(x)]
+        [(8, 32, 32, 64), (8, 16, 16, 128), (8, 8, 8, 256), (8, 4, 4, 512)]
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        num_classes: int = 1000,
+        *,
+        in_channels: int = 3,
+        cifar_stem: bool = False,
+        zero_init_residual: bool = False,
+        replace_stride_with_dilation: tuple[bool, ...] | None = None,
+        implementation: str | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.implementation = check_implementation(implementation)
+        self.cifar_stem = cifar_stem
+        stem = plan_stem(architecture, in_channels, cifar_stem)
+        self.conv1, self.bn1 = _conv_and_norm(stem, rngs)
+        block = functools.partial(
+            _Block, zero_init_residual=zero_init_residual, implementation=implementation, rngs=rngs
+        )
+        self.stages = len(architecture.depths)
+        stages = plan_stages(architecture, replace_stride_with_dilation)
+        for number, plans in enumerate(stages, 1):
+            setattr(self, f"layer{number}", nnx.List([block(plan) for plan in plans]))
+        width = architecture.out_features
+        self.fc = nnx.Linear(width, num_classes, **linear_settings(width), rngs=rngs)
+
+    def __call__(self, x: Array, use_running_average: bool | None = None) -> Array:
+        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
+        return self.fc(self.features(x, use_running_average)[-1].mean(axis=(-3, -2)))
+
+    def features(self, x: Array, use_running_average: bool | None = None) -> list[Array]:
+        """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the output of each stage."""
+        x = conv_bn_relu(
+            self.conv1,
+            self.bn1,
+            x,
+            use_running_average=use_running_average,
+            implementation=self.implementation,
+        )
+        x = x if self.cifar_stem else max_pool(x, self.implementation)
+        maps = []
+        for number in range(1, self.stages + 1):
+            for block in getattr(self, f"layer{number}"):
+                x = block(x, use_running_average)
+            maps.append(x)
+        return maps
+
+
+ResNet18 = functools.partial(ResNet, ARCHITECTURES["ResNet18"])
+ResNet34 = functools.partial(ResNet, ARCHITECTURES["ResNet34"])
+ResNet50 = functools.partial(ResNet, ARCHITECTURES["ResNet50"])
+ResNet101 = functools.partial(ResNet, ARCHITECTURES["ResNet101"])
+ResNet152 = functools.partial(ResNet, ARCHITECTURES["ResNet152"])
+WideResNet50_2 = functools.partial(ResNet, ARCHITECTURES["WideResNet50_2"])
+WideResNet101_2 = functools.partial(ResNet, ARCHITECTURES["WideResNet101_2"])
+ResNeXt50_32x4d = functools.partial(ResNet, ARCHITECTURES["ResNeXt50_32x4d"])
+ResNeXt101_32x8d = functools.partial(ResNet, ARCHITECTURES["ResNeXt101_32x8d"])
+ResNeXt101_64x4d = functools.partial(ResNet, ARCHITECTURES["ResNeXt101_64x4d"])

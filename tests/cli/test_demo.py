@@ -1,0 +1,159 @@
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from flax import nnx
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+from cli_driver import COMMAND, resfuse
+from resfuse import ffi
+from resfuse.cli import compare
+from resfuse.cli.app import app
+from resfuse.cli.data import Batch, in_order, load
+from resfuse.cli.demo import save
+from resfuse.nnx import ResNetClassifier
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "made" / "for it"
+
+
+@pytest.fixture(scope="module")
+def demo(out: Path) -> subprocess.CompletedProcess[str]:
+    """The demo as it is, once for the tests that look at what it says and writes."""
+    result = resfuse("demo", "--seed", SEED, "--out", out)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def in_this_process(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Result:
+    """The demo without the time that a process takes to start, and with one round of timings."""
+    monkeypatch.setattr(compare, "ROUNDS", 1)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes types
+        result = CliRunner().invoke(
+            app, ["demo", *map(str, arguments)], env={"COLUMNS": "200"}, catch_exceptions=False
+        )
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def rows(output: str) -> dict[str, list[str]]:
+    """The rows of the printed table, by their first cell."""
+    cells = ([cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines())
+    return {row[0]: [cell for cell in row[1:] if cell] for row in cells if row}
+
+
+def held_out() -> Batch:
+    source = load("digits", size=None, seed=SEED).test
+    with in_order(source, len(source)) as stream:
+        return next(stream)
+
+
+def logits(model: ResNetClassifier) -> NDArray[np.float32]:
+    model.eval()
+    return np.asarray(nnx.jit(model)(held_out()[0]))
+
+
+def restored(checkpoint: Path) -> ResNetClassifier:
+    """A model of other weights with those of the checkpoint."""
+    model = ResNetClassifier(1, 32, 10, rngs=nnx.Rngs(99))
+    with ocp.StandardCheckpointer() as checkpointer:
+        nnx.update(model, checkpointer.restore(checkpoint, nnx.state(model)))
+    return model
+
+
+def test_accuracy_is_at_least_97_percent_and_the_kernel_agrees_with_flax(
+    demo: subprocess.CompletedProcess[str],
+) -> None:
+    table = rows(demo.stdout)
+    kernel, flax = (float(each.rstrip("%")) for each in table["Accuracy"])
+    assert kernel >= 97
+    assert kernel == flax
+    assert table["Predictions that differ"] == ["0"]
+    assert float(table["Largest logit difference"][0]) < 1e-3
+    assert f"resfuse kernel ({ffi.isa()})" in demo.stdout
+    assert "not live" not in demo.stdout
+
+
+def test_speeds_and_ratio_belong_together(demo: subprocess.CompletedProcess[str]) -> None:
+    table = rows(demo.stdout)
+    kernel, flax = (float(each.replace(",", "")) for each in table["Images per second"])
+    assert kernel > 0
+    assert flax > 0
+    assert float(table["Times as fast as plain Flax"][0]) == pytest.approx(kernel / flax, rel=0.5)
+
+
+def test_results_are_a_checkpoint_and_a_picture_and_nothing_else(
+    demo: subprocess.CompletedProcess[str], out: Path
+) -> None:
+    assert sorted(each.name for each in out.iterdir()) == ["checkpoint", "report.png"]
+    assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert "report.png" in demo.stdout
+
+
+def test_checkpoint_holds_the_model_that_was_measured(
+    demo: subprocess.CompletedProcess[str], out: Path
+) -> None:
+    right = logits(restored(out / "checkpoint")).argmax(-1) == held_out()[1]
+    assert rows(demo.stdout)["Accuracy"][0] == f"{right.mean():.2%}"
+
+
+def test_checkpoint_restores_to_the_same_logits(tmp_path: Path) -> None:
+    model = ResNetClassifier(1, 32, 10, rngs=nnx.Rngs(SEED))
+    save(model, tmp_path / "checkpoint")
+    np.testing.assert_array_equal(logits(restored(tmp_path / "checkpoint")), logits(model))
+
+
+def test_same_seed_prints_the_same_table_times_aside(
+    demo: subprocess.CompletedProcess[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = in_this_process(monkeypatch, "--seed", SEED, "--out", tmp_path)
+    tables = [rows(each.stdout) for each in (demo, again)]
+    for table in tables:
+        del table["Images per second"], table["Times as fast as plain Flax"]
+    assert len(tables[0]) == 3
+    assert tables[0] == tables[1]
+
+
+def test_plain_flax_is_called_plain_flax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--epochs", 1, "--implementation", "xla")
+    result = in_this_process(monkeypatch, *options, "--out", tmp_path)
+    assert "kernel is not live" in result.stdout
+    assert "Flax against Flax" in " ".join(result.stdout.split())
+    assert rows(result.stdout)["Largest logit difference"] == ["0.0e+00"]
+
+
+@pytest.mark.usefixtures("demo")
+def test_ctrl_c_leaves_an_earlier_result_and_nothing_else(out: Path) -> None:
+    def contents() -> dict[Path, bytes | None]:
+        return {path: path.read_bytes() if path.is_file() else None for path in out.rglob("*")}
+
+    before = contents()
+    assert interrupted(out) == 130
+    assert contents() == before
+
+
+def interrupted(out: Path) -> int:
+    """The exit code of a long demo after Ctrl-C in the middle of training."""
+    command = [*COMMAND, "demo", "--epochs", "10000", "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not list(out.glob(".resfuse-*")):
+                assert process.poll() is None
+                time.sleep(0.05)
+            time.sleep(3)  # into the training
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert "Traceback" not in errors
+    return process.returncode

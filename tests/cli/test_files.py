@@ -1,0 +1,88 @@
+"""What is refused before the work begins, and that results appear whole or not at all."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from cli_driver import assert_refused, resfuse_without
+from resfuse.cli.files import publish, staging
+from resfuse.cli.interrupts import held_back
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    return path
+
+
+def test_out_that_is_a_file_is_refused(file: Path) -> None:
+    assert_refused("demo", "--out", file, why=f"cannot write to {file}: it is not a directory")
+    assert file.read_text() == "mine"
+
+
+def test_out_below_a_file_is_refused(file: Path) -> None:
+    assert_refused("demo", "--out", file / "below", why="Not a directory")
+
+
+def test_out_that_nobody_may_write_is_refused() -> None:
+    assert_refused("demo", "--out", "/proc/resfuse", why="cannot write to /proc/resfuse")
+
+
+def test_a_checkpoint_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    assert_refused("demo", "--out", tmp_path, why="choose another --out")
+
+
+@pytest.mark.parametrize("option", ["--epochs=0", "--epochs=x", "--seed=-1"])
+def test_bad_options_are_refused(option: str, tmp_path: Path) -> None:
+    assert_refused("demo", option, "--out", tmp_path, why=option.partition("=")[0])
+
+
+def test_unknown_implementations_are_refused(tmp_path: Path) -> None:
+    assert_refused("demo", "--implementation", "cuda", "--out", tmp_path, why="'ffi', 'xla'")
+
+
+def test_the_kernel_is_refused_where_it_is_not_live(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = resfuse_without("resfuse._ext", "demo", "--implementation", "ffi", "--out", out)
+    assert result.returncode == 2
+    assert "the kernel is not live" in result.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("below", ["", "new/deeper"])
+def test_interrupted_work_leaves_nothing_and_keeps_what_was_there(below: str, file: Path) -> None:
+    def work() -> None:
+        with staging(file.parent / below) as scratch:
+            (scratch / "file").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert list(file.parent.iterdir()) == [file]
+    assert file.read_text() == "mine"
+
+
+def test_published_files_and_directories_replace_what_was_there(file: Path) -> None:
+    folder = file.parent / "folder"
+    (folder / "old").mkdir(parents=True)
+    with staging(file.parent) as scratch:
+        (scratch / "file").write_text("result")
+        (scratch / "folder").mkdir()
+        (scratch / "folder" / "new").touch()
+        publish(scratch, file, folder)
+    assert sorted(file.parent.iterdir()) == [file, folder]
+    assert file.read_text() == "result"
+    assert list(folder.iterdir()) == [folder / "new"]
+
+
+def test_ctrl_c_waits_for_the_right_moment() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with held_back() as check:
+        check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGINT) is handler

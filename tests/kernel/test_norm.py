@@ -1,0 +1,144 @@
+"""The passes of batch norm against their formulas in float64, within bounds on their roundings."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from kernel_case import assert_same_bits, on_every_isa
+from oracle import EPSILON
+from resfuse.kernel import ffi_norm
+
+# Around vectors of 4, 8 and 16 lanes; pixels around the 16 that are added up in floats, the 64 of
+# the smallest block of sums and the 32 blocks; enough for several threads.
+SHAPES = [
+    *((2, 3, 3, channels) for channels in (1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 515)),
+    *((1, 1, pixels, 5) for pixels in (1, 15, 16, 17, 63, 64, 65, 2048, 2049)),
+    (3, 41, 43, 20),
+    (5, 28, 29, 67),
+]
+# Of what is added up. Each bound has one rounding more than the longest path of operations, for
+# the products of roundings; a sum of 16 has 15, and totals are in doubles.
+NORMALIZE = 5 * EPSILON / 2
+SUMS = (15 + 3 + 1) * EPSILON / 2
+GRADIENT = 5 * EPSILON / 2
+
+
+def arrays(shape, ratio=0.0, seed=0):
+    """By name; the means are ``ratio`` deviations from zero, and ``y`` has every kind of number."""
+    random = np.random.default_rng(seed)
+    images = {name: random.normal(size=shape) for name in ("conv", "d_y", "residual", "y")}
+    channels = {name: random.normal(size=shape[-1:]) for name in ("mean", "a", "b", "d")}
+    images["conv"] += ratio
+    channels["mean"] += ratio
+    images["y"] = np.maximum(images["y"], 0)
+    for value in (np.nan, np.inf, -np.inf, -0.0):
+        images["y"][random.random(shape) < 0.05] = value
+    return {name: array.astype(np.float32) for name, array in (images | channels).items()}
+
+
+def passes(conv, d_y, residual, y, mean, a, b, d):
+    """Each pass with all of its options, by name."""
+    normalize = functools.partial(ffi_norm.normalize, conv, mean, a, d)
+    sums = functools.partial(ffi_norm.norm_sums, d_y, conv, mean)
+    gradient = functools.partial(ffi_norm.norm_gradient, d_y, conv, mean, a, b, d)
+    return {
+        "normalize": normalize(relu=False),
+        "normalize, relu": normalize(relu=True),
+        "normalize, residual": normalize(residual, relu=False),
+        "normalize, residual, relu": normalize(residual, relu=True),
+        "sums": sums(),
+        "sums, y": sums(y),
+        "gradient": gradient(residual=False),
+        "gradient, y": gradient(y, residual=False),
+        "gradient, residual": gradient(residual=True),
+        "gradient, y, residual": gradient(y, residual=True),
+    }
+
+
+def exact(options, conv, d_y, residual, y, mean, a, b, d):
+    """A pass's results in float64, each with the size of what it adds up."""
+    conv, d_y, residual, mean, a, b, d = (
+        array.astype(np.float64) for array in (conv, d_y, residual, mean, a, b, d)
+    )
+    deviation = conv - mean
+    g = np.where(y > 0, d_y, 0) if "y" in options else d_y
+    if options[0] == "normalize":
+        terms = [a * deviation, d, *([residual] if "residual" in options else [])]
+        value = sum(terms)
+        return [(np.maximum(value, 0) if "relu" in options else value, size_of(terms))]
+    if options[0] == "sums":
+        return [(t.sum((0, 1, 2)), np.abs(t).sum((0, 1, 2))) for t in (g, g * deviation)]
+    terms = [a * g, b * deviation, d]
+    return [(sum(terms), size_of(terms)), *([(g, 0 * g)] if "residual" in options else [])]
+
+
+def size_of(terms):
+    return sum(np.abs(term) for term in terms)
+
+
+BOUNDS = {"normalize": NORMALIZE, "sums": SUMS, "gradient": GRADIENT}
+
+
+def assert_right(operands):
+    call = jax.jit(passes)
+    results = on_every_isa(lambda: jax.tree.map(np.asarray, call(**operands)))
+    for isa, by_name in results.items():
+        for name, got in by_name.items():
+            options = name.split(", ")
+            outputs = got if isinstance(got, tuple) else (got,)
+            truth = exact(options, **operands)
+            for ours, (value, size) in zip(outputs, truth, strict=True):
+                assert ours.shape == value.shape, f"{name} on {isa}"
+                error = np.abs(ours - value)
+                assert (error <= BOUNDS[options[0]] * size).all(), f"{name} on {isa}"
+        for mask in ("", ", y"):
+            alone, (both, _) = by_name[f"gradient{mask}"][0], by_name[f"gradient{mask}, residual"]
+            assert_same_bits(both, alone, f"gradient{mask} on {isa}")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_right(shape):
+    assert_right(arrays(shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8, 17), (4, 30, 31, 6)], ids=str)
+def test_means_far_from_zero(shape):
+    """A thousand deviations, where ``sum g * conv - mean * sum g`` would lose everything."""
+    assert_right(arrays(shape, ratio=1000.0))
+
+
+def test_sums_over_many_pixels():
+    """Equal numbers, whose roundings all have one sign: 10,000 of them would leave the bound."""
+    operands = arrays((2, 200, 201, 3))
+    assert_right(operands | {"d_y": np.full_like(operands["d_y"], 0.1)})
+
+
+def test_cotangents_where_relu_let_nothing_through_do_not_count():
+    """Not even NaN: it is not multiplied by zero."""
+    operands = arrays((2, 5, 6, 17))
+    with_nan = operands | {"d_y": np.where(operands["y"] > 0, operands["d_y"], np.nan)}
+    call = jax.jit(passes)
+    for isa, (one, other) in on_every_isa(lambda: (call(**operands), call(**with_nan))).items():
+        for name in ("sums, y", "gradient, y", "gradient, y, residual"):
+            for ours, theirs in zip(other[name], one[name], strict=True):
+                assert_same_bits(np.asarray(ours), np.asarray(theirs), f"{name} on {isa}")
+
+
+def test_nan_passes_relu():
+    """As in ``jax.nn.relu``."""
+    operands = arrays((1, 3, 4, 9))
+    operands["conv"][0, 1, 2, 3] = np.nan
+    for isa, y in on_every_isa(
+        lambda: np.asarray(jax.jit(passes)(**operands)["normalize, relu"])
+    ).items():
+        assert np.argwhere(np.isnan(y)).tolist() == [[0, 1, 2, 3]], isa
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 3, 5), (2, 0, 3, 17)], ids=str)
+def test_no_pixels(shape):
+    """Sums of nothing are 0."""
+    for isa, results in on_every_isa(lambda: jax.jit(passes)(**arrays(shape))).items():
+        assert all(not np.any(total) for total in results["sums"] + results["sums, y"]), isa
+        assert results["normalize"].shape == results["gradient"][0].shape == shape

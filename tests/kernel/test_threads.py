@@ -1,0 +1,160 @@
+"""The same bits for any number of threads, from run to run, and whichever thread takes what.
+
+XLA makes its pool when it starts, of NPROC threads; so each number is a process, which runs this
+file as a program.
+"""
+
+import collections
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import gradient_case
+from kernel_case import Case, compiled, compiled_packed, normals, on_every_isa
+from resfuse import ffi
+from resfuse.kernel import ffi_gradients, ffi_norm
+
+THREADS = (1, 2, 3)
+RERUNS = 3
+SAME = ((1, 1), (1, 1))
+# All worth three threads, which is from three million multiply-adds on; normal floats, whose sums
+# depend on their order.
+CASES = [
+    Case(1, (28, 28), (64, 64), (3, 3), padding=SAME),
+    Case(5, (14, 14), (67, 33), (3, 3), padding=SAME),
+    Case(1, (7, 7), (256, 512), (1, 1)),
+    Case(8, (2, 2), (512, 512), (3, 3), padding=SAME),
+    Case(2, (29, 31), (32, 48), (3, 3), (2, 2), ((0, 1), (1, 0))),
+    Case(2, (29, 31), (33, 48), (3, 3), (2, 2), ((0, 1), (1, 0))),
+    Case(2, (28, 28), (256, 96), (3, 3), (2, 2), SAME),
+    Case(1, (112, 113), (3, 17), (7, 7), (2, 2), ((3, 3), (3, 3))),
+    Case(8, (56, 56), (32, 32), (3, 3), padding=SAME, groups=32),
+    Case(4, (14, 14), (64, 96), (5, 3), padding=((2, 2), (1, 1)), groups=4),
+    Case(2, (5, 5), (10300, 17), (1, 1)),
+    Case(2, (28, 28), (160, 160), (3, 3), (2, 2), SAME, groups=20),
+    Case(3, (14, 14), (304, 65), (3, 3), padding=SAME),
+    Case(1, (7, 7), (512, 64), (3, 3), padding=SAME),
+    Case(1, (14, 14), (1024, 33), (1, 1)),
+    Case(64, (2, 2), (64, 64), (3, 3), padding=SAME),
+]
+# Images whose batch norm several threads share out: pixels of few channels and of many.
+NORMS = [(3, 56, 57, 64), (2, 33, 130, 17), (5, 7, 7, 515)]
+# Shapes and geometries of pools that several threads share out.
+POOLS = [
+    ((3, 56, 57, 64), (3, 3), (2, 2), SAME),
+    ((1, 9, 3000, 33), (2, 3), (1, 1), ((0, 0), (2, 5))),
+]
+
+
+def digest(arrays):
+    return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+def reruns(call):
+    """The different digests of some runs."""
+    return sorted({digest(call()) for _ in range(RERUNS)})
+
+
+def packed_reruns(case):
+    """By ISA: each runs the weights that were packed for it."""
+    operands = normals(case)
+    run = compiled_packed(case, operands)
+    runs = [run(*operands)[1] for _ in range(RERUNS)]
+    return {isa: sorted({digest([results[isa]]) for results in runs}) for isa in ffi.isas()}
+
+
+def pool(x, *geometry):
+    y = ffi.max_pool(x, *geometry)
+    return y, ffi_gradients.max_pool_gradient(x, y, *geometry)
+
+
+def norm(conv, d_y, *channels):
+    """All passes of batch norm, with a residual and ReLU."""
+    mean, a, b, d = channels
+    y = ffi_norm.normalize(conv, mean, a, d, d_y, relu=True)
+    return (
+        y,
+        *ffi_norm.norm_sums(d_y, conv, mean, y),
+        *ffi_norm.norm_gradient(d_y, conv, mean, a, b, d, y, residual=True),
+    )
+
+
+def pool_size():
+    names = (task.joinpath("comm") for task in pathlib.Path("/proc/self/task").iterdir())
+    return collections.Counter(name.read_text().strip() for name in names)["tf_XLAEigen"]
+
+
+def algorithms(case):
+    """Precisions that may each choose another."""
+    return ("highest", None) if (case.window, case.strides) == ((3, 3), (1, 1)) else ("highest",)
+
+
+def draw(random, shape):
+    return random.normal(size=shape).astype(np.float32)
+
+
+def main():
+    digests = {}
+    for case in CASES:
+        for precision in algorithms(case):
+            call = compiled(case, normals(case), precision)
+            digests[f"{case} {precision}"] = on_every_isa(functools.partial(reruns, call))
+            call = gradient_case.compiled(case, gradient_case.normals(case), precision)
+            digests[f"gradients of {case} {precision}"] = on_every_isa(
+                functools.partial(reruns, call)
+            )
+        digests[f"{case} packed"] = packed_reruns(case)
+    random = np.random.default_rng(0)
+    for shape, *geometry in POOLS:
+        call = jax.jit(functools.partial(pool, draw(random, shape), *geometry))
+        digests[f"pool of {shape}"] = on_every_isa(functools.partial(reruns, call))
+    for shape in NORMS:
+        operands = [draw(random, size) for size in [shape] * 2 + [shape[-1:]] * 4]
+        call = jax.jit(functools.partial(norm, *operands))
+        digests[f"norm of {shape}"] = on_every_isa(functools.partial(reruns, call))
+    json.dump({"pool": pool_size(), "digests": digests}, sys.stdout)
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """What ``main`` says, by number of threads."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "RESFUSE_ISA")}
+    results = {}
+    for threads in THREADS:
+        process = subprocess.run(
+            [sys.executable, __file__],
+            env=environment | {"NPROC": str(threads)},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        results[threads] = json.loads(process.stdout)
+    return results
+
+
+def test_every_case_is_worth_all_threads():
+    assert min(case.work for case in CASES) >= max(THREADS) << 20
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_pool_has_as_many_threads(reports, threads):
+    assert reports[threads]["pool"] == threads
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_same_bits(reports, threads):
+    """As the first run on one thread."""
+    for case, digests in reports[1]["digests"].items():
+        for isa, (first, *_) in digests.items():
+            assert reports[threads]["digests"][case][isa] == [first], f"{case} on {isa}"
+
+
+if __name__ == "__main__":
+    main()

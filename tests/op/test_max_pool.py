@@ -1,0 +1,189 @@
+"""Max pooling for JAX: the reference's values and gradients, under every transformation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from agreement import images
+from cases import kernel_calls
+from resfuse import ffi, reference
+from resfuse.kernel.pool import max_pool
+from two_devices import BATCH, mesh
+
+GEOMETRIES = {
+    "the stem's": ((3, 3), (2, 2), ((1, 1), (1, 1))),
+    "no overlap": ((2, 2), (2, 2), ((0, 0), (0, 0))),
+    "uneven": ((2, 3), (1, 2), ((1, 0), (2, 1))),
+    "more padding than window": ((2, 2), (1, 1), ((3, 4), (0, 5))),
+}
+STEM = GEOMETRIES["the stem's"]
+TARGET = "resfuse_max_pool"
+
+
+def ours(geometry=STEM):
+    return lambda x: max_pool(x, *geometry)
+
+
+def theirs(geometry=STEM):
+    return lambda x: reference.max_pool(x, *geometry)
+
+
+def loss(pool):
+    """Each output with a weight of its own; minus infinity has none."""
+
+    def function(x):
+        y = pool(x)
+        weights = jnp.arange(1.0, 1.0 + y.size, dtype=y.dtype).reshape(y.shape)
+        return jnp.sum(jnp.where(jnp.isfinite(y), y, 0) * weights)
+
+    return function
+
+
+TRANSFORMS = {"values": lambda f: f, "gradients": lambda f: jax.grad(loss(f))}
+
+
+def assert_same(transform, *arguments, geometry=STEM):
+    """No arithmetic but comparisons: the same values, and sums of few gradients in one order."""
+    got, expected = (jax.jit(transform(f(geometry)))(*arguments) for f in (ours, theirs))
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def put(x, spec, kind=AxisType.Auto):
+    return jax.device_put(x, NamedSharding(mesh(kind), spec))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_is_the_reference(geometry, transform):
+    assert kernel_calls(ours(geometry), images(2, 7, 6, 5))
+    assert_same(transform, images(2, 7, 6, 5), geometry=geometry)
+
+
+def test_eager():
+    np.testing.assert_array_equal(ours()(images(2, 7, 6, 5)), theirs()(images(2, 7, 6, 5)))
+
+
+def test_gradient_where_numbers_are_equal():
+    assert_same(lambda f: jax.grad(loss(f)), jnp.round(images(2, 9, 8, 5)))
+
+
+def test_grad_of_grad():
+    """Of the squared norm of the gradient, where second derivatives are not zero."""
+
+    def squared_norm(f):
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(f(x))))
+        return lambda x: jnp.sum(gradient(x) ** 2)
+
+    x = images(2, 7, 6, 5)
+    got, expected = (jax.jit(jax.grad(squared_norm(f())))(x) for f in (ours, theirs))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    assert np.any(expected)
+
+
+def test_nan():
+    x = images(2, 7, 6, 5).at[0, 3, 2, 1].set(jnp.nan)
+    assert_same(lambda f: f, x)
+    assert jnp.isnan(ours()(x)).any()
+
+
+@pytest.mark.parametrize("axis", [0, 2, -1])
+def test_vmap(axis):
+    assert_same(functools.partial(jax.vmap, in_axes=axis, out_axes=axis), images(3, 7, 3, 5, 3))
+
+
+def test_vmap_of_grad_and_grad_of_vmap():
+    x = images(3, 2, 7, 6, 5)
+    assert_same(lambda f: jax.vmap(jax.grad(loss(f))), x)
+    assert_same(lambda f: jax.grad(loss(jax.vmap(f))), x)
+    assert_same(lambda f: jax.vmap(jax.vmap(f)), x[None])
+
+
+def test_vmap_makes_one_larger_batch():
+    calls = kernel_calls(jax.vmap(ours()), images(3, 2, 7, 6, 5))
+    assert calls == [(TARGET, "tensor<6x7x6x5xf32>")]
+
+
+def test_checkpoint_and_scan():
+    def twice(f):
+        body = jax.checkpoint(lambda x, _: (f(x), None))
+        return jax.grad(loss(lambda x: jax.lax.scan(body, x, length=2)[0]))
+
+    got, expected = (
+        jax.jit(twice(f(((3, 3), (1, 1), ((1, 1), (1, 1))))))(images(2, 7, 6, 5))
+        for f in (ours, theirs)
+    )
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_sharded_batch_stays_sharded(kind, transform):
+    x = images(4, 7, 6, 5)
+    with jax.set_mesh(mesh(kind)):
+        compiled = jax.jit(transform(ours())).lower(put(x, BATCH, kind)).compile()
+        got = compiled(put(x, BATCH, kind))
+    np.testing.assert_array_equal(got, jax.jit(transform(theirs()))(x))
+    assert "all-gather" not in compiled.as_text()
+    assert {shard.data.shape[0] for shard in got.addressable_shards} == {2}
+
+
+@pytest.mark.parametrize("spec", [P(), P(None, "batch"), P(None, None, None, "batch")], ids=str)
+def test_sharded_in_other_ways(spec):
+    x = images(2, 8, 6, 4)
+    np.testing.assert_array_equal(jax.jit(ours())(put(x, spec)), theirs()(x))
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shard_map(check_vma):
+    x = images(4, 7, 6, 5)
+    parts = functools.partial(
+        jax.shard_map, mesh=mesh(), in_specs=BATCH, out_specs=BATCH, check_vma=check_vma
+    )
+    assert_same(parts, x)
+    assert_same(lambda f: parts(jax.grad(loss(f))), x)
+
+
+def test_export():
+    x = images(2, 7, 6, 5)
+    allowed = [export.DisabledSafetyCheck.custom_call(TARGET)]
+    program = export.export(jax.jit(ours()), platforms=["cpu", "cuda"], disabled_checks=allowed)(x)
+    assert f"custom_call @{TARGET}" in program.mlir_module()
+    loaded = export.deserialize(program.serialize())
+    np.testing.assert_array_equal(jax.jit(loaded.call)(x), theirs()(x))
+
+
+def test_other_platforms_get_the_reference():
+    module = export.export(jax.jit(ours()), platforms=["cuda"])(images(2, 7, 6, 5)).mlir_module()
+    assert "custom_call @resfuse" not in module
+    assert "reduce_window" in module
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_other_dtypes_take_the_reference(dtype):
+    x = images(2, 7, 6, 5).astype(dtype)
+    assert not kernel_calls(ours(), x)
+    assert_same(lambda f: f, x)
+
+
+@pytest.mark.parametrize("shape", [(0, 7, 6, 5), (2, 0, 6, 5), (2, 7, 6, 0)], ids=str)
+def test_empty(shape):
+    assert_same(lambda f: f, jnp.ones(shape))
+    assert_same(lambda f: jax.grad(loss(f)), jnp.ones(shape))
+
+
+def test_refuses_forward_mode():
+    x = images(2, 7, 6, 5)
+    with pytest.raises(TypeError, match="forward mode"):
+        jax.jvp(ours(), (x,), (x,))
+
+
+def test_without_the_extension(monkeypatch):
+    monkeypatch.setattr(ffi, "_ext", None)
+    assert not kernel_calls(ours(), images(2, 7, 6, 5))
+    assert_same(lambda f: f, images(2, 7, 6, 5))
