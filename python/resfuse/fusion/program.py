@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, prepare
@@ -70,8 +71,7 @@ def trace(
 def _portable(jaxpr: Any) -> bool:
     """Whether it means the same outside the transformations under which it was traced."""
     tracers = any(isinstance(array, jax.core.Tracer) for array in jaxpr.consts)
-    axes = any(type(effect).__name__ == "NamedAxisEffect" for effect in jaxpr.effects)
-    return not (tracers or axes)
+    return not (tracers or jax_compat.has_axis_names(jaxpr))
 
 
 def _uncommitted(array: Any) -> Any:
