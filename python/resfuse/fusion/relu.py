@@ -34,7 +34,7 @@ def is_relu(node: Node) -> bool:
 
 def _derivative(node: Node) -> Graph:
     aval = node.inputs[0].aval
-    x = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    x = jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=aval.sharding)
 
     def derivative(x: Any, tangent: Any) -> Any:
         return jax.jvp(lambda x: node.run([x])[0], (x,), (tangent,))[1]
