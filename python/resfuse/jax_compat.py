@@ -13,6 +13,7 @@ equations, which JAX does change, are here.
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 from jax import Array, lax
 from jax._src import config
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params
@@ -51,10 +52,11 @@ CHECKPOINT = "remat2"
 def trace_context() -> Hashable:
     """What decides, beside a function and its arguments, how JAX traces it.
 
-    The settings, the mesh and the axis names in force: a part of the key of JAX's own caches.
-    Nothing public says all of it; ``jax.config`` and ``jax.sharding.get_abstract_mesh`` say most.
+    The settings, the mesh and the axis names in force: a part of the key of JAX's own caches, and
+    the kind of random numbers, which they leave out. Nothing public says all of it; ``jax.config``
+    and ``jax.sharding.get_abstract_mesh`` say most.
     """
-    return config.trace_context()
+    return config.trace_context(), jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
 
 
 def run(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
