@@ -8,6 +8,8 @@ import numpy as np
 
 import oracle
 from resfuse import ffi
+from resfuse.kernel.conv import conv_affine
+from resfuse.kernel.train import conv_statistics
 from resfuse.spec import make_spec
 
 
@@ -79,8 +81,8 @@ def compiled(case, operands, precision="highest"):
     spec = case.spec(*operands[:2], precision=precision)
 
     def both(x, kernel, *rest):
-        y = ffi.conv_affine(x, kernel, *rest, spec=spec, relu=case.relu)
-        return y, *ffi.conv_statistics(x, kernel, spec=spec)
+        y = conv_affine(x, kernel, *rest, spec=spec, relu=case.relu)
+        return y, *conv_statistics(spec, x, kernel)
 
     call = functools.partial(jax.jit(both), *operands)
     return lambda: [np.asarray(result) for result in call()]
@@ -93,11 +95,11 @@ def compiled_packed(case, operands, precision=None):
     in use, the others on their own, whatever is in use.
     """
     spec = case.spec(*operands[:2], precision=precision)
-    call = functools.partial(ffi.conv_affine, spec=spec, relu=case.relu)
+    call = functools.partial(conv_affine, spec=spec, relu=case.relu)
 
     def every_way(x, kernel, *rest):
         packed = on_every_isa(lambda: ffi.pack(kernel, spec))
-        on_packed = functools.partial(call, kernel_shape=kernel.shape)
+        on_packed = functools.partial(call, packed_from=kernel.shape)
         return call(x, kernel, *rest), {isa: on_packed(x, w, *rest) for isa, w in packed.items()}
 
     program = jax.jit(every_way).lower(*operands).compile()
