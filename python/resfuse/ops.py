@@ -1,7 +1,6 @@
 """The op for JAX: what a user calls, checked, and sent to the kernel or to the reference."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -96,10 +95,9 @@ def conv_bn_relu(
                         conv_bias=conv_bias, residual=residual)  # fmt: skip
     spec = make_spec(arrays["x"], arrays["kernel"], strides=strides, padding=padding,
                      feature_group_count=feature_group_count, precision=precision)  # fmt: skip
-    check_arrays(spec, **arrays)
-    native = _takes_kernel(implementation, arrays, spec)
+    arrays, native = _checked(arrays, implementation, spec)
     with naming_forward_mode(FORWARD_MODE):
-        return _inference(_promoted(arrays), native, spec, as_epsilon(epsilon), bool(relu))
+        return _inference(arrays, native, spec, as_epsilon(epsilon), bool(relu))
 
 
 def conv_bn_relu_train(
@@ -157,10 +155,9 @@ def conv_bn_relu_train(
                         conv_bias=conv_bias, residual=residual)  # fmt: skip
     spec = make_spec(arrays["x"], arrays["kernel"], strides=strides, padding=padding,
                      feature_group_count=feature_group_count, precision=precision)  # fmt: skip
-    check_arrays(spec, **arrays)
-    native = _takes_kernel(implementation, arrays, spec)
+    arrays, native = _checked(arrays, implementation, spec)
     with naming_forward_mode(FORWARD_MODE):
-        return _training(_promoted(arrays), native, spec, as_epsilon(epsilon), bool(relu))
+        return _training(arrays, native, spec, as_epsilon(epsilon), bool(relu))
 
 
 _OPTIONAL = ("scale", "bias", "conv_bias", "residual")
@@ -173,37 +170,39 @@ def _as_arrays(**values: Any) -> Arrays:
     }
 
 
-def _promoted(arrays: Arrays) -> Arrays:
-    """The arrays in their common inexact dtype, as Flax's ``promote_dtype`` has it."""
-    dtype = _common_dtype(arrays)
-    return {name: None if array is None else array.astype(dtype) for name, array in arrays.items()}
+def _checked(arrays: Arrays, implementation: str | None, spec: ConvSpec) -> tuple[Arrays, bool]:
+    """The arrays in one dtype, and whether the kernel computes this where it runs on a CPU.
+
+    The dtype is their common inexact one, as Flax's ``promote_dtype`` has it.
+    """
+    check_arrays(spec, **arrays)
+    given = {name: array for name, array in arrays.items() if array is not None}
+    if check_implementation(implementation) == "ffi":
+        _insist(given, spec)
+    dtype = jnp.result_type(*given.values())
+    dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+    native = implementation != "xla" and _why_not(given, dtype, spec) is None
+    return arrays | {name: array.astype(dtype) for name, array in given.items()}, native
 
 
-def _common_dtype(arrays: Arrays) -> Any:
-    dtype = jnp.result_type(*(array for array in arrays.values() if array is not None))
-    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+def _why_not(given: Arrays, dtype: Any, spec: ConvSpec) -> str | None:
+    return unsupported(given["x"].shape, given["kernel"].shape, dtype, spec)
 
 
-def _takes_kernel(implementation: str | None, arrays: Arrays, spec: ConvSpec) -> bool:
-    """Whether the kernel computes this where it runs on a CPU; raises if it must and cannot."""
-    shapes = arrays["x"].shape, arrays["kernel"].shape
-    if check_implementation(implementation) is None:
-        return unsupported(*shapes, _common_dtype(arrays), spec) is None
-    if implementation == "xla":
-        return False
-    for name, array in arrays.items():
-        if array is not None and array.dtype != jnp.float32:
+def _insist(given: Arrays, spec: ConvSpec) -> None:
+    """Raises where the kernel cannot be had."""
+    for name, array in given.items():
+        if array.dtype != jnp.float32:
             raise TypeError(f'implementation="ffi" needs float32, got {name} of {array.dtype}')
-    reason = unsupported(*shapes, jnp.float32, spec) or _elsewhere(arrays)
+    reason = _why_not(given, jnp.float32, spec) or _elsewhere(given)
     if reason:
         raise ValueError(f'implementation="ffi" cannot be had: {reason}')
-    return True
 
 
-def _elsewhere(arrays: Arrays) -> str | None:
+def _elsewhere(given: Arrays) -> str | None:
     """Why this would not run on a CPU, as far as can be told before it is compiled."""
-    for name, array in arrays.items():
-        if array is None or isinstance(array, jax.core.Tracer):
+    for name, array in given.items():
+        if isinstance(array, jax.core.Tracer):
             continue
         platform = next(iter(array.devices())).platform
         if array.committed and platform != "cpu":
@@ -235,7 +234,9 @@ def _inference(arrays: Arrays, native: bool, spec: ConvSpec, epsilon: float, rel
     def plain(arrays: Arrays) -> Array:
         return reference.conv_bn_relu(**arrays, spec=spec, epsilon=epsilon, relu=relu)
 
-    return _on_platform(native, on_cpu, plain, arrays)
+    if not native:
+        return plain(arrays)
+    return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)
 
 
 def _scale_and_shift(arrays: Arrays, epsilon: float) -> tuple[Array, Array]:
@@ -266,13 +267,6 @@ def _training(
     def plain(arrays: Arrays) -> tuple[Array, Array, Array]:
         return reference.conv_bn_relu_train(**arrays, spec=spec, epsilon=epsilon, relu=relu)
 
-    return _on_platform(native, on_cpu, plain, arrays)
-
-
-def _on_platform(
-    native: bool, on_cpu: Callable[..., Any], plain: Callable[..., Any], arrays: Arrays
-) -> Any:
-    """``on_cpu`` where this is compiled for a CPU, ``plain`` anywhere else."""
     if not native:
         return plain(arrays)
     return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse import reference
-from resfuse.kernel.conv import conv, conv_affine, input_gradient, weight_gradient
+from resfuse.kernel.call import Call
+from resfuse.kernel.conv import attributes, conv, input_gradient, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.spec import ConvSpec
 
@@ -69,24 +70,39 @@ def affine_on_cpu(
     in_place: bool = False,
 ) -> Array:
     """As :func:`affine`, always the kernel."""
-    return _differentiable(spec, relu, in_place, packed, *map(refuse_forward_mode, operands))
+    return conv_affine(spec, relu, in_place, packed, *map(refuse_forward_mode, operands))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _differentiable(
-    spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
+def conv_affine(
+    spec: ConvSpec,
+    relu: bool,
+    in_place: bool,
+    packed: Array | None,
+    x: Array,
+    kernel: Array,
+    scale: Array,
+    shift: Array,
+    *residual: Array,
 ) -> Array:
-    x, kernel, *rest = operands
-    weights, packed_from = (kernel, None) if packed is None else (packed, kernel.shape)
-    return conv_affine(
-        x, weights, *rest, spec=spec, relu=relu, packed_from=packed_from, in_place=in_place
+    """The call itself; the arguments are those of :func:`affine`."""
+    _, height, width, _ = spec.output_shape(x.shape, kernel.shape)
+    weights, factors = (kernel, "p q j o") if packed is None else (packed, "p q r s")
+    call = Call(
+        "conv_affine",
+        f"n h w i, {factors}, o, o{', n y x o' * len(residual)} -> n y x o",
+        sizes={"y": height, "x": width},
+        attributes=attributes(spec)
+        | {"relu": relu, "packed": () if packed is None else kernel.shape},
+        in_place=in_place and bool(residual),
     )
+    return call(x, weights, scale, shift, *residual)[0]
 
 
 def _forward(
     spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
 ) -> tuple[Array, tuple[tuple[Array, ...], Array | None]]:
-    y = _differentiable(spec, relu, in_place, packed, *operands)
+    y = conv_affine(spec, relu, in_place, packed, *operands)
     return y, (operands, y > 0 if relu else None)
 
 
@@ -107,4 +123,4 @@ def _backward(
     return None, *map(varying_like, cotangents, operands)
 
 
-_differentiable.defvjp(_forward, _backward)
+conv_affine.defvjp(_forward, _backward)

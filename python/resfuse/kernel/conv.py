@@ -24,7 +24,6 @@ from resfuse.spec import ConvSpec
 __all__ = [
     "attributes",
     "conv",
-    "conv_affine",
     "gradients",
     "input_gradient",
     "unsupported",
@@ -63,50 +62,17 @@ def attributes(spec: ConvSpec) -> dict[str, Attribute]:
     }
 
 
-def conv_affine(
-    x: Array,
-    weights: Array,
-    scale: Array,
-    shift: Array,
-    *residual: Array,
-    spec: ConvSpec,
-    relu: bool,
-    packed_from: tuple[int, ...] | None = None,
-    in_place: bool = False,
-) -> Array:
-    """``relu(scale * conv(x, kernel) + shift + residual)``: the call, without derivatives.
-
-    Args:
-        x: ``(B, H, W, Cin)``, float32 as all of them.
-        weights: the kernel ``(kh, kw, Cin/groups, Cout)``, or what ``extension.pack`` made of it.
-        scale: ``(Cout,)``.
-        shift: ``(Cout,)``.
-        *residual: at most one array of the output's shape.
-        spec: strides, padding and groups; a precision above the default forbids Winograd's
-            algorithm, which the kernel takes where it pays.
-        relu: whether to apply ReLU.
-        packed_from: the kernel's shape, if it is packed.
-        in_place: whether the output takes the residual's memory, which then need not be read and
-            written apart.
-    """
-    factors = "p q j o" if packed_from is None else "p q r s"
-    _, height, width, _ = spec.output_shape(x.shape, packed_from or weights.shape)
-    call = Call(
-        "conv_affine",
-        f"n h w i, {factors}, o, o{', n y x o' * len(residual)} -> n y x o",
-        sizes={"y": height, "x": width},
-        attributes=attributes(spec) | {"relu": relu, "packed": packed_from or ()},
-        in_place=in_place and bool(residual),
-    )
-    return call(x, weights, scale, shift, *residual)[0]
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def conv(spec: ConvSpec, x: Array, kernel: Array) -> Array:
     """``(B, H, W, Cin)`` with ``(kh, kw, Cin/groups, Cout)``."""
-    channels = kernel.shape[3:]
-    one, zero = jnp.ones(channels, x.dtype), jnp.zeros(channels, x.dtype)
-    return conv_affine(x, kernel, one, zero, spec=spec, relu=False)
+    _, height, width, channels = spec.output_shape(x.shape, kernel.shape)
+    call = Call(
+        "conv_affine",
+        "n h w i, p q j o, o, o -> n y x o",
+        sizes={"y": height, "x": width},
+        attributes=attributes(spec) | {"relu": False, "packed": ()},
+    )
+    return call(x, kernel, jnp.ones(channels, x.dtype), jnp.zeros(channels, x.dtype))[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
