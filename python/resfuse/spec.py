@@ -138,11 +138,16 @@ def check_arrays(
 
 
 def as_array(name: str, value: ArrayLike) -> Array:
-    """``jnp.asarray``, with the argument's name in the error."""
+    """``jnp.asarray`` of numbers, with the argument's name in the error."""
+    dtype = getattr(value, "dtype", None)
+    got = type(value).__name__ + ("" if dtype is None else f" of dtype {dtype}")
     try:
-        return jnp.asarray(value)
+        array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}") from error
+        raise TypeError(f"{name} must be an array, got {got}") from error
+    if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != bool:
+        raise TypeError(f"{name} must be an array of numbers, got {got}")
+    return array
 
 
 def check_implementation(implementation: str | None) -> str | None:
