@@ -7,7 +7,7 @@ import numpy as np
 
 import oracle
 from kernel_case import assert_same_bits, on_every_isa
-from resfuse.kernel import ffi_gradients
+from resfuse.kernel.conv import input_gradient, weight_gradient
 
 NAMES = ("d_x", "d_kernel")
 
@@ -32,8 +32,8 @@ def compiled(case, operands, precision="highest"):
     spec = case.spec(*operands[:2], precision=precision)
 
     def both(x, kernel, d_y):
-        d_x = ffi_gradients.input_gradient(d_y, kernel, size=case.size, spec=spec)
-        return d_x, ffi_gradients.weight_gradient(x, d_y, window=case.window, spec=spec)
+        d_x = input_gradient(spec, case.size, d_y, kernel)
+        return d_x, weight_gradient(spec, case.window, x, d_y)
 
     call = functools.partial(jax.jit(both), *operands)
     return lambda: [np.asarray(result) for result in call()]

@@ -8,6 +8,8 @@ import numpy as np
 
 import oracle
 from resfuse import ffi
+from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.train import conv_statistics
 from resfuse.spec import make_spec
 
 
@@ -79,8 +81,8 @@ def compiled(case, operands, precision="highest"):
     spec = case.spec(*operands[:2], precision=precision)
 
     def both(x, kernel, *rest):
-        y = ffi.conv_affine(x, kernel, *rest, spec=spec, relu=case.relu)
-        return y, *ffi.conv_statistics(x, kernel, spec=spec)
+        y = affine_on_cpu(x, kernel, *rest, spec=spec, relu=case.relu)
+        return y, *conv_statistics(spec, x, kernel)
 
     call = functools.partial(jax.jit(both), *operands)
     return lambda: [np.asarray(result) for result in call()]
@@ -93,12 +95,12 @@ def compiled_packed(case, operands, precision=None):
     in use, the others on their own, whatever is in use.
     """
     spec = case.spec(*operands[:2], precision=precision)
-    call = functools.partial(ffi.conv_affine, spec=spec, relu=case.relu)
+    call = functools.partial(affine_on_cpu, spec=spec, relu=case.relu)
 
     def every_way(x, kernel, *rest):
         packed = on_every_isa(lambda: ffi.pack(kernel, spec))
-        on_packed = functools.partial(call, kernel_shape=kernel.shape)
-        return call(x, kernel, *rest), {isa: on_packed(x, w, *rest) for isa, w in packed.items()}
+        by_isa = {isa: call(x, kernel, *rest, packed=w) for isa, w in packed.items()}
+        return call(x, kernel, *rest), by_isa
 
     program = jax.jit(every_way).lower(*operands).compile()
     return lambda *operands: jax.tree.map(np.asarray, program(*operands))

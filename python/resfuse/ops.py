@@ -1,23 +1,19 @@
-"""The op for JAX: what a user calls, and the way from there to the kernel.
+"""The op for JAX: what a user calls, checked, and sent to the kernel or to the reference."""
 
-``conv_bn_relu`` checks and chooses, then folds the batch norm into a scale and a shift for the
-kernel's call in ``affine.py``. How the kernel goes through ``vmap`` is in
-``batching.py``, through sharding in ``sharding.py``; its derivatives are in ``gradients.py``.
-"""
-
-import dataclasses
 import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
 from resfuse import reference
-from resfuse.kernel.affine import Options, affine_on_cpu
-from resfuse.kernel.dispatch import promote, takes_kernel
-from resfuse.kernel.forward_mode import named
-from resfuse.kernel.training import Settings, train_on_cpu
+from resfuse.jax_compat import default_platform, naming_forward_mode
+from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.conv import unsupported
+from resfuse.kernel.derivatives import FORWARD_MODE
+from resfuse.kernel.train import train_on_cpu
 from resfuse.spec import (
     ConvSpec,
     PaddingLike,
@@ -26,12 +22,13 @@ from resfuse.spec import (
     as_array,
     as_epsilon,
     check_arrays,
+    check_implementation,
     make_spec,
 )
 
 __all__ = ["conv_bn_relu", "conv_bn_relu_train"]
 
-Operands = dict[str, Any]  # arrays by the names of the arguments; None for those left out
+Arrays = dict[str, Any]  # by the names of the arguments; None for those left out
 
 
 def conv_bn_relu(
@@ -96,10 +93,11 @@ def conv_bn_relu(
     """
     arrays = _as_arrays(x=x, kernel=kernel, scale=scale, bias=bias, mean=mean, var=var,
                         conv_bias=conv_bias, residual=residual)  # fmt: skip
-    call = _make_call(arrays, implementation, epsilon, relu, strides=strides, padding=padding,
-                      feature_group_count=feature_group_count, precision=precision)  # fmt: skip
-    with named():
-        return _inference(call, promote(arrays))
+    spec = make_spec(arrays["x"], arrays["kernel"], strides=strides, padding=padding,
+                     feature_group_count=feature_group_count, precision=precision)  # fmt: skip
+    arrays, native = _checked(arrays, implementation, spec)
+    with naming_forward_mode(FORWARD_MODE):
+        return _inference(arrays, native, spec, as_epsilon(epsilon), bool(relu))
 
 
 def conv_bn_relu_train(
@@ -155,109 +153,120 @@ def conv_bn_relu_train(
     """
     arrays = _as_arrays(x=x, kernel=kernel, scale=scale, bias=bias,
                         conv_bias=conv_bias, residual=residual)  # fmt: skip
-    call = _make_call(arrays, implementation, epsilon, relu, strides=strides, padding=padding,
-                      feature_group_count=feature_group_count, precision=precision)  # fmt: skip
-    with named():
-        return _training(call, promote(arrays))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """The static half of a call."""
-
-    spec: ConvSpec
-    epsilon: float
-    relu: bool
-    kernel: bool  # takes it, where it runs on a CPU
+    spec = make_spec(arrays["x"], arrays["kernel"], strides=strides, padding=padding,
+                     feature_group_count=feature_group_count, precision=precision)  # fmt: skip
+    arrays, native = _checked(arrays, implementation, spec)
+    with naming_forward_mode(FORWARD_MODE):
+        return _training(arrays, native, spec, as_epsilon(epsilon), bool(relu))
 
 
 _OPTIONAL = ("scale", "bias", "conv_bias", "residual")
 
 
-def _as_arrays(**values: Any) -> Operands:
+def _as_arrays(**values: Any) -> Arrays:
     return {
         name: None if value is None and name in _OPTIONAL else as_array(name, value)
         for name, value in values.items()
     }
 
 
-def _make_call(
-    arrays: Operands, implementation: str | None, epsilon: float, relu: bool, **geometry: Any
-) -> _Call:
-    spec = make_spec(arrays["x"], arrays["kernel"], **geometry)
+def _checked(arrays: Arrays, implementation: str | None, spec: ConvSpec) -> tuple[Arrays, bool]:
+    """The arrays in one dtype, and whether the kernel computes this where it runs on a CPU.
+
+    The dtype is their common inexact one, as Flax's ``promote_dtype`` has it.
+    """
     check_arrays(spec, **arrays)
-    kernel_runs = takes_kernel(implementation, arrays, spec)
-    return _Call(spec, as_epsilon(epsilon), bool(relu), kernel_runs)
+    given = {name: array for name, array in arrays.items() if array is not None}
+    if check_implementation(implementation) == "ffi":
+        _insist(given, spec)
+    dtype = jnp.result_type(*given.values())
+    dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+    native = implementation != "xla" and _why_not(given, dtype, spec) is None
+    return arrays | {name: array.astype(dtype) for name, array in given.items()}, native
 
 
-def _batched(arrays: Operands) -> Operands:
+def _why_not(given: Arrays, dtype: Any, spec: ConvSpec) -> str | None:
+    return unsupported(given["x"].shape, given["kernel"].shape, dtype, spec)
+
+
+def _insist(given: Arrays, spec: ConvSpec) -> None:
+    """Raises where the kernel cannot be had."""
+    for name, array in given.items():
+        if array.dtype != jnp.float32:
+            raise TypeError(f'implementation="ffi" needs float32, got {name} of {array.dtype}')
+    reason = _why_not(given, jnp.float32, spec) or _elsewhere(given)
+    if reason:
+        raise ValueError(f'implementation="ffi" cannot be had: {reason}')
+
+
+def _elsewhere(given: Arrays) -> str | None:
+    """Why this would not run on a CPU, as far as can be told before it is compiled."""
+    for name, array in given.items():
+        if isinstance(array, jax.core.Tracer):
+            continue
+        platform = next(iter(array.devices())).platform
+        if array.committed and platform != "cpu":
+            return f"{name} is on {platform}, the kernel runs on a CPU"
+    platform = default_platform()
+    return None if platform == "cpu" else f"it would run on {platform}, the kernel runs on a CPU"
+
+
+def _batched(arrays: Arrays) -> Arrays:
     """The images with a batch axis."""
     images = {name: arrays[name] for name in ("x", "residual")}
     return arrays | {k: None if v is None else v[None] for k, v in images.items()}
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
-def _inference(call: _Call, arrays: Operands) -> Array:
+_jitted = functools.partial(jax.jit, static_argnums=(1, 2, 3, 4), inline=True)
+
+
+@_jitted
+def _inference(arrays: Arrays, native: bool, spec: ConvSpec, epsilon: float, relu: bool) -> Array:
     if arrays["x"].ndim == 3:
-        return _inference(call, _batched(arrays))[0]
-    plain = functools.partial(
-        reference.conv_bn_relu, spec=call.spec, epsilon=call.epsilon, relu=call.relu
-    )
-    if not call.kernel:
-        return plain(**arrays)
+        return _inference(_batched(arrays), native, spec, epsilon, relu)[0]
 
-    def fused(
-        x: Array,
-        kernel: Array,
-        scale: Array | None,
-        bias: Array | None,
-        mean: Array,
-        var: Array,
-        conv_bias: Array | None,
-        residual: Array | None,
-    ) -> Array:
-        multiplier = lax.rsqrt(var + call.epsilon)
-        if scale is not None:
-            multiplier = multiplier * scale
-        shift = (-mean if conv_bias is None else conv_bias - mean) * multiplier
-        if bias is not None:
-            shift = shift + bias
-        residuals = () if residual is None else (residual,)
-        operands = (x, kernel, multiplier, shift, *residuals)
-        return affine_on_cpu(Options(call.spec, call.relu), None, *operands)
+    def on_cpu(arrays: Arrays) -> Array:
+        multiplier, shift = _scale_and_shift(arrays, epsilon)
+        operands = (arrays["x"], arrays["kernel"], multiplier, shift)
+        residual = () if arrays["residual"] is None else (arrays["residual"],)
+        return affine_on_cpu(*operands, *residual, spec=spec, relu=relu)
 
-    return _on_cpu(fused, plain, arrays)
+    def plain(arrays: Arrays) -> Array:
+        return reference.conv_bn_relu(**arrays, spec=spec, epsilon=epsilon, relu=relu)
+
+    if not native:
+        return plain(arrays)
+    return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
-def _training(call: _Call, arrays: Operands) -> tuple[Array, Array, Array]:
+def _scale_and_shift(arrays: Arrays, epsilon: float) -> tuple[Array, Array]:
+    """Batch norm with given statistics, and the convolution's bias, as one scale and shift."""
+    scale, bias, conv_bias = arrays["scale"], arrays["bias"], arrays["conv_bias"]
+    multiplier = lax.rsqrt(arrays["var"] + epsilon)
+    if scale is not None:
+        multiplier = multiplier * scale
+    shift = (-arrays["mean"] if conv_bias is None else conv_bias - arrays["mean"]) * multiplier
+    return multiplier, shift if bias is None else shift + bias
+
+
+@_jitted
+def _training(
+    arrays: Arrays, native: bool, spec: ConvSpec, epsilon: float, relu: bool
+) -> tuple[Array, Array, Array]:
     if arrays["x"].ndim == 3:
-        y, mean, var = _training(call, _batched(arrays))
+        y, mean, var = _training(_batched(arrays), native, spec, epsilon, relu)
         return y[0], mean, var
-    plain = functools.partial(
-        reference.conv_bn_relu_train, spec=call.spec, epsilon=call.epsilon, relu=call.relu
-    )
-    if not call.kernel:
-        return plain(**arrays)
 
-    def fused(
-        x: Array,
-        kernel: Array,
-        scale: Array | None,
-        bias: Array | None,
-        conv_bias: Array | None,
-        residual: Array | None,
-    ) -> tuple[Array, Array, Array]:
-        settings = Settings(call.spec, call.epsilon, call.relu)
-        y, mean, var = train_on_cpu(settings, x, kernel, scale, bias, residual)
+    def on_cpu(arrays: Arrays) -> tuple[Array, Array, Array]:
+        operands = {name: array for name, array in arrays.items() if name != "conv_bias"}
+        y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, relu=relu)
         # The mean takes the convolution's bias away again.
+        conv_bias = arrays["conv_bias"]
         return y, mean if conv_bias is None else mean + conv_bias, var
 
-    return _on_cpu(fused, plain, arrays)
+    def plain(arrays: Arrays) -> tuple[Array, Array, Array]:
+        return reference.conv_bn_relu_train(**arrays, spec=spec, epsilon=epsilon, relu=relu)
 
-
-def _on_cpu(fused: Any, plain: Any, arrays: Operands) -> Any:
-    """``fused`` where this is compiled for a CPU, ``plain`` anywhere else."""
-    return lax.platform_dependent(
-        arrays, cpu=lambda arrays: fused(**arrays), default=lambda arrays: plain(**arrays)
-    )
+    if not native:
+        return plain(arrays)
+    return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)

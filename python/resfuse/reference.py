@@ -3,11 +3,13 @@
 Everything else in this package is a faster way to compute these few lines on a CPU.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from resfuse.spec import ConvSpec
+from resfuse.spec import ConvSpec, Pads
 
 __all__ = [
     "affine",
@@ -18,7 +20,16 @@ __all__ = [
     "conv_statistics",
     "max_pool",
     "normalize",
+    "per_channel",
 ]
+
+
+def per_channel(vector: Array, images: Array) -> Array:
+    """``(C,)`` with axes of size 1 in front, as many as ``images`` has: to be broadcast.
+
+    JAX adds them by itself, but for users who forbid it (``jax_numpy_rank_promotion="raise"``).
+    """
+    return jnp.expand_dims(vector, range(images.ndim - 1))
 
 
 def conv(x: Array, kernel: Array, spec: ConvSpec) -> Array:
@@ -38,7 +49,8 @@ def affine(
     x: Array, kernel: Array, scale: Array, shift: Array, *residual: Array, spec: ConvSpec
 ) -> Array:
     """``scale * conv(x, kernel) + shift + residual``: batch norm with its statistics folded in."""
-    return sum(residual, conv(x, kernel, spec) * scale + shift)
+    y = conv(x, kernel, spec)
+    return sum(residual, y * per_channel(scale, y) + per_channel(shift, y))
 
 
 def conv_statistics(x: Array, kernel: Array, *, spec: ConvSpec) -> tuple[Array, Array, Array]:
@@ -73,9 +85,9 @@ def normalize(
     multiplier = lax.rsqrt(var + epsilon)
     if scale is not None:
         multiplier = multiplier * scale
-    y = (y - mean) * multiplier
+    y = (y - per_channel(mean, y)) * per_channel(multiplier, y)
     if bias is not None:
-        y = y + bias
+        y = y + per_channel(bias, y)
     if residual is not None:
         y = y + residual
     return jax.nn.relu(y) if relu else y
@@ -98,7 +110,7 @@ def conv_bn_relu(
     """Convolution, batch norm with the given statistics, residual add and ReLU."""
     y = conv(x, kernel, spec)
     if conv_bias is not None:
-        y = y + conv_bias
+        y = y + per_channel(conv_bias, y)
     return normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
 
 
@@ -118,7 +130,7 @@ def conv_bn_relu_train(
     """The same with the statistics of the batch, returned as ``(y, mean, var)``."""
     y = conv(x, kernel, spec)
     if conv_bias is not None:
-        y = y + conv_bias
+        y = y + per_channel(conv_bias, y)
     mean, var = batch_statistics(y)
     y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
     return y.astype(x.dtype), mean, var
@@ -128,9 +140,8 @@ def max_pool(
     x: Array,
     window: tuple[int, int],
     strides: tuple[int, int],
-    padding: tuple[tuple[int, int], tuple[int, int]],
+    padding: Pads | Literal["SAME"],
 ) -> Array:
     """The largest of each window of ``(B, H, W, C)``; padding counts as minus infinity."""
-    return lax.reduce_window(
-        x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *padding, (0, 0))
-    )
+    pads = padding if padding == "SAME" else ((0, 0), *padding, (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)

@@ -7,47 +7,80 @@ import dataclasses
 import math
 import operator
 from collections.abc import Sequence
+from typing import Literal
 
+import jax
+import jax.export
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from resfuse.jax_compat import default_precision
+
 __all__ = [
     "ConvSpec",
     "PaddingLike",
+    "Pads",
     "PrecisionLike",
     "StridesLike",
     "as_array",
     "as_epsilon",
     "check_arrays",
+    "check_implementation",
     "make_spec",
+    "output_size",
     "resolve_padding",
 ]
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 StridesLike = int | Sequence[int]
 PaddingLike = str | Sequence[tuple[int, int]]
-PrecisionLike = str | lax.Precision | None
+PrecisionLike = str | lax.Precision | lax.DotAlgorithmPreset | None
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvSpec:
-    """The static half of a convolution: hashable, with padding resolved to numbers of pixels."""
+    """The static half of a convolution: hashable, with padding resolved to numbers of pixels.
+
+    Only "SAME" keeps its name where the numbers depend on a symbolic size.
+    """
 
     strides: tuple[int, int]
-    padding: Pads
+    padding: Pads | Literal["SAME"]
     feature_group_count: int
-    precision: lax.Precision | None
+    precision: lax.Precision | lax.DotAlgorithmPreset | None
+
+    @property
+    def pixels(self) -> tuple[int, int, int, int]:
+        """The padding at the top, at the bottom, on the left and on the right."""
+        if self.padding == "SAME":
+            raise ValueError("the padding depends on a symbolic size")
+        return (*self.padding[0], *self.padding[1])
+
+    @property
+    def allows_winograd(self) -> bool:
+        """Whether the precision leaves Winograd's algorithm to the kernel."""
+        return self.precision in (None, lax.Precision.DEFAULT)
 
     def output_shape(self, x: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
         """``(B, Ho, Wo, Cout)`` for ``x`` of ``(B, H, W, Cin)`` and an HWIO kernel."""
-        height, width = (
-            max(0, (size + sum(pads) - window) // stride + 1)
-            for size, pads, window, stride in zip(
-                x[1:3], self.padding, kernel[:2], self.strides, strict=True
-            )
-        )
-        return (x[0], height, width, kernel[3])
+        return (x[0], *output_size(x[1:3], kernel[:2], self.strides, self.padding), kernel[3])
+
+
+def output_size(
+    size: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int],
+    padding: Pads | Literal["SAME"],
+) -> tuple[int, int]:
+    """How many windows fit, down and across; sizes may be those of ``jax.export``, symbolic."""
+    if padding == "SAME":  # as many as strides begin inside
+        return -(-size[0] // strides[0]), -(-size[1] // strides[1])
+    height, width = (
+        jax.core.max_dim((extent + sum(pads) - taps) // stride + 1, 0)
+        for extent, pads, taps, stride in zip(size, padding, window, strides, strict=True)
+    )
+    return height, width
 
 
 def make_spec(
@@ -105,11 +138,23 @@ def check_arrays(
 
 
 def as_array(name: str, value: ArrayLike) -> Array:
-    """``jnp.asarray``, with the argument's name in the error."""
+    """``jnp.asarray`` of numbers, with the argument's name in the error."""
+    dtype = getattr(value, "dtype", None)
+    got = type(value).__name__ + ("" if dtype is None else f" of dtype {dtype}")
     try:
-        return jnp.asarray(value)
+        array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}") from error
+        raise TypeError(f"{name} must be an array, got {got}") from error
+    if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != bool:
+        raise TypeError(f"{name} must be an array of numbers, got {got}")
+    return array
+
+
+def check_implementation(implementation: str | None) -> str | None:
+    """Returns ``implementation`` if there is such a one."""
+    if implementation not in (None, "ffi", "xla"):
+        raise ValueError(f'implementation must be None, "ffi" or "xla", got {implementation!r}')
+    return implementation
 
 
 def as_epsilon(value: float) -> float:
@@ -142,25 +187,29 @@ def _strides(strides: StridesLike) -> tuple[int, int]:
 
 def resolve_padding(
     padding: PaddingLike, size: Sequence[int], window: Sequence[int], strides: Sequence[int]
-) -> Pads:
-    """Padding in pixels, ``((top, bottom), (left, right))``."""
+) -> Pads | Literal["SAME"]:
+    """Padding in pixels, ``((top, bottom), (left, right))``; see :class:`ConvSpec` for "SAME"."""
     expected = f"padding must be 'SAME', 'VALID' or ((top, bottom), (left, right)), got {padding!r}"
     if isinstance(padding, str):
         if padding.upper() not in ("SAME", "VALID"):
             raise ValueError(expected)
         (top, bottom), (left, right) = lax.padtype_to_pads(size, window, strides, padding.upper())
-    else:
-        try:
-            (top, bottom), (left, right) = (map(operator.index, pair) for pair in padding)
-        except (TypeError, ValueError) as error:
-            raise ValueError(expected) from error
+        if any(map(jax.export.is_symbolic_dim, (top, bottom, left, right))):
+            return "SAME"
+        return (int(top), int(bottom)), (int(left), int(right))
+    try:
+        (top, bottom), (left, right) = (map(operator.index, pair) for pair in padding)
+    except (TypeError, ValueError) as error:
+        raise ValueError(expected) from error
     if min(top, bottom, left, right) < 0:
         raise ValueError(f"padding must not be negative, got {padding!r}")
-    return (int(top), int(bottom)), (int(left), int(right))
+    return (top, bottom), (left, right)
 
 
-def _precision(precision: PrecisionLike) -> lax.Precision | None:
-    if precision is None or isinstance(precision, lax.Precision):
+def _precision(precision: PrecisionLike) -> lax.Precision | lax.DotAlgorithmPreset | None:
+    if precision is None:
+        return default_precision()
+    if isinstance(precision, lax.Precision | lax.DotAlgorithmPreset):
         return precision
     try:
         return lax.Precision(precision)

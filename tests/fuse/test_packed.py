@@ -245,7 +245,6 @@ WRONG = {
     "of another kernel": lambda w: w[:, :1],
     "with a panel too many": lambda w: jnp.concatenate([w, w]),
     "of an ISA of 5 lanes": lambda w: w[..., :5],
-    "flat": jnp.ravel,
 }
 
 
@@ -255,3 +254,10 @@ def test_wrong_shapes(wrong):
     call = unpacked(case, packed=wrong(pack(case)))
     with pytest.raises(jax.errors.JaxRuntimeError, match="packed weights have shape"):
         jax.block_until_ready(jax.jit(call)(*operands(case)))
+
+
+def test_wrong_rank():
+    case = CASES["direct"]
+    call = unpacked(case, packed=jnp.ravel(pack(case)))
+    with pytest.raises(ValueError, match=r'conv_affine takes "n h w i, p q r s, .*got shapes'):
+        jax.eval_shape(call, *operands(case))

@@ -8,8 +8,8 @@ import pytest
 
 from covering import covering
 from kernel_case import assert_same_bits, on_every_isa
-from resfuse import ffi, reference
-from resfuse.kernel import ffi_gradients
+from resfuse import reference
+from resfuse.kernel.pool import pool, pool_gradient
 
 AXES = {
     "batch": (1, 3),
@@ -52,7 +52,7 @@ def pooled(x, window, strides, padding):
 
 def assert_right(x, *geometry):
     """Any number of them equal to another is the same; only NaN and the sign of zero are not."""
-    call = functools.partial(jax.jit(ffi.max_pool, static_argnums=(1, 2, 3)), x, *geometry)
+    call = functools.partial(jax.jit(pool, static_argnums=(0, 1, 2)), *geometry, x)
     expected = pooled(x, *geometry)
     for isa, y in on_every_isa(lambda: np.asarray(call())).items():
         np.testing.assert_array_equal(y, expected, err_msg=isa)
@@ -85,7 +85,7 @@ def assert_right_gradient(x, *geometry):
     """Of integers, whose sums are exact."""
     shape = pooled(x, *geometry).shape
     d_y = np.random.default_rng(1).integers(-8, 9, shape).astype(np.float32)
-    call = jax.jit(lambda x, d_y: ffi_gradients.max_pool_gradient(x, d_y, *geometry))
+    call = jax.jit(lambda x, d_y: pool_gradient(*geometry, x, d_y))
     expected = gradient(x, d_y, *geometry)
     for isa, d_x in on_every_isa(lambda: np.asarray(call(x, d_y))).items():
         assert_same_bits(d_x, expected, isa)

@@ -8,7 +8,7 @@ import pytest
 
 from kernel_case import assert_same_bits, on_every_isa
 from oracle import EPSILON
-from resfuse.kernel import ffi_norm
+from resfuse.kernel import batch_norm
 
 # Around vectors of 4, 8 and 16 lanes; pixels around the 16 that are added up in floats, the 64 of
 # the smallest block of sums and the 32 blocks; enough for several threads.
@@ -40,9 +40,14 @@ def arrays(shape, ratio=0.0, seed=0):
 
 def passes(conv, d_y, residual, y, mean, a, b, d):
     """Each pass with all of its options, by name."""
-    normalize = functools.partial(ffi_norm.normalize, conv, mean, a, d)
-    sums = functools.partial(ffi_norm.norm_sums, d_y, conv, mean)
-    gradient = functools.partial(ffi_norm.norm_gradient, d_y, conv, mean, a, b, d)
+
+    def normalize(*residual, relu):
+        return batch_norm.normalize(relu, conv, mean, a, d, *residual)
+
+    def gradient(*y, residual):
+        return batch_norm.norm_gradient(residual, d_y, conv, mean, a, b, d, *y)
+
+    sums = functools.partial(batch_norm.norm_sums, d_y, conv, mean)
     return {
         "normalize": normalize(relu=False),
         "normalize, relu": normalize(relu=True),

@@ -20,7 +20,8 @@ import pytest
 import gradient_case
 from kernel_case import Case, compiled, compiled_packed, normals, on_every_isa
 from resfuse import ffi
-from resfuse.kernel import ffi_gradients, ffi_norm
+from resfuse.kernel import batch_norm
+from resfuse.kernel.pool import pool, pool_gradient
 
 THREADS = (1, 2, 3)
 RERUNS = 3
@@ -71,19 +72,19 @@ def packed_reruns(case):
     return {isa: sorted({digest([results[isa]]) for results in runs}) for isa in ffi.isas()}
 
 
-def pool(x, *geometry):
-    y = ffi.max_pool(x, *geometry)
-    return y, ffi_gradients.max_pool_gradient(x, y, *geometry)
+def pools(x, *geometry):
+    y = pool(*geometry, x)
+    return y, pool_gradient(*geometry, x, y)
 
 
 def norm(conv, d_y, *channels):
     """All passes of batch norm, with a residual and ReLU."""
     mean, a, b, d = channels
-    y = ffi_norm.normalize(conv, mean, a, d, d_y, relu=True)
+    y = batch_norm.normalize(True, conv, mean, a, d, d_y)
     return (
         y,
-        *ffi_norm.norm_sums(d_y, conv, mean, y),
-        *ffi_norm.norm_gradient(d_y, conv, mean, a, b, d, y, residual=True),
+        *batch_norm.norm_sums(d_y, conv, mean, y),
+        *batch_norm.norm_gradient(True, d_y, conv, mean, a, b, d, y),
     )
 
 
@@ -114,7 +115,7 @@ def main():
         digests[f"{case} packed"] = packed_reruns(case)
     random = np.random.default_rng(0)
     for shape, *geometry in POOLS:
-        call = jax.jit(functools.partial(pool, draw(random, shape), *geometry))
+        call = jax.jit(functools.partial(pools, draw(random, shape), *geometry))
         digests[f"pool of {shape}"] = on_every_isa(functools.partial(reruns, call))
     for shape in NORMS:
         operands = [draw(random, size) for size in [shape] * 2 + [shape[-1:]] * 4]

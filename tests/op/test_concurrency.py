@@ -12,7 +12,7 @@ import gradient_case
 from cases import OPS, call, problem
 from kernel_case import Case, normals
 from resfuse import ffi
-from resfuse.kernel import bilinear
+from resfuse.kernel import conv as convolution
 from resfuse.kernel.affine import affine
 from resfuse.kernel.pool import max_pool
 
@@ -169,7 +169,7 @@ def test_threads_that_take_gradients():
 
     def gradients(case):
         x, kernel, d_y = gradient_case.normals(case)
-        both = functools.partial(bilinear.gradients, case.spec(x, kernel, precision=None))
+        both = functools.partial(convolution.gradients, case.spec(x, kernel, precision=None))
         return jax.jit(lambda arrays: both(*arrays)), (x, kernel, d_y)
 
     functions = list(map(gradients, PACKED.values()))

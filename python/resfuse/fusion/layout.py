@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse.fusion.graph import Node
-from resfuse.kernel import dispatch
+from resfuse.kernel.conv import unsupported
 from resfuse.spec import ConvSpec
 
 __all__ = ["Layout", "images_order", "kernel_order", "layout_of", "reason_against", "spec_of"]
@@ -60,14 +60,9 @@ def reason_against(node: Node) -> str | None:
         return f"precision {params['precision']}"
     if min(map(min, params["padding"])) < 0:
         return "negative padding"
-    images = _Shape(tuple(x.shape[axis] for axis in images_order(node)))
-    weights = _Shape(tuple(kernel.shape[axis] for axis in kernel_order(node)))
-    return dispatch.unsupported(images, weights, jnp.dtype(jnp.float32), spec_of(node))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shape:
-    shape: Shape
+    images = tuple(x.shape[axis] for axis in images_order(node))
+    weights = tuple(kernel.shape[axis] for axis in kernel_order(node))
+    return unsupported(images, weights, jnp.float32, spec_of(node))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,21 +1,23 @@
-"""The kernel's main call: ``relu(scale * conv(x, kernel) + shift + residual)``, with derivatives.
+"""The kernel's main operation: ``relu(scale * conv(x, kernel) + shift + residual)``.
 
 ``conv_bn_relu`` in ``ops.py`` folds its batch norm into ``scale`` and ``shift``; ``fuse`` does so
 for any function. Weights that do not change may come packed as well, see :func:`resfuse.ffi.pack`.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse import reference
-from resfuse.kernel import batching, gradients
-from resfuse.kernel.forward_mode import refuse_forward_mode
+from resfuse.kernel.call import Call
+from resfuse.kernel.conv import attributes, conv, input_gradient, weight_gradient
+from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.spec import ConvSpec
 
-__all__ = ["Options", "affine", "affine_on_cpu"]
+__all__ = ["affine", "affine_on_cpu"]
 
 
 def affine(
@@ -43,47 +45,82 @@ def affine(
             derivatives are still those by ``kernel``.
         in_place: whether the output may take the residual's memory: worth it where the residual is
             a value of the program that nothing else needs.
+
+    Returns:
+        ``(B, Ho, Wo, Cout)``.
     """
+
+    def on_cpu(packed: Array | None, *operands: Array) -> Array:
+        return affine_on_cpu(*operands, spec=spec, relu=relu, packed=packed, in_place=in_place)
 
     def plain(packed: Array | None, *operands: Array) -> Array:
         del packed
         y = reference.affine(*operands, spec=spec)
         return jax.nn.relu(y) if relu else y
 
-    return lax.platform_dependent(
-        packed,
-        *(x, kernel, scale, shift, *residual),
-        cpu=functools.partial(affine_on_cpu, Options(spec, relu, in_place)),
-        default=plain,
-    )
+    operands = (x, kernel, scale, shift, *residual)
+    return lax.platform_dependent(packed, *operands, cpu=on_cpu, default=plain)
 
 
-class Options(NamedTuple):
-    """The static half of a call."""
-
-    spec: ConvSpec
-    relu: bool
-    in_place: bool = False
-
-
-def affine_on_cpu(options: Options, packed: Array | None, *operands: Array) -> Array:
+def affine_on_cpu(
+    *operands: Array,
+    spec: ConvSpec,
+    relu: bool,
+    packed: Array | None = None,
+    in_place: bool = False,
+) -> Array:
     """As :func:`affine`, always the kernel."""
-    return _affine(options, packed, *map(refuse_forward_mode, operands))
+    return conv_affine(spec, relu, in_place, packed, *map(refuse_forward_mode, operands))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _affine(options: Options, packed: Array | None, *operands: Array) -> Array:
-    return batching.conv_affine(packed, *operands, **options._asdict())
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def conv_affine(
+    spec: ConvSpec,
+    relu: bool,
+    in_place: bool,
+    packed: Array | None,
+    x: Array,
+    kernel: Array,
+    scale: Array,
+    shift: Array,
+    *residual: Array,
+) -> Array:
+    """The call itself; the arguments are those of :func:`affine`."""
+    _, height, width, _ = spec.output_shape(x.shape, kernel.shape)
+    weights, factors = (kernel, "p q j o") if packed is None else (packed, "p q r s")
+    call = Call(
+        "conv_affine",
+        f"n h w i, {factors}, o, o{', n y x o' * len(residual)} -> n y x o",
+        sizes={"y": height, "x": width},
+        attributes=attributes(spec)
+        | {"relu": relu, "packed": () if packed is None else kernel.shape},
+        in_place=in_place and bool(residual),
+    )
+    return call(x, weights, scale, shift, *residual)[0]
 
 
-def _forward(options: Options, packed: Array | None, *operands: Array) -> tuple[Any, Any]:
-    y = _affine(options, packed, *operands)
-    return y, (operands, y > 0 if options.relu else None)
+def _forward(
+    spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
+) -> tuple[Array, tuple[tuple[Array, ...], Array | None]]:
+    y = conv_affine(spec, relu, in_place, packed, *operands)
+    return y, (operands, y > 0 if relu else None)
 
 
-def _backward(options: Options, saved: Any, cotangent: Array) -> tuple[Any, ...]:
-    operands, active = saved
-    return None, *gradients.affine_gradients(options.spec, operands, active, cotangent)
+def _backward(
+    spec: ConvSpec, relu: bool, in_place: bool, saved: Any, d_y: Array
+) -> tuple[Array | None, ...]:
+    del relu, in_place
+    (x, kernel, scale, _, *residual), active = operands, _ = saved
+    if active is not None:
+        d_y = jnp.where(active, d_y, 0)
+    axes = tuple(range(d_y.ndim - 1))
+    # The convolution's value serves only the gradient by the scale; unused, it is never computed.
+    d_scale = (d_y * conv(spec, x, kernel)).sum(axes)
+    d_conv = d_y * reference.per_channel(scale, d_y)
+    d_x = input_gradient(spec, x.shape[1:3], d_conv, kernel)  # unused, likewise
+    d_kernel = weight_gradient(spec, kernel.shape[:2], x, d_conv)
+    cotangents = (d_x, d_kernel, d_scale, d_y.sum(axes), *[d_y] * len(residual))
+    return None, *map(varying_like, cotangents, operands)
 
 
-_affine.defvjp(_forward, _backward)
+conv_affine.defvjp(_forward, _backward)

@@ -4,20 +4,20 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
-from jax.custom_batching import custom_vmap
 
 from resfuse import reference
-from resfuse.kernel import extension, gradient_calls, sharding
-from resfuse.kernel.batching import fold, unfold
-from resfuse.kernel.bilinear import varying_like
-from resfuse.kernel.forward_mode import refuse_forward_mode
-from resfuse.spec import PaddingLike, resolve_padding
+from resfuse.kernel import extension
+from resfuse.kernel.call import Call
+from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.spec import PaddingLike, Pads, output_size, resolve_padding
 
-__all__ = ["max_pool"]
+__all__ = ["max_pool", "pool", "pool_gradient"]
 
 Pair = tuple[int, int]
-Pads = tuple[Pair, Pair]
+
+_MAX_EXTENT = 2**31  # of windows, strides and padding
 
 
 def max_pool(
@@ -44,43 +44,55 @@ def max_pool(
         return max_pool(x[None], window, strides, padding, implementation)[0]
     pads = resolve_padding(padding, x.shape[1:3], window, strides)
     plain = functools.partial(reference.max_pool, window=window, strides=strides, padding=pads)
-    supported = extension.available() and x.dtype == jax.numpy.float32 and 0 not in x.shape[1:]
-    if implementation == "xla" or not supported:
+    if implementation == "xla" or pads == "SAME" or not _supported(x, window, strides, *pads):
         return plain(x)
 
     def on_cpu(x: Array) -> Array:
-        return _max_pool(window, strides, pads, refuse_forward_mode(x))
+        return pool(window, strides, pads, refuse_forward_mode(x))
 
     return lax.platform_dependent(x, cpu=on_cpu, default=plain)
 
 
+def _supported(x: Array, *geometry: Pair) -> bool:
+    return (
+        extension.available()
+        and x.dtype == jnp.float32
+        and 0 not in x.shape[1:]
+        and max(map(max, geometry)) <= _MAX_EXTENT
+    )
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _max_pool(window: Pair, strides: Pair, padding: Pads, x: Array) -> Array:
-    @custom_vmap
-    def call(x: Array) -> Array:
-        return sharding.max_pool(x, window, strides, padding)
+def pool(window: Pair, strides: Pair, padding: Pads, x: Array) -> Array:
+    """As :func:`max_pool`, of ``(B, H, W, C)`` and always the kernel."""
+    height, width = output_size(x.shape[1:3], window, strides, padding)
+    call = Call(
+        "max_pool",
+        "n h w c -> n y x c",
+        sizes={"y": height, "x": width},
+        attributes=_attributes(window, strides, padding),
+    )
+    return call(x)[0]
 
-    @call.def_vmap
-    def rule(size: int, batched: Any, x: Array) -> tuple[Array, bool]:
-        del batched
-        return unfold(size, call(fold(x))), True
 
-    return call(x)
+def _attributes(window: Pair, strides: Pair, padding: Pads) -> dict[str, tuple[int, ...]]:
+    return {"window": window, "strides": strides, "padding": (*padding[0], *padding[1])}
 
 
 def _forward(window: Pair, strides: Pair, padding: Pads, x: Array) -> tuple[Array, Array]:
-    return _max_pool(window, strides, padding, x), x
+    return pool(window, strides, padding, x), x
 
 
-def _backward(
-    window: Pair, strides: Pair, padding: Pads, x: Array, cotangent: Array
-) -> tuple[Array]:
-    return (varying_like(_gradient(window, strides, padding, x, cotangent), x),)
+def _backward(window: Pair, strides: Pair, padding: Pads, x: Array, d_y: Array) -> tuple[Array]:
+    return (varying_like(pool_gradient(window, strides, padding, x, d_y), x),)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _gradient(window: Pair, strides: Pair, padding: Pads, x: Array, d_y: Array) -> Array:
-    return gradient_calls.max_pool_gradient(x, d_y, window, strides, padding)
+def pool_gradient(window: Pair, strides: Pair, padding: Pads, x: Array, d_y: Array) -> Array:
+    """The cotangent of ``x``: that of each output goes to the first maximum of its window."""
+    rule = "n h w c, n y x c -> n h w c"
+    attributes = _attributes(window, strides, padding)
+    return Call("max_pool_gradient", rule, attributes=attributes)(x, d_y)[0]
 
 
 def _gradient_backward(
@@ -90,10 +102,11 @@ def _gradient_backward(
         pool = functools.partial(
             reference.max_pool, window=window, strides=strides, padding=padding
         )
-        return jax.vjp(pool, x)[1](d_y)[0]
+        d_x: Array = jax.vjp(pool, x)[1](d_y)[0]
+        return d_x
 
     return jax.vjp(plain, *saved)[1](d_x)
 
 
-_max_pool.defvjp(_forward, _backward)
-_gradient.defvjp(lambda *args: (_gradient(*args), args[3:]), _gradient_backward)
+pool.defvjp(_forward, _backward)
+pool_gradient.defvjp(lambda *args: (pool_gradient(*args), args[3:]), _gradient_backward)

@@ -12,7 +12,7 @@ from flax.linen.linear import canonicalize_padding
 from flax.typing import PaddingLike
 from jax import Array, lax
 
-from resfuse.kernel.dispatch import check_implementation
+from resfuse.spec import check_implementation
 
 __all__ = ["Weights", "fusible"]
 

@@ -10,7 +10,7 @@ import pytest
 import oracle
 from gradient_case import integers
 from kernel_case import Case
-from resfuse.kernel import bilinear
+from resfuse.kernel import conv as on_kernel
 
 CASES = {
     "plain": Case(2, (5, 6), (4, 5), (3, 3), padding=((1, 1), (1, 1))),
@@ -56,7 +56,7 @@ def arrays(case):
 def test_conv(case):
     x, kernel, _, _, _, d_y, exact = arrays(case)
     assert_equal(
-        lambda x, kernel: bilinear.conv(case.spec(x, kernel), x, kernel),
+        lambda x, kernel: on_kernel.conv(case.spec(x, kernel), x, kernel),
         (x, kernel),
         d_y,
         [exact.conv(x, kernel)],
@@ -69,7 +69,7 @@ def test_input_gradient(case):
     x, kernel, y, d_x, _, _, exact = arrays(case)
     spec = case.spec(x, kernel)
     assert_equal(
-        lambda y, kernel: bilinear.input_gradient(spec, case.size, y, kernel),
+        lambda y, kernel: on_kernel.input_gradient(spec, case.size, y, kernel),
         (y, kernel),
         d_x,
         [exact.by_x(y, kernel)],
@@ -82,7 +82,7 @@ def test_weight_gradient(case):
     x, kernel, y, _, d_kernel, _, exact = arrays(case)
     spec = case.spec(x, kernel)
     assert_equal(
-        lambda x, y: bilinear.weight_gradient(spec, case.window, x, y),
+        lambda x, y: on_kernel.weight_gradient(spec, case.window, x, y),
         (x, y),
         d_kernel,
         [exact.by_kernel(x, y)],
@@ -94,7 +94,7 @@ def test_weight_gradient(case):
 def test_both_gradients_in_one_call(case):
     x, kernel, y, d_x, d_kernel, _, exact = arrays(case)
     assert_equal(
-        lambda x, kernel, y: bilinear.gradients(case.spec(x, kernel), x, kernel, y),
+        lambda x, kernel, y: on_kernel.gradients(case.spec(x, kernel), x, kernel, y),
         (x, kernel, y),
         (d_x, d_kernel),
         [exact.by_x(y, kernel), exact.by_kernel(x, y)],

@@ -1,4 +1,4 @@
-"""Batch norm with the statistics of the batch in the backward pass: two passes over memory.
+"""Batch norm with the statistics of the batch: normalisation, and two passes for its derivatives.
 
 With ``c`` the convolution's output, ``n`` pixels, ``xhat = (c - mean) * rsqrt(var + epsilon)`` and
 ``y = relu(scale * xhat + bias + residual)``, the cotangents are (Ioffe & Szegedy 2015, section 3,
@@ -15,15 +15,28 @@ are three kernels, which read and write ``g`` once more.) Saved from the forward
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from resfuse.kernel import norm_calls
+from resfuse.kernel.call import Call
+from resfuse.reference import per_channel
 
-__all__ = ["Saved", "norm_gradients", "normalize"]
+__all__ = [
+    "NormGradients",
+    "Saved",
+    "norm_gradient",
+    "norm_gradients",
+    "norm_sums",
+    "normalize",
+    "normalized",
+    "pixels",
+]
+
+_IMAGE = "n y x o"
 
 
 class Saved(NamedTuple):
@@ -45,7 +58,7 @@ class NormGradients(NamedTuple):
     residual: Array
 
 
-def normalize(
+def normalized(
     conv: Array,
     scale: Array | None,
     bias: Array | None,
@@ -61,7 +74,7 @@ def normalize(
     multiplier = rsigma if scale is None else rsigma * scale
     shift = jnp.zeros_like(mean) if bias is None else bias
     residuals = () if residual is None else (residual,)
-    return _normalize(relu, conv, mean, multiplier, shift, *residuals)
+    return normalize(relu, conv, mean, multiplier, shift, *residuals)
 
 
 def norm_gradients(
@@ -71,19 +84,85 @@ def norm_gradients(
     d_y, d_mean, d_var = cotangents
     conv, mean, var, scale, y = saved
     mask = () if y is None else (y,)
-    plain, weighted = _sums(d_y, conv, mean, *mask)
-    count = max(1, conv.size // conv.shape[-1])
+    plain, weighted = norm_sums(d_y, conv, mean, *mask)
+    count = pixels(conv)
     rsigma = lax.rsqrt(var + epsilon)
     a = rsigma if scale is None else scale * rsigma
     b = (2 * d_var - a * rsigma * rsigma * weighted) / count
     d = (d_mean - a * plain) / count
-    d_conv, *rest = _gradient(residual and y is not None, d_y, conv, mean, a, b, d, *mask)
+    d_conv, *rest = norm_gradient(residual and y is not None, d_y, conv, mean, a, b, d, *mask)
     return NormGradients(d_conv, weighted * rsigma, plain, rest[0] if rest else d_y)
 
 
+def pixels(images: Array) -> Array:
+    """How many numbers each channel has, at least 1, in the type of the images."""
+    return jnp.asarray(jax.core.max_dim(math.prod(images.shape[:-1]), 1), images.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def normalize(
+    relu: bool, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
+) -> Array:
+    """``relu(scale * (conv - mean) + shift + residual)``.
+
+    Args:
+        relu: whether to apply ReLU.
+        conv: ``(B, H, W, C)``, float32 as all of them.
+        mean: ``(C,)``.
+        scale: ``(C,)``.
+        shift: ``(C,)``.
+        *residual: at most one array like ``conv``.
+    """
+    rule = f"{_IMAGE}, o, o, o{f', {_IMAGE}' * len(residual)} -> {_IMAGE}"
+    call = Call("normalize", rule, attributes={"relu": relu})
+    return call(conv, mean, scale, shift, *residual)[0]
+
+
+@jax.custom_vjp
+def norm_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
+    """``sum g`` and ``sum g * (conv - mean)`` over the pixels, for each channel.
+
+    Args:
+        d_y: ``(B, H, W, C)``, float32.
+        conv: likewise.
+        mean: ``(C,)``.
+        *y: at most one array like ``d_y``: then ``g`` is ``d_y`` where ``y > 0`` and 0 elsewhere.
+            Without it, ``g`` is ``d_y``.
+
+    Returns:
+        Two arrays ``(C,)``.
+    """
+    rule = f"{_IMAGE}, {_IMAGE}, o{f', {_IMAGE}' * len(y)} -> o, o"
+    plain, weighted = Call("norm_sums", rule)(d_y, conv, mean, *y)
+    return plain, weighted
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def norm_gradient(
+    residual: bool, d_y: Array, conv: Array, mean: Array, a: Array, b: Array, d: Array, *y: Array
+) -> tuple[Array, ...]:
+    """``(a * g + b * (conv - mean) + d,)``, and ``g`` as well if there is a ``residual``.
+
+    Args:
+        residual: whether to return ``g``.
+        d_y: as in :func:`norm_sums`, and so are those that are not named here.
+        conv: see there.
+        mean: see there.
+        a: ``(C,)``.
+        b: ``(C,)``.
+        d: ``(C,)``.
+        *y: see there.
+    """
+    results = ", ".join([_IMAGE] * (2 if residual else 1))
+    rule = f"{_IMAGE}, {_IMAGE}, o, o, o, o{f', {_IMAGE}' * len(y)} -> {results}"
+    return Call("norm_gradient", rule)(d_y, conv, mean, a, b, d, *y)
+
+
+# The derivatives of these, which are second derivatives of the whole, are those of the formulas.
 def _plain_normalize(
     relu: bool, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
 ) -> Array:
+    mean, scale, shift = (per_channel(each, conv) for each in (mean, scale, shift))
     y = sum(residual, scale * (conv - mean) + shift)
     return jax.nn.relu(y) if relu else y
 
@@ -91,13 +170,14 @@ def _plain_normalize(
 def _plain_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
     g = _masked(d_y, *y)
     axes = tuple(range(g.ndim - 1))
-    return g.sum(axes), (g * (conv - mean)).sum(axes)
+    return g.sum(axes), (g * (conv - per_channel(mean, conv))).sum(axes)
 
 
 def _plain_gradient(
     residual: bool, d_y: Array, conv: Array, mean: Array, a: Array, b: Array, d: Array, *y: Array
 ) -> tuple[Array, ...]:
     g = _masked(d_y, *y)
+    mean, a, b, d = (per_channel(each, conv) for each in (mean, a, b, d))
     d_conv = a * g + (b * (conv - mean) + d)
     return (d_conv, g) if residual else (d_conv,)
 
@@ -106,22 +186,6 @@ def _masked(d_y: Array, *y: Array) -> Array:
     return jnp.where(y[0] > 0, d_y, 0) if y else d_y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _normalize(relu: bool, *operands: Array) -> Array:
-    return norm_calls.normalize(*operands, relu=relu)
-
-
-@jax.custom_vjp
-def _sums(*operands: Array) -> tuple[Array, Array]:
-    return norm_calls.norm_sums(*operands)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _gradient(residual: bool, *operands: Array) -> tuple[Array, ...]:
-    return norm_calls.norm_gradient(*operands, residual=residual)
-
-
-# The derivatives of these, which are second derivatives of the whole, are those of the formulas.
 def _normalize_backward(relu: bool, operands: tuple[Array, ...], d_y: Array) -> Any:
     return jax.vjp(functools.partial(_plain_normalize, relu), *operands)[1](d_y)
 
@@ -134,6 +198,8 @@ def _gradient_backward(residual: bool, operands: tuple[Array, ...], cotangents: 
     return jax.vjp(functools.partial(_plain_gradient, residual), *operands)[1](cotangents)
 
 
-_normalize.defvjp(lambda relu, *ops: (_normalize(relu, *ops), ops), _normalize_backward)
-_sums.defvjp(lambda *operands: (_sums(*operands), operands), _sums_backward)
-_gradient.defvjp(lambda residual, *ops: (_gradient(residual, *ops), ops), _gradient_backward)
+normalize.defvjp(lambda relu, *ops: (normalize(relu, *ops), ops), _normalize_backward)
+norm_sums.defvjp(lambda *operands: (norm_sums(*operands), operands), _sums_backward)
+norm_gradient.defvjp(
+    lambda residual, *ops: (norm_gradient(residual, *ops), ops), _gradient_backward
+)

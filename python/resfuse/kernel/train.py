@@ -1,0 +1,141 @@
+"""The kernel's training step: convolution, batch statistics, normalisation, residual and ReLU.
+
+What ``affine.py`` is for inference.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
+
+from resfuse.kernel.batch_norm import Saved, norm_gradients, normalized, pixels
+from resfuse.kernel.call import Call, Results
+from resfuse.kernel.conv import attributes, gradients, weight_gradient
+from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.reference import per_channel
+from resfuse.spec import ConvSpec
+
+__all__ = ["conv_statistics", "train_on_cpu"]
+
+Statistics = tuple[Array, Array, Array]  # an output with mean and variance
+
+
+def train_on_cpu(
+    x: Array,
+    kernel: Array,
+    scale: Array | None,
+    bias: Array | None,
+    residual: Array | None,
+    *,
+    spec: ConvSpec,
+    epsilon: float,
+    relu: bool,
+) -> Statistics:
+    """As :func:`resfuse.reference.conv_bn_relu_train` without ``conv_bias``, on the kernel."""
+    operands = jax.tree.map(refuse_forward_mode, (x, kernel, scale, bias, residual))
+    return _train(spec, epsilon, relu, *operands)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _train(spec: ConvSpec, epsilon: float, relu: bool, *operands: Any) -> Statistics:
+    return _run(spec, epsilon, relu, *operands)[0]
+
+
+def _run(
+    spec: ConvSpec,
+    epsilon: float,
+    relu: bool,
+    x: Array,
+    kernel: Array,
+    scale: Array | None,
+    bias: Array | None,
+    residual: Array | None,
+) -> tuple[Statistics, Saved]:
+    conv, mean, var = conv_statistics(spec, x, kernel)
+    y = normalized(conv, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
+    return (y, mean, var), Saved(conv, mean, var, scale, y if relu else None)
+
+
+def _forward(spec: ConvSpec, epsilon: float, relu: bool, *primals: Any) -> tuple[Any, Any]:
+    operands = jax.tree.map(lambda primal: primal.value, primals)
+    outputs, saved = _run(spec, epsilon, relu, *operands)
+    # The images of a network's first layer want no cotangent. In a shape, for it is static; JAX may
+    # take the structure from another trace.
+    images = jnp.zeros(1 if primals[0].perturbed else 0, bool)
+    return outputs, (operands, saved, images)
+
+
+def _backward(
+    spec: ConvSpec, epsilon: float, relu: bool, residuals: Any, cotangents: Any
+) -> tuple[Array | None, ...]:
+    del relu
+    operands, saved, images = residuals
+    x, kernel, *_, residual = operands
+    d_y, d_mean, d_var = map(_array, cotangents, (saved.conv, saved.mean, saved.var))
+    by_norm = norm_gradients(
+        saved,
+        (d_y, d_mean, d_var),
+        epsilon=epsilon,
+        residual=residual is not None,
+    )
+    if images.size:
+        d_x, d_kernel = gradients(spec, x, kernel, by_norm.conv)
+    else:
+        d_x, d_kernel = None, weight_gradient(spec, kernel.shape[:2], x, by_norm.conv)
+    pairs = zip(operands, (d_x, d_kernel, *by_norm[1:]), strict=True)
+    return tuple(None if o is None or c is None else varying_like(c, o) for o, c in pairs)
+
+
+def _array(cotangent: Any, like: Array) -> Array:
+    return jnp.zeros_like(like) if isinstance(cotangent, SymbolicZero) else cotangent
+
+
+_train.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def conv_statistics(spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
+    """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
+    _, height, width, _ = spec.output_shape(x.shape, kernel.shape)
+    call = Call(
+        "conv_statistics",
+        "n h w i, p q j o -> n y x o, o, o",
+        sizes={"y": height, "x": width},
+        attributes=attributes(spec),
+        combine=_of_the_whole_batch,
+    )
+    y, mean, var = call(x, kernel)
+    return y, mean, var
+
+
+def _of_the_whole_batch(results: Results, devices: tuple[str, ...]) -> Results:
+    """Parts of equal size: ``var`` is the mean of theirs plus the variance of their means."""
+    y, mean, var = results
+    parts = lax.psum(1, devices)
+
+    def average(values: Array) -> Array:
+        return lax.psum(values / parts, devices)  # whose sum may be too large for float32
+
+    whole = average(mean)
+    return y, whole, average(var + (mean - whole) ** 2)
+
+
+def _statistics_forward(spec: ConvSpec, x: Array, kernel: Array) -> tuple[Any, Any]:
+    conv, mean, var = conv_statistics(spec, x, kernel)
+    return (conv, mean, var), (x, kernel, conv, mean)
+
+
+def _statistics_backward(spec: ConvSpec, saved: Any, cotangents: Any) -> tuple[Array, Array]:
+    """``d mean / d conv = 1 / n`` and ``d var / d conv = 2 (conv - mean) / n``; ``n`` pixels."""
+    x, kernel, conv, mean = saved
+    d_conv, d_mean, d_var = cotangents
+    mean, d_mean, d_var = (per_channel(each, conv) for each in (mean, d_mean, d_var))
+    d_conv = d_conv + (d_mean + 2 * (conv - mean) * d_var) / pixels(conv)
+    d_x, d_kernel = gradients(spec, x, kernel, d_conv)
+    return varying_like(d_x, x), varying_like(d_kernel, kernel)
+
+
+conv_statistics.defvjp(_statistics_forward, _statistics_backward)
