@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import ShapedArray
 
 from resfuse import jax_compat
 from resfuse.fusion.equations import bodies_of, convolutions_within, seen_through
@@ -36,8 +37,8 @@ class Value:
 
     @property
     def is_constant(self) -> bool:
-        """Whether ``array`` is set, and its numbers can be read here."""
-        if isinstance(self.array, jax.core.Tracer):
+        """Whether ``array`` is set, and its numbers can be read here and stay as they are."""
+        if isinstance(self.array, jax.core.Tracer) or not isinstance(self.aval, ShapedArray):
             return False
         return self.given and getattr(self.array, "is_fully_addressable", True)
 

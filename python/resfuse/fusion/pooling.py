@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from resfuse.fusion.graph import Node
+from resfuse.fusion.layout import mesh_axes
 from resfuse.kernel.pool import max_pool
 
 __all__ = ["pools_images", "run", "takes"]
@@ -24,7 +25,9 @@ def takes(node: Node) -> bool:
     sizes = [*params["window_dimensions"], *params["window_strides"], *pads]
     counted = min(pads, default=0) >= 0 and max(sizes, default=1) <= _MOST
     whole = all(isinstance(size, int) for size in aval.shape) and aval.size > 0
-    return whole and counted and not dilated and _height_axis(node) is not None
+    elsewhere = mesh_axes(aval) - mesh_axes(aval, range(min(aval.ndim, 1)))
+    taken = whole and counted and not dilated and not elsewhere
+    return taken and _height_axis(node) is not None
 
 
 def pools_images(node: Node) -> bool:
