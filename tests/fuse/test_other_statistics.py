@@ -69,7 +69,7 @@ def running_averages(x):
     return norm(y, 0.9 * B + 0.1 * mean, 0.9 * A + 0.1 * var)
 
 
-def turned(x):
+def transposed(x):
     y = conv(x[:, :5])
     mean = y.mean((0, 1, 2))
     return norm(y, mean, (y * y.transpose(0, 2, 1, 3)).mean((0, 1, 2)) - mean**2, epsilon=1)
@@ -110,7 +110,7 @@ NOT_FOUND = {
     "normalised twice": (normalised_twice, 0),
     "residual from the statistics": (residual_from_statistics, 0),
     "running averages": (running_averages, 0),
-    "turned": (turned, 0),
+    "transposed": (transposed, 0),
     "each other": (each_other, 1),
     "one pixel": (lambda x: batch_norm(conv(x[:1, :1, :1])), 0),
 }  # fmt: skip

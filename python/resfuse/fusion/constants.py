@@ -1,4 +1,4 @@
-"""Arrays that depend on closed-over ones only, computed once, mostly by NumPy.
+"""Constant folding: what depends on closed-over arrays only is computed once, mostly by NumPy.
 
 Batch norm folds into a few dozen operations on short vectors for each layer. NumPy does them in
 microseconds, where XLA would compile a program first; what it has no rule for, XLA does.
@@ -46,7 +46,7 @@ def key_of(value: Value) -> Any:
 
 
 def _collect(value: Value, foreign: dict[Value, None], seen: set[Value]) -> None:
-    """The values on the way that NumPy cannot compute."""
+    """Adds to ``foreign`` the values on the way to this one that NumPy cannot compute."""
     node = value.producer
     if value in seen or node is None:
         return
@@ -109,7 +109,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "reshape": lambda _, x: x,
     "squeeze": lambda _, x: x,
     "copy": lambda _, x: x,
-    "pvary": lambda _, x: x,  # says where the array is, under shard_map
+    "pvary": lambda _, x: x,  # under shard_map this and the next say where the array is
     "pcast": lambda _, x: x,
     "transpose": lambda node, x: x.transpose(node.params["permutation"]),
     "broadcast_in_dim": _broadcast,

@@ -81,7 +81,7 @@ def _custom_jvp(node: Node, run: Run, env: Environment, operands: Sequence[Any])
 
 
 def _custom_vjp(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
-    """The same; here JAX must be given what the body closes over."""
+    """As for ``custom_jvp``; here JAX must be given what the body closes over."""
     (graph,) = node.bodies
     known = [value for value in env if value.known]
 
@@ -106,7 +106,7 @@ def _custom_vjp(node: Node, run: Run, env: Environment, operands: Sequence[Any])
 def _partial(node: Node, moving: Sequence[bool], values: Sequence[Any]) -> Callable[..., list[Any]]:
     """The equation as it was, as a function of the operands that are differentiated.
 
-    Of the others it may have constants, which JAX does not let it differentiate.
+    The others may be constants, by which JAX does not let it be differentiated.
     """
     return lambda *moved: node.run(_merge(moving, values, moved))
 

@@ -66,7 +66,7 @@ def _short_or_with_convolutions(eqn: JaxprEqn) -> ClosedJaxpr | None:
 def _reference_of_our_op(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """What ``resfuse.conv_bn_relu`` is elsewhere than on a CPU: a chain like everyone's.
 
-    So its weights are packed once too. Max pooling is likewise.
+    So its weights are packed once too. Max pooling is treated likewise.
     """
     if jax_compat.platforms(eqn.params) != (("cpu",), None):
         return None

@@ -11,7 +11,7 @@ import jax
 
 from resfuse.fusion.explain import table
 from resfuse.fusion.program import Program, Shared, trace
-from resfuse.jax_compat import trace_context
+from resfuse.jax_compat import default_platform, trace_context
 from resfuse.kernel import extension
 
 __all__ = ["explain", "fuse"]
@@ -137,8 +137,8 @@ class _Fused:
         leaves, tree = jax.tree.flatten((args, kwargs))
         try:
             sliced = _on_one_device(leaves)
-            types = tuple(map(jax.typeof, leaves))
-            key = run, sliced, tree, types, trace_context(), extension.isa()
+            avals = tuple(map(jax.typeof, leaves))
+            key = run, sliced, tree, avals, trace_context(), extension.isa()
         except TypeError:
             self._plain.trace(*args, **kwargs)  # says which argument it is
             raise
@@ -179,8 +179,7 @@ def _elsewhere(leaves: list[Any]) -> str | None:
     for leaf in leaves:
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
             return _not_a_cpu(next(iter(leaf.devices())).platform)
-    default = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return _not_a_cpu(getattr(default, "platform", default) or jax.default_backend())
+    return _not_a_cpu(default_platform())
 
 
 def _not_a_cpu(platform: str) -> str | None:

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
-_NHWC, _HWIO = (0, 2, 3, 1), (2, 3, 1, 0)  # of a ConvDimensionNumbers
+_NHWC, _HWIO = (0, 2, 3, 1), (2, 3, 1, 0)  # places in a ConvDimensionNumbers
 
 
 def images_order(node: Node) -> Shape:
@@ -101,20 +101,20 @@ class Layout:
     moves: tuple[tuple[str, Shape, Shape], ...] = ()
 
     def apply(self, y: Array) -> Array:
-        """From NHWC to this layout."""
+        """Brings a tensor from NHWC to this layout."""
         for kind, arguments, _ in self.moves:
             y = lax.transpose(y, arguments) if kind == "transpose" else y.reshape(arguments)
         return y
 
     def undo(self, y: Array) -> Array:
-        """From this layout to NHWC."""
+        """Brings a tensor from this layout to NHWC."""
         for kind, arguments, before in reversed(self.moves):
             back = _inverse(arguments) if kind == "transpose" else before
             y = lax.transpose(y, back) if kind == "transpose" else y.reshape(back)
         return y
 
     def transposed(self, order: Shape) -> "Layout":
-        """After a transposition."""
+        """The layout after a transposition."""
         if order == tuple(range(len(order))):
             return self
         shape = tuple(self.shape[axis] for axis in order)
@@ -122,7 +122,7 @@ class Layout:
         return Layout(shape, order.index(self.channels), (*self.moves, move))
 
     def reshaped(self, shape: Shape) -> "Layout | None":
-        """After a reshape; None if that breaks up the channels."""
+        """The layout after a reshape; None if that breaks up the channels."""
         axis = self._channels_in(shape)
         if axis is None:
             return None
@@ -139,7 +139,7 @@ class Layout:
 
 
 def layout_of(node: Node) -> Layout:
-    """Of a convolution's result."""
+    """The layout of a convolution's result."""
     out = node.params["dimension_numbers"].out_spec
     order = tuple(out[axis] for axis in _NHWC)
     shape = node.outputs[0].aval.shape

@@ -1,4 +1,4 @@
-"""What a chain computes, by one call of the kernel's."""
+"""Lowering: what a chain computes, by one call of the kernel."""
 
 import functools
 from collections.abc import Callable, Container

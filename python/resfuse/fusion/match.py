@@ -32,16 +32,17 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Norm:
-    """Batch norm with the statistics of the batch, as ``statistics.py`` finds it after the steps.
+    """Batch norm with the statistics of the batch, which comes after the steps.
 
-    ``scale`` and ``bias`` are products and sums of ``inputs``; ``statistics`` are the values that
-    follow from mean and variance alone, and how, each with the axis of its channels.
+    ``symbolic/batch_norm.py`` finds it. ``scale`` and ``bias`` are products and sums of ``inputs``;
+    ``statistics`` are the values that follow from mean and variance alone, and how, each with the
+    axis of its channels.
     """
 
     epsilon: float
     scale: Polynomial
     bias: Polynomial
-    inputs: Mapping[int, Value]  # by the numbers of the variables
+    inputs: Mapping[int, Value]  # by the indices of their variables
     statistics: Mapping[Value, tuple[Polynomial, int]]
 
 
@@ -158,7 +159,7 @@ def _transpose(chain: Chain, node: Node) -> bool:
 
 
 def _broadcast(chain: Chain, node: Node) -> bool:
-    """Only one that adds axes of size 1; JAX keeps the order of the others."""
+    """Goes on if only axes of size 1 are added; JAX keeps the order of the others."""
     aval = node.outputs[0].aval
     same_size = aval.size == node.inputs[0].aval.size
     plain = len(node.inputs) == 1 and node.params["sharding"] is None

@@ -29,7 +29,7 @@ class Plan:
         self.slices = slices.find(graph, self.live, self.chains) if sliced else None
 
     def _mark(self, graph: Graph) -> None:
-        """From the end: what an output, an effect or a node that is marked already needs."""
+        """Marks, from the end, what an output, an effect or a marked node needs."""
         self.needed.update(graph.outputs)
         for node in reversed(graph.nodes):
             chain = self.chains.get(node)

@@ -18,8 +18,8 @@ from resfuse.fusion.match import Chain
 
 __all__ = ["Slices", "find", "run"]
 
-# In bytes: what a layer reads and writes of a slice at most (a share of L3), and of the whole batch
-# at least for slices to pay.
+# Bytes that a layer reads and writes: those of a slice are at most a share of L3, and slices pay if
+# those of the whole batch are at least so many.
 _MOST, _LEAST = 8 << 20, 16 << 20
 
 
@@ -82,7 +82,7 @@ def _slices(members: Sequence[Node], start: Value, chains: Mapping[Node, Chain])
 
 
 def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> bool:
-    """Whether a slice of its output needs that slice of its inputs only, and is worth it."""
+    """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
     images = _images(node, chains)
     chain = chains.get(node)
     if chain is not None and chain.norm is not None:
@@ -99,7 +99,7 @@ def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> boo
 
 
 def _images(node: Node, chains: Mapping[Node, Chain]) -> list[Value]:
-    """What it reads and, last, writes for each image."""
+    """What the node reads for each image and, last, what it writes."""
     chain = chains.get(node)
     if chain is None:
         return [*node.inputs[:1], *node.outputs]

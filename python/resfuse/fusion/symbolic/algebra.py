@@ -14,7 +14,7 @@ from resfuse.fusion.symbolic.polynomial import Polynomial, number, variable
 
 __all__ = ["add"]
 
-# Of the powers of a pixel of the result.
+# The expected value of each power of a pixel of the result.
 _EXPECTED = {0: number(1), 1: variable(MEAN), 2: variable(VAR) + variable(MEAN, 2)}
 
 
@@ -74,7 +74,7 @@ def _root(formulas: Formulas, node: Node) -> Form | None:
 
 
 def _at_least_zero(formulas: Formulas, node: Node) -> Form | None:
-    """Of a variance, which already is."""
+    """The variance itself, which is at least zero already."""
     for value, bound in (node.inputs, node.inputs[::-1]):
         form = formulas.forms.get(value)
         if form is not None and form.polynomial == variable(VAR) and is_literal(bound, 0.0):
@@ -83,7 +83,7 @@ def _at_least_zero(formulas: Formulas, node: Node) -> Form | None:
 
 
 def _choice(formulas: Formulas, node: Node) -> Form | None:
-    """One that is known, such as whether there are any pixels."""
+    """The case that is taken, if that is known, as for whether there are any pixels."""
     which, *cases = node.inputs
     index = known_number(which)
     return None if index is None else formulas.forms.get(cases[int(index)])
@@ -126,7 +126,7 @@ def _reduced(formulas: Formulas, node: Node) -> Form | None:
     if node.params.get("axis_index_groups") is not None or not form.of_pixels:
         return None
     if not all(isinstance(axis, int | np.integer) for axis in axes):
-        return None  # of a vmap or shard_map around it, by name
+        return None  # a name means examples of a vmap, or parts of a shard_map
     before, shape = form.layout.channels, node.outputs[0].aval.shape
     if before in axes:
         return None

@@ -20,7 +20,7 @@ def with_statistics(chains: Sequence[Chain]) -> list[Chain]:
     """The chains, those with a batch norm behind them together with it.
 
     Reorders the nodes of their graphs such that all that a chain computes is read after its last
-    node. From the end, as :func:`resfuse.fusion.match.chains`.
+    node. Works from the end, as :func:`resfuse.fusion.match.chains` does.
     """
     claimed = {node for chain in chains for node in chain.nodes}
     found: list[Chain] = []

@@ -55,11 +55,11 @@ class Formulas:
         self._others: list[Value | Deviation] = []
 
     def meaning(self, index: int) -> Value | Deviation:
-        """Of a variable that is neither the result nor its statistics."""
+        """What a variable stands for, other than the result and its statistics."""
         return self._others[index - _OTHERS]
 
     def is_deviation(self, index: int) -> bool:
-        """Whether the variable stands for one."""
+        """Whether the variable stands for a deviation."""
         return index >= _OTHERS and isinstance(self.meaning(index), Deviation)
 
     def variable(self, meaning: Value | Deviation, power: int = 1) -> Polynomial:

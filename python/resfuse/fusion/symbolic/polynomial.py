@@ -13,7 +13,7 @@ __all__ = ["Polynomial", "number", "variable"]
 
 Monomial = tuple[tuple[int, int], ...]  # variables in order, each with its power, which is not 0
 
-# Of a formula's constants, such as 1 / n: a rounding to float32 is no difference.
+# Constants of a formula, such as 1 / n, are rounded to float32: that makes no difference.
 _ROUNDING = 2.0**-23
 # No batch norm has more, multiplied out.
 _MOST_TERMS, _HIGHEST_POWER = 16, 4
@@ -27,7 +27,7 @@ class Polynomial:
 
     @property
     def variables(self) -> set[int]:
-        """Those that occur."""
+        """The variables that occur."""
         return {index for monomial in self.terms for index, _ in monomial}
 
     @property
@@ -57,7 +57,7 @@ class Polynomial:
         return self + -other
 
     def reciprocal(self) -> "Polynomial | None":
-        """Of a single product; None for sums, and for 0."""
+        """The reciprocal of a single product; None for sums, and for 0."""
         if len(self.terms) != 1:
             return None
         ((monomial, coefficient),) = self.terms.items()
