@@ -44,7 +44,7 @@ HOST = {
     "NumPy": (K, S),
     "other order in memory": (np.asfortranarray(K), S[::-1]),
     "float64": (K.astype(np.float64), S.astype(np.float64)),
-    "float16": (K.astype(np.float16), S.astype(np.float16)),
+    "bfloat16": (K.astype(jnp.bfloat16), S.astype(jnp.bfloat16)),
     "integers": (K, np.arange(4)),
     "booleans": (K, np.arange(4) > 1),
     "a number of Python's": (K, 2.5),
@@ -134,8 +134,9 @@ def test_a_ref():
     agreement.assert_identical(fast(X), jax.jit(resfuse.fuse(network))(X) * 4)
 
 
-def test_arrays_of_the_host_are_moved_once():
-    fast = resfuse.fuse(closing_over(K, S))
+@pytest.mark.parametrize("inside", [lambda function: function, jax.jit], ids=["itself", "jit"])
+def test_arrays_of_the_host_are_moved_once(inside):
+    fast = resfuse.fuse(inside(closing_over(K, S)))
     first = fast(X)
     with jax.transfer_guard("disallow"):
         agreement.assert_identical(fast(X), first)

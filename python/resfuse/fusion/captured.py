@@ -60,5 +60,6 @@ def _explicit(value: Value) -> bool:
 
 
 def _contents(array: Any) -> Any:
-    digest = hashlib.sha256(np.ascontiguousarray(array)).digest()
-    return array.dtype.str, array.shape, digest
+    # As bytes, because NumPy has no buffers of types that it does not know, such as bfloat16.
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return array.dtype, array.shape, hashlib.sha256(content).digest()
