@@ -6,7 +6,7 @@ of it, so that a JAX that changed one of them fails there, by name, and not some
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -18,6 +18,7 @@ __all__ = [
     "default_platform",
     "default_precision",
     "naming_forward_mode",
+    "result_types",
     "reverse_only",
     "without_mesh",
 ]
@@ -46,6 +47,16 @@ def default_precision() -> lax.Precision | lax.DotAlgorithmPreset | None:
         return lax.Precision(name)  # "float32" is another name of the highest, and so on
     except ValueError:
         return lax.DotAlgorithmPreset[name]
+
+
+def result_types(function: Callable[..., Sequence[Array]], *operands: Array) -> Sequence[Any]:
+    """The types of what ``function`` returns, for ``jax.ffi.ffi_call``.
+
+    ``jax.eval_shape`` forgets a part of them in a ``shard_map`` over some of a mesh's axes, and
+    ``ffi_call`` then fails.
+    """
+    avals: Sequence[Any] = jax.make_jaxpr(function)(*operands).out_avals
+    return avals
 
 
 def without_mesh() -> contextlib.AbstractContextManager[Any]:
