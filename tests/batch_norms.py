@@ -1,14 +1,11 @@
-"""Batch norm with the statistics of the batch in plain JAX, and what a table of its forms gives."""
+"""Batch norm with the statistics of the batch, in plain JAX."""
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-import agreement
-import resfuse
-from fuse_chains import KERNEL, A, B, X, loss
+from fuse_chains import KERNEL, A, B, X
 
 PIXELS = math.prod(X.shape[:3])
 OTHER = KERNEL[::-1]
@@ -30,15 +27,3 @@ def norm(y, mean, var, epsilon=1e-5):
 
 def batch_norm(y):
     return norm(y, *fast(y))
-
-
-def results(functions):
-    """Values and gradients of all by name: those of ``fuse``, their own, and these in float64."""
-
-    def together(functions):
-        every = functions.items()
-        return jax.jit(lambda x: {name: (f(x), jax.grad(loss(f))(x)) for name, f in every})
-
-    ours = together({name: resfuse.fuse(function) for name, function in functions.items()})
-    plain = together(functions)
-    return ours(X), plain(X), agreement.in_float64(plain, X)

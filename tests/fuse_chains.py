@@ -1,10 +1,11 @@
-"""What the tests of ``fuse`` share: a convolution, its arrays, the table of ``explain``, a loss."""
+"""What the tests of ``fuse`` share: a convolution, its arrays, ``explain``, results."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+import agreement
 import resfuse
 
 random = np.random.default_rng(0)
@@ -41,3 +42,30 @@ def loss(function):
                    for y in leaves)  # fmt: skip
 
     return weighted
+
+
+def results(functions, x=X, transform=None, no_gradients=()):
+    """Values and gradients of all by name: those of ``fuse``, their own, and these in float64.
+
+    They are one program each, because XLA takes long for a program, however short.
+
+    Args:
+        functions: by name.
+        x: their argument.
+        transform: such as ``jax.vmap``, of values and gradients.
+        no_gradients: names of functions of which only values are wanted.
+    """
+
+    def together(functions):
+        every = {name: [function] for name, function in functions.items()}
+        for name in functions.keys() - set(no_gradients):
+            every[name].append(jax.grad(loss(functions[name])))
+
+        def all_of_them(x):
+            return {name: [f(x) for f in every[name]] for name in sorted(every)}
+
+        return jax.jit(transform(all_of_them) if transform else all_of_them)
+
+    ours = together({name: resfuse.fuse(function) for name, function in functions.items()})
+    plain = together(functions)
+    return ours(x), plain(x), agreement.in_float64(plain, x)

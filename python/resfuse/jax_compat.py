@@ -3,25 +3,187 @@
 Everything else in the package uses JAX's public interface. Each entry says what it stands for and
 which public thing would replace it; ``tests/op/test_jax_compat.py`` holds each to what is expected
 of it, so that a JAX that changed one of them fails there, by name, and not somewhere in a network.
+
+``fuse`` reads jaxprs, whose types JAX offers in ``jax.extend``, without a promise to keep them. The
+names of primitives and of their parameters are such a language too. Those of ``jax.lax`` operations
+(``conv_general_dilated`` and so on) stand where they are matched; those of functions inside
+equations, which JAX does change, are here.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 from jax import Array, lax
-from jax.extend.core import Primitive
+from jax._src import config
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxprs_in_params
 from jax.interpreters import ad, batching, mlir
 
 __all__ = [
+    "CALLS",
+    "CHECKPOINT",
+    "ClosedJaxpr",
+    "Jaxpr",
+    "JaxprEqn",
+    "Literal",
+    "Scan",
+    "While",
+    "branches",
+    "call_again",
+    "called",
+    "checkpointed",
     "default_platform",
     "default_precision",
+    "differentiable",
+    "has_axis_names",
+    "jaxprs_in_params",
     "naming_forward_mode",
+    "platforms",
     "result_types",
     "reverse_only",
+    "run",
+    "scanned",
+    "trace_context",
+    "while_parts",
+    "with_weak_type",
     "without_mesh",
 ]
+
+CALLS = ("jit", "closed_call")
+"""The primitives of calls that mean no more than their function."""
+
+CHECKPOINT = "remat2"
+"""The primitive of ``jax.checkpoint``."""
+
+
+def trace_context() -> Hashable:
+    """What decides, beside a function and its arguments, how JAX traces it.
+
+    The settings, the mesh and the axis names in force: a part of the key of JAX's own caches, and
+    the kind of random numbers, which they leave out. Nothing public says all of it; ``jax.config``
+    and ``jax.sharding.get_abstract_mesh`` say most.
+    """
+    return config.trace_context(), jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
+
+
+def run(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """The equation's results for ``operands``, as when it was traced.
+
+    One step of ``jax.extend.core.jaxpr_as_fun``, which runs whole jaxprs only.
+    """
+    primitive = eqn.primitive
+    with eqn.ctx.manager:
+        outputs = primitive.bind(*operands, **primitive.get_bind_params(eqn.params))
+    return list(outputs) if primitive.multiple_results else [outputs]
+
+
+def called(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """The function of a call that adds nothing to it, such as shardings; None for all others.
+
+    Shardings that were not given have a private type, and ``jax.jit`` has no inverse.
+    """
+    if eqn.primitive.name not in CALLS:
+        return None
+    settings = (*eqn.params.get("in_shardings", ()), *eqn.params.get("out_shardings", ()))
+    if any(type(setting).__name__ != "UnspecifiedValue" for setting in settings):
+        return None
+    return _closed(eqn.params["call_jaxpr" if "call_jaxpr" in eqn.params else "jaxpr"])
+
+
+def call_again(eqn: JaxprEqn, function: ClosedJaxpr, operands: Sequence[Any]) -> list[Any]:
+    """The call, shardings and all, of another function.
+
+    ``jax.jit`` takes shardings too, but in the caller's terms, not in those of a traced call.
+    """
+    return list(eqn.primitive.bind(*operands, **(eqn.params | {"jaxpr": function})))
+
+
+class Scan(NamedTuple):
+    """A ``scan``: its operands are constants, what it carries, and what it goes over."""
+
+    body: ClosedJaxpr
+    constants: int
+    carried: int
+    options: Mapping[str, Any]  # as lax.scan takes them
+
+
+def scanned(params: Mapping[str, Any]) -> Scan:
+    """The parts of a ``scan`` equation; ``lax.scan`` has no inverse."""
+    if "ft_in" in params:  # JAX 0.12
+        constants, carried, _ = map(len, params["ft_in"].unpack())
+    else:
+        constants, carried = params["num_consts"], params["num_carry"]
+    names = ("length", "reverse", "unroll", "_split_transpose")
+    options = {name: params[name] for name in names if name in params}
+    return Scan(params["jaxpr"], constants, carried, options)
+
+
+class While(NamedTuple):
+    """A ``while``: its operands are the constants of both functions, and what it carries."""
+
+    condition: ClosedJaxpr
+    body: ClosedJaxpr
+    condition_constants: int
+    body_constants: int
+
+
+def while_parts(params: Mapping[str, Any]) -> While:
+    """The parts of a ``while`` equation; ``lax.while_loop`` has no inverse."""
+    names = ("cond_jaxpr", "body_jaxpr", "cond_nconsts", "body_nconsts")
+    return While(*(params[name] for name in names))
+
+
+def branches(params: Mapping[str, Any]) -> tuple[ClosedJaxpr, ...]:
+    """The functions of a ``cond`` equation; ``lax.switch`` has no inverse."""
+    return tuple(params["branches"])
+
+
+def platforms(params: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, ...] | None:
+    """Those of the branches of ``lax.platform_dependent``; None for a choice by a number."""
+    found: tuple[tuple[str, ...] | None, ...] | None = params.get("branches_platforms")
+    return found
+
+
+def checkpointed(params: Mapping[str, Any]) -> tuple[ClosedJaxpr, dict[str, Any]] | None:
+    """The function of ``jax.checkpoint`` and its options; None for the derivative of such a one.
+
+    ``jax.checkpoint`` has no inverse.
+    """
+    if params["differentiated"]:
+        return None
+    options = {name: params[name] for name in ("prevent_cse", "policy")}
+    return _closed(params["jaxpr"]), options
+
+
+def differentiable(params: Mapping[str, Any]) -> ClosedJaxpr:
+    """The function of a ``jax.custom_jvp`` or ``jax.custom_vjp``, which have no inverse."""
+    return _closed(params["call_jaxpr"])
+
+
+def has_axis_names(jaxpr: ClosedJaxpr) -> bool:
+    """Whether it means something only where the axes that it names are, such as under ``vmap``.
+
+    The effect that says so is of a private type.
+    """
+    return any(type(effect).__name__ == "NamedAxisEffect" for effect in jaxpr.effects)
+
+
+def with_weak_type(array: Array, weak_type: bool) -> Array:
+    """The array with that weak type, which decides what it promotes others to.
+
+    ``lax.convert_element_type`` gives types without, and ``jnp.asarray`` those of its argument.
+    """
+    if array.weak_type == weak_type:
+        return array
+    return lax.convert_element_type_p.bind(
+        array, new_dtype=array.dtype, weak_type=weak_type, sharding=None
+    )
+
+
+def _closed(jaxpr: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
+    """Some equations hold a jaxpr without constants as it is; since JAX 0.12 there is one type."""
+    return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
 
 
 def default_platform() -> str:

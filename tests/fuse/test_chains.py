@@ -10,7 +10,7 @@ from jax import lax
 
 import agreement
 import resfuse
-from fuse_chains import KERNEL, A, B, X, cast, conv, loss, table
+from fuse_chains import KERNEL, A, B, X, cast, conv, results, table
 from two_devices import BATCH, mesh
 
 
@@ -96,26 +96,24 @@ LEFT = {
 }  # fmt: skip
 
 
+CASES = {name: cast(function) for name, (function, _) in CHAINS.items()}
+
+
 @functools.cache
-def compiled(name):
-    function = cast(CHAINS[name][0])
-    return function, jax.jit(lambda x: (function(x), jax.grad(loss(function))(x)))
+def compared():
+    return results(CASES)
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_is_found(name, capsys):
-    function, fused = CHAINS[name]
-    found, rows, _ = table(capsys, cast(function), X)
-    assert sorted(found) == sorted(fused)
+    found, rows, _ = table(capsys, CASES[name], X)
+    assert sorted(found) == sorted(CHAINS[name][1])
     assert not any("XLA" in row for row in rows)
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_values_and_gradients(name):
-    function, plain = compiled(name)
-    fast = resfuse.fuse(function)
-    ours = jax.jit(lambda x: (fast(x), jax.grad(loss(fast))(x)))(X)
-    agreement.assert_as_accurate(ours, plain(X), agreement.in_float64(plain, X))
+    agreement.assert_as_accurate(*(each[name] for each in compared()))
 
 
 @pytest.mark.parametrize("name", LEFT)
@@ -127,16 +125,22 @@ def test_is_left_to_xla(name, capsys):
     agreement.assert_identical(resfuse.fuse(function)(X), jax.jit(function)(X))
 
 
-@pytest.mark.parametrize(
-    "relu", [jax.nn.relu, lambda y: jnp.maximum(y, 0)], ids=["relu", "maximum"]
-)
-def test_derivative_where_the_result_is_zero(relu):
-    """ReLU has none there, ``maximum`` a half."""
-    function = lambda x: relu(conv(x)).sum()  # noqa: E731
-    zeros = jnp.zeros_like(X)
-    agreement.assert_identical(
-        jax.grad(resfuse.fuse(function))(zeros), jax.jit(jax.grad(function))(zeros)
-    )
+# Of both at 0, which is exact: the first derivative has none there, the other a half.
+AT_ZERO = {"relu": (jax.nn.relu, 0), "maximum": (lambda y: jnp.maximum(y, 0), 0.5)}
+
+
+@pytest.mark.parametrize("name", AT_ZERO)
+def test_derivative_where_the_result_is_zero(name):
+    """With whole numbers for weights, so that every sum is exact in any order."""
+    relu, derivative = AT_ZERO[name]
+    whole = jnp.round(8 * KERNEL)
+
+    def function(x, relu=relu):
+        return relu(conv(x, whole, precision="highest")).sum()
+
+    got = jax.grad(resfuse.fuse(function))(jnp.zeros_like(X))
+    everywhere = jax.grad(lambda x: function(x, lambda y: y))(X)
+    agreement.assert_identical(got, derivative * everywhere)
 
 
 def test_no_transpose_between_layers_that_have_channels_first():

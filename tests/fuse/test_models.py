@@ -13,11 +13,36 @@ from fuse_models import CONVOLUTIONS, LIBRARIES, network
 
 
 @functools.cache
-def expected(library, training):
-    """The unfused network's results in float32 and float64."""
+def computed(library):
+    """With weights as arguments: by ``fuse``, by the network itself, and this in float64.
+
+    The results in inference, those in training, with the statistics that it updates, and the
+    gradients of a loss by the weights. One program, as compiling takes long.
+    """
     apply, weights, x = network(library)
-    plain = functools.partial(apply, training=training)
-    return jax.jit(plain)(weights, x), agreement.in_float64(jax.jit(plain), weights, x)
+    differentiable = [jnp.isdtype(leaf.dtype, "real floating") for leaf in jax.tree.leaves(weights)]
+
+    def loss(apply, weights, x):
+        y, *state = apply(weights, x)
+        return jnp.sum(jnp.sin(y)), (y, *state)
+
+    def everything(transform):
+        inference, training = (
+            transform(functools.partial(apply, training=training)) for training in (False, True)
+        )
+        gradient = jax.grad(functools.partial(loss, training), has_aux=True, allow_int=True)
+
+        @jax.jit
+        def function(weights, x):
+            gradients, results = gradient(weights, x)
+            gradients = list(itertools.compress(jax.tree.leaves(gradients), differentiable))
+            return {"inference": inference(weights, x), "training": results, "gradients": gradients}
+
+        return function
+
+    ours, theirs = everything(resfuse.fuse), everything(lambda function: function)
+    exact = agreement.in_float64(theirs, weights, x)
+    return ours(weights, x), theirs(weights, x), exact
 
 
 def explained(capsys, function, *args):
@@ -34,38 +59,14 @@ def test_closed_over_weights(library, training):
     program = jax.jit(fast).lower(x).as_text()
     assert "resfuse_max_pool" in program
     assert "stablehlo.convolution" not in program
-    agreement.assert_as_accurate(fast(x), *expected(library, training))
+    _, *expected = (each["training" if training else "inference"] for each in computed(library))
+    agreement.assert_as_accurate(fast(x), *expected)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_weights_as_arguments(library):
-    apply, weights, x = network(library)
-    fast = jax.jit(resfuse.fuse(functools.partial(apply, training=False)))
-    agreement.assert_as_accurate(fast(weights, x), *expected(library, False))
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_training(library):
-    """The loss, its gradients by the weights, and the statistics that training updates."""
-    apply, weights, x = network(library)
-    differentiable = [jnp.isdtype(leaf.dtype, "real floating") for leaf in jax.tree.leaves(weights)]
-
-    def step(apply):
-        def loss(weights, x):
-            y, *state = apply(weights, x)
-            return jnp.sum(jnp.sin(y)), (y, state)
-
-        @jax.jit
-        def function(weights, x):
-            results, gradients = jax.value_and_grad(loss, has_aux=True, allow_int=True)(weights, x)
-            return results, list(itertools.compress(jax.tree.leaves(gradients), differentiable))
-
-        return function
-
-    plain = functools.partial(apply, training=True)
-    ours, theirs = step(resfuse.fuse(plain)), step(plain)
-    exact = agreement.in_float64(theirs, weights, x)
-    agreement.assert_as_accurate(ours(weights, x), theirs(weights, x), exact)
+@pytest.mark.parametrize("what", ["inference", "training", "gradients"])
+def test_weights_as_arguments(library, what):
+    agreement.assert_as_accurate(*(each[what] for each in computed(library)))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -8,8 +8,8 @@ import pytest
 from jax import lax
 
 import agreement
-from batch_norms import OTHER, batch_norm, fast, norm, results
-from fuse_chains import A, B, X, cast, conv, table
+from batch_norms import OTHER, batch_norm, fast, norm
+from fuse_chains import A, B, X, cast, conv, results, table
 
 MASK = jnp.arange(6 * 5).reshape(6, 5, 1) % 3 > 0
 

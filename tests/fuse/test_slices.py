@@ -81,7 +81,7 @@ def small(monkeypatch):
 
 
 def program(fused, *args):
-    return fused._resfuse_programs._program(args, {})
+    return fused._program(args, {})
 
 
 def agree(got, expected):

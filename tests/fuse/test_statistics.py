@@ -12,8 +12,8 @@ from jax.sharding import NamedSharding
 
 import agreement
 import resfuse
-from batch_norms import OTHER, PIXELS, batch_norm, fast, norm, results, slow
-from fuse_chains import KERNEL, A, B, X, cast, conv, loss, table
+from batch_norms import OTHER, PIXELS, batch_norm, fast, norm, slow
+from fuse_chains import KERNEL, A, B, X, cast, conv, loss, results, table
 from two_devices import BATCH, mesh
 
 

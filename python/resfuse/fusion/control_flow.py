@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from resfuse.fusion.bodies import scan_counts
+from resfuse import jax_compat
 from resfuse.fusion.graph import Graph, Node, Value
 
 __all__ = ["rebuild"]
@@ -26,33 +26,26 @@ def _call(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Se
     del env
     (graph,) = node.bodies
     jaxpr = jax.make_jaxpr(lambda *operands: run(graph, {}, operands))(*operands)
-    return node.eqn.primitive.bind(*operands, **(node.params | {"jaxpr": jaxpr}))
+    return jax_compat.call_again(node.eqn, jaxpr, operands)
 
 
 def _scan(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
-    params, (graph,) = node.params, node.bodies
-    fixed, carried = scan_counts(params)
+    (graph,) = node.bodies
+    _, fixed, carried, options = jax_compat.scanned(node.params)
     constants = list(operands[:fixed])
 
     def body(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
         outputs = run(graph, env, [*constants, *carry, *x])
         return outputs[:carried], outputs[carried:]
 
-    carry, y = lax.scan(
-        body,
-        list(operands[fixed:][:carried]),
-        list(operands[fixed + carried :]),
-        length=params["length"],
-        reverse=params["reverse"],
-        unroll=params["unroll"],
-        _split_transpose=params.get("_split_transpose", False),
-    )
+    start, over = list(operands[fixed:][:carried]), list(operands[fixed + carried :])
+    carry, y = lax.scan(body, start, over, **options)
     return [*carry, *y]
 
 
 def _while(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
     condition, body = node.bodies
-    first, second = node.params["cond_nconsts"], node.params["body_nconsts"]
+    _, _, first, second = jax_compat.while_parts(node.params)
     tests, constants = operands[:first], operands[first:][:second]
     return lax.while_loop(
         lambda carry: run(condition, env, [*tests, *carry])[0],
@@ -67,15 +60,10 @@ def _cond(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Se
     return lax.switch(index, branches)
 
 
-def _remat(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
-    (graph,), params = node.bodies, node.params
-
-    function = jax.checkpoint(
-        lambda *operands: run(graph, env, operands),
-        prevent_cse=params["prevent_cse"],
-        policy=params["policy"],
-    )
-    return function(*operands)
+def _checkpoint(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
+    (graph,), parts = node.bodies, jax_compat.checkpointed(node.params)
+    assert parts is not None  # it has a body
+    return jax.checkpoint(lambda *operands: run(graph, env, operands), **parts[1])(*operands)
 
 
 def _custom_jvp(node: Node, run: Run, env: Environment, operands: Sequence[Any]) -> Sequence[Any]:
@@ -142,15 +130,11 @@ def _merge(chosen: Sequence[bool], values: Sequence[Any], others: Iterable[Any])
 
 
 _RULES: dict[str, Callable[[Node, Run, Environment, Sequence[Any]], Sequence[Any]]] = {
-    "jit": _call,
-    "pjit": _call,
+    **dict.fromkeys(jax_compat.CALLS, _call),
     "scan": _scan,
     "while": _while,
     "cond": _cond,
-    "checkpoint": _remat,
-    "remat": _remat,
-    "remat2": _remat,
+    jax_compat.CHECKPOINT: _checkpoint,
     "custom_jvp_call": _custom_jvp,
     "custom_vjp_call": _custom_vjp,
-    "custom_vjp_call_jaxpr": _custom_vjp,
 }

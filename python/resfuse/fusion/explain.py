@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jax.extend.core import JaxprEqn
-
 from resfuse.fusion import layout, pooling
 from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.match import Chain
+from resfuse.jax_compat import JaxprEqn
 from resfuse.kernel import extension
 
 __all__ = ["table"]

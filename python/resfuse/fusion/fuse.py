@@ -1,29 +1,22 @@
 """``fuse``: the convolutions of any JAX function on the kernel; ``explain``: which, and how."""
 
 import functools
+import sys
 import threading
+import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 
 from resfuse.fusion.explain import table
-from resfuse.fusion.prepare import Packs
-from resfuse.fusion.program import Program, trace
+from resfuse.fusion.program import Program, Shared, trace
+from resfuse.jax_compat import trace_context
 from resfuse.kernel import extension
 
 __all__ = ["explain", "fuse"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# What, beside the arguments, decides how a function is traced.
-_SETTINGS = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_numpy_dtype_promotion",
-    "jax_numpy_rank_promotion",
-    "jax_default_prng_impl",
-)
 
 
 def fuse(fn: F) -> F:
@@ -38,14 +31,17 @@ def fuse(fn: F) -> F:
     ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
     :func:`explain` shows what was found.
 
-    Weights that ``fn`` closes over are folded with their batch norm and packed once, at the first
-    call, for all shapes; weights that are arguments, inside each call. Like ``jax.jit``,
-    closed-over values are those of the first call: pass as an argument what will change. Called
-    directly, the compiled program holds no copy of them; within a ``jit`` of your own it does.
+    Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
+    shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``
+    closes over at the first call for a set of shapes, NumPy arrays included: to change, delete or
+    donate one later has no effect, so pass as an argument what will change. NumPy arrays are copied
+    to the device then, and JAX arrays not at all. Called directly, the compiled program holds no
+    copy of them; within a ``jit`` of your own it does.
 
     The result composes with ``jit``, ``vmap``, ``grad``, ``jax.export`` and batches that are
-    sharded over devices; differentiate ``fn`` itself in forward mode. On a GPU or TPU, and without
-    the compiled extension, it is ``fn``.
+    sharded over devices; differentiate ``fn`` itself in forward mode. It may be a method, and be
+    called from several threads. A copy, or what was pickled (as ``fn`` itself allows), captures
+    anew. On a GPU or TPU, and without the compiled extension, it is ``fn``.
 
     Args:
         fn: takes and returns pytrees of arrays.
@@ -66,16 +62,7 @@ def fuse(fn: F) -> F:
         >>> resfuse.fuse(fn)(jnp.ones((1, 6, 6, 4))).shape
         (1, 6, 6, 8)
     """
-    if not callable(fn):
-        raise TypeError(f"fuse takes a function, got {type(fn).__name__}")
-    programs = _Programs(fn)
-
-    @functools.wraps(fn, updated=())
-    def fused(*args: Any, **kwargs: Any) -> Any:
-        return programs(args, kwargs)
-
-    fused._resfuse_programs = programs  # type: ignore[attr-defined]
-    return fused  # type: ignore[return-value]
+    return _Fused(_function(fn))  # type: ignore[return-value]
 
 
 def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -102,25 +89,43 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         1x6x6x4  3x3x4x8  1x1      1       relu   direct     1152
         1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; max pools: 0
     """
-    fused = fn if hasattr(fn, "_resfuse_programs") else fuse(fn)
-    print(fused._resfuse_programs.explain(args, kwargs))  # type: ignore[attr-defined]
+    if isinstance(fn, types.MethodType) and isinstance(fn.__func__, _Fused):
+        args = (fn.__self__, *args)
+        fn = fn.__func__
+    fused = fn if isinstance(fn, _Fused) else _Fused(_function(fn))
+    print(fused.explain(args, kwargs))
 
 
-class _Programs:
-    """The programs of one function, by the shapes of the arguments."""
+def _function(fn: Any) -> Callable[..., Any]:
+    if not callable(fn):
+        raise TypeError(f"fuse takes a function, got {type(fn).__name__}")
+    return fn
+
+
+class _Fused:
+    """A fused function, with its programs by the shapes of the arguments."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
+        functools.update_wrapper(self, fn, updated=())
+        self._fn = fn
         self._plain = jax.jit(fn)
-        self._packs = Packs()
+        self._shared = Shared()
         self._programs: dict[Any, Program] = {}
         self._lock = threading.RLock()
 
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         leaves = jax.tree.leaves((args, kwargs))
         if _elsewhere(leaves):
             return self._plain(*args, **kwargs)
         return self._program(args, kwargs)(leaves)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """A method, where this stands in a class."""
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        """By name, if it is found under its own; otherwise as the function, to be fused again."""
+        return _global_name(self) or (fuse, (self._fn,))
 
     def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The table."""
@@ -132,7 +137,8 @@ class _Programs:
         leaves, tree = jax.tree.flatten((args, kwargs))
         try:
             sliced = _on_one_device(leaves)
-            key = (run, sliced, tree, *map(jax.typeof, leaves), *_situation())
+            types = tuple(map(jax.typeof, leaves))
+            key = run, sliced, tree, types, trace_context(), extension.isa()
         except TypeError:
             self._plain.trace(*args, **kwargs)  # says which argument it is
             raise
@@ -140,16 +146,20 @@ class _Programs:
             return self._programs[key]
         with self._lock:
             if key not in self._programs:
-                program = trace(self.fn, tree, leaves, self._packs if run else None, sliced)
+                program = trace(self._fn, tree, leaves, self._shared if run else None, sliced)
                 if not program.portable:
                     return program
                 self._programs[key] = program
             return self._programs[key]
 
 
-def _situation() -> tuple[Any, ...]:
-    settings = (getattr(jax.config, name) for name in _SETTINGS)
-    return (*settings, jax.sharding.get_abstract_mesh(), extension.isa())
+def _global_name(fused: _Fused) -> str | None:
+    """The name under which pickle finds it, as it does what a decorator fused."""
+    name: str = getattr(fused, "__qualname__", "")
+    found: Any = sys.modules.get(getattr(fused, "__module__", ""))
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return name if found is fused else None
 
 
 def _on_one_device(leaves: list[Any]) -> bool:
@@ -164,6 +174,8 @@ def _elsewhere(leaves: list[Any]) -> str | None:
     """Why this will not run on the kernel, as far as can be told before it is compiled."""
     if not extension.available():
         return extension.unavailable_reason()
+    if len(set(jax.sharding.get_abstract_mesh().axis_types)) > 1:
+        return "a mesh whose axes are of several types"
     for leaf in leaves:
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
             return _not_a_cpu(next(iter(leaf.devices())).platform)

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+import numpy as np
+from jax.core import ShapedArray
 
-from resfuse.fusion import bodies
-from resfuse.fusion.equations import convolutions_within, seen_through
+from resfuse import jax_compat
+from resfuse.fusion.equations import bodies_of, convolutions_within, seen_through
+from resfuse.jax_compat import ClosedJaxpr, JaxprEqn, Literal
 
 __all__ = ["Graph", "Node", "Value", "build", "is_literal"]
 
@@ -21,7 +23,7 @@ _NOTHING = object()
 
 @dataclasses.dataclass(eq=False, repr=False, slots=True)
 class Value:
-    """An array: computed by ``producer``, or closed over, or an input."""
+    """An array: computed by ``producer``, closed over, or an input."""
 
     aval: Any
     producer: "Node | None" = None
@@ -30,13 +32,15 @@ class Value:
 
     @property
     def given(self) -> bool:
-        """Whether ``array`` is there, if only as a tracer."""
+        """Whether ``array`` is set, if only to a tracer."""
         return self.array is not _NOTHING
 
     @property
     def is_constant(self) -> bool:
-        """Whether ``array`` is there with its numbers."""
-        return self.given and not isinstance(self.array, jax.core.Tracer)
+        """Whether ``array`` is set, and its numbers can be read here and stay as they are."""
+        if isinstance(self.array, jax.core.Tracer) or not isinstance(self.aval, ShapedArray):
+            return False
+        return self.given and getattr(self.array, "is_fully_addressable", True)
 
     @property
     def known(self) -> bool:
@@ -57,25 +61,25 @@ class Node:
 
     @property
     def name(self) -> str:
-        """Of the primitive."""
+        """The name of the primitive."""
         return str(self.eqn.primitive.name)
 
     @property
     def params(self) -> dict[str, Any]:
-        """Of the equation."""
+        """The parameters of the equation."""
         return self.eqn.params
 
     def run(self, operands: Sequence[Any]) -> list[Any]:
-        """The equation itself, in its context, on ``operands``."""
-        primitive = self.eqn.primitive
-        with self.eqn.ctx.manager:
-            outputs = primitive.bind(*operands, **primitive.get_bind_params(self.params))
-        return list(outputs) if primitive.multiple_results else [outputs]
+        """The equation itself on ``operands``."""
+        return jax_compat.run(self.eqn, operands)
 
 
 @dataclasses.dataclass(eq=False, repr=False, slots=True)
 class Graph:
-    """A function: ``inputs`` are what its caller passes, in order."""
+    """A function: ``inputs`` are what its caller passes, in order.
+
+    ``constants`` are what it closes over, and what the bodies and calls inside close over.
+    """
 
     inputs: list[Value]
     constants: list[Value] = dataclasses.field(default_factory=list)
@@ -83,7 +87,7 @@ class Graph:
     outputs: list[Value] = dataclasses.field(default_factory=list)
 
     def walk(self) -> Iterator[Node]:
-        """Its nodes and those of the bodies inside."""
+        """Yields its nodes and those of the bodies inside."""
         for node in self.nodes:
             yield node
             for body in node.bodies:
@@ -93,7 +97,7 @@ class Graph:
 def is_literal(value: Value, number: float) -> bool:
     """Whether ``value`` is that scalar, or a broadcast of it."""
     if value.is_constant:
-        return value.aval.shape == () and bool(value.array == number)
+        return value.aval.shape == () and bool(np.asarray(value.array) == number)
     node = value.producer
     through = ("broadcast_in_dim", "convert_element_type", "reshape")
     return node is not None and node.name in through and is_literal(node.inputs[0], number)
@@ -101,60 +105,63 @@ def is_literal(value: Value, number: float) -> bool:
 
 def build(jaxpr: ClosedJaxpr) -> Graph:
     """The graph of ``jaxpr``, without dead code, with the users of every value."""
-    inputs = [None] * len(jaxpr.jaxpr.invars)
-    graph = _graph(jaxpr.jaxpr, _constants(jaxpr.consts), inputs)
+    builder = _Builder()
+    graph = builder.graph(jaxpr, [None] * len(jaxpr.in_avals))
+    graph.constants = list(builder.constants.values())
     _drop_dead(graph)
     _count(graph)
     return graph
 
 
-def _graph(jaxpr: Jaxpr, constants: Sequence[Value], inputs: Sequence[Value | None]) -> Graph:
-    """``inputs`` holds a value of the caller's for what the body reads directly."""
-    values = [
-        Value(var.aval) if value is None else value
-        for var, value in zip(jaxpr.invars, inputs, strict=True)
-    ]
-    graph = Graph(list(values), list(constants))
-    graph.outputs = _inline(graph, jaxpr, constants, values)
-    return graph
+class _Builder:
+    """Builds a graph and those of its bodies; an array that they close over is one value."""
 
+    def __init__(self) -> None:
+        self.constants: dict[int, Value] = {}  # by the id of the array, which the value keeps alive
 
-def _constants(arrays: Sequence[Any]) -> list[Value]:
-    return [Value(jax.typeof(array), array=array) for array in arrays]
-
-
-def _inline(
-    graph: Graph, jaxpr: Jaxpr, constants: Sequence[Value], arguments: Sequence[Value]
-) -> list[Value]:
-    variables = [*jaxpr.constvars, *jaxpr.invars]
-    env: dict[Any, Value] = dict(zip(variables, [*constants, *arguments], strict=True))
-
-    def read(atom: Any) -> Value:
-        return Value(atom.aval, array=atom.val) if isinstance(atom, Literal) else env[atom]
-
-    for eqn in jaxpr.eqns:
-        inputs = [read(atom) for atom in eqn.invars]
-        inner = seen_through(eqn)
-        if inner is not None:
-            inputs = inputs[-len(inner.in_avals) :] if inner.in_avals else []
-            outputs = _inline(graph, inner.jaxpr, _constants(inner.consts), inputs)
-        else:
-            outputs = _node(graph, eqn, inputs).outputs
-        env.update(zip(eqn.outvars, outputs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _node(graph: Graph, eqn: JaxprEqn, inputs: list[Value]) -> Node:
-    node = Node(eqn, inputs, graph)
-    node.outputs = [Value(var.aval, node) for var in eqn.outvars]
-    node.known = not eqn.effects and all(value.known for value in inputs)
-    if any(True for _ in convolutions_within(eqn)):
-        node.bodies = [
-            _graph(body.jaxpr, _constants(body.constants), body.bind(inputs))
-            for body in bodies.of(eqn)
+    def graph(self, jaxpr: ClosedJaxpr, inputs: Sequence[Value | None]) -> Graph:
+        """``inputs`` holds a value of the caller's for what the body reads directly."""
+        values = [
+            Value(aval) if value is None else value
+            for aval, value in zip(jaxpr.in_avals, inputs, strict=True)
         ]
-    graph.nodes.append(node)
-    return node
+        graph = Graph(list(values))
+        graph.outputs = self._inline(graph, jaxpr, values)
+        return graph
+
+    def _inline(self, graph: Graph, closed: ClosedJaxpr, arguments: Sequence[Value]) -> list[Value]:
+        """Adds the equations to the graph; returns the results."""
+        jaxpr = closed.jaxpr
+        variables = [*jaxpr.constvars, *jaxpr.invars]
+        values = [*map(self._constant, closed.consts), *arguments]
+        env: dict[Any, Value] = dict(zip(variables, values, strict=True))
+
+        def read(atom: Any) -> Value:
+            return Value(atom.aval, array=atom.val) if isinstance(atom, Literal) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            inputs = [read(atom) for atom in eqn.invars]
+            inner = seen_through(eqn)
+            if inner is not None:
+                # A choice by platform has an operand in front, which the branch does not take.
+                inputs = inputs[-len(inner.in_avals) :] if inner.in_avals else []
+                outputs = self._inline(graph, inner, inputs)
+            else:
+                outputs = self._node(graph, eqn, inputs).outputs
+            env.update(zip(eqn.outvars, outputs, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _constant(self, array: Any) -> Value:
+        return self.constants.setdefault(id(array), Value(jax.typeof(array), array=array))
+
+    def _node(self, graph: Graph, eqn: JaxprEqn, inputs: list[Value]) -> Node:
+        node = Node(eqn, inputs, graph)
+        node.outputs = [Value(var.aval, node) for var in eqn.outvars]
+        node.known = not eqn.effects and all(value.known for value in inputs)
+        if any(True for _ in convolutions_within(eqn)):
+            node.bodies = [self.graph(body.jaxpr, body.bind(inputs)) for body in bodies_of(eqn)]
+        graph.nodes.append(node)
+        return node
 
 
 def _drop_dead(graph: Graph) -> None:

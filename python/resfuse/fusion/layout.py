@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -10,7 +12,15 @@ from resfuse.fusion.graph import Node
 from resfuse.kernel.conv import unsupported
 from resfuse.spec import ConvSpec
 
-__all__ = ["Layout", "images_order", "kernel_order", "layout_of", "reason_against", "spec_of"]
+__all__ = [
+    "Layout",
+    "images_order",
+    "kernel_order",
+    "layout_of",
+    "mesh_axes",
+    "reason_against",
+    "spec_of",
+]
 
 Shape = tuple[int, ...]
 _NHWC, _HWIO = (0, 2, 3, 1), (2, 3, 1, 0)  # of a ConvDimensionNumbers
@@ -60,9 +70,22 @@ def reason_against(node: Node) -> str | None:
         return f"precision {params['precision']}"
     if min(map(min, params["padding"])) < 0:
         return "negative padding"
+    if mesh_axes(kernel) or mesh_axes(x) - mesh_axes(x, images_order(node)[:1]):
+        return "sharded over other axes than the batch"
     images = tuple(x.shape[axis] for axis in images_order(node))
     weights = tuple(kernel.shape[axis] for axis in kernel_order(node))
     return unsupported(images, weights, jnp.float32, spec_of(node))
+
+
+def mesh_axes(aval: Any, axes: Sequence[int] | None = None) -> set[str]:
+    """The axes of the mesh over which those ``axes`` of the type are sharded; all by default.
+
+    Types say so on Explicit meshes only. On others XLA brings arrays to where a call needs them.
+    """
+    spec = [*aval.sharding.spec, *[None] * aval.ndim][: aval.ndim]
+    chosen = [spec[axis] for axis in (range(aval.ndim) if axes is None else axes)]
+    names = [name for entry in chosen for name in (entry if isinstance(entry, tuple) else (entry,))]
+    return {name for name in names if isinstance(name, str)}
 
 
 @dataclasses.dataclass(frozen=True)

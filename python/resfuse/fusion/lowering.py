@@ -1,5 +1,6 @@
 """What a chain computes, by one call of the kernel's."""
 
+import functools
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -7,12 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from resfuse.fusion import calls, layout
-from resfuse.fusion.fold import combine
+from resfuse.fusion import layout
 from resfuse.fusion.graph import Value
 from resfuse.fusion.match import Chain, Norm
+from resfuse.fusion.prepare import fold
 from resfuse.fusion.symbolic.formulas import MEAN, VAR
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
+from resfuse.jax_compat import with_weak_type
+from resfuse.kernel import affine
+from resfuse.ops import conv_bn_relu_train
+from resfuse.spec import ConvSpec
 
 __all__ = ["compute"]
 
@@ -28,16 +33,18 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
         residual = chain.residual_layout.undo(read(chain.residual))
     if chain.norm is not None:
         return _with_statistics(chain, chain.norm, read, wanted, (x, kernel, residual))
-    return {chain.output: _output(chain, _affine(chain, read, x, kernel, residual))}
+    return {chain.output: _output(chain, _without_statistics(chain, read, x, kernel, residual))}
 
 
-def _affine(chain: Chain, read: Read, x: Array, kernel: Array, residual: Array | None) -> Array:
+def _without_statistics(
+    chain: Chain, read: Read, x: Array, kernel: Array, residual: Array | None
+) -> Array:
     packed = None if chain.packed is None else read(chain.packed)
-    folded = map(read, chain.folded) if chain.folded else combine(chain, read)
+    folded = map(read, chain.folded) if chain.folded else fold(chain, read)
     operands = [packed, x, kernel, *folded, *([] if residual is None else [residual])]
     if chain.relu == "maximum":
-        return calls.affine_then_maximum(chain.spec, *operands)
-    return calls.affine(chain.spec, chain.relu == "relu", _in_place(chain), *operands)
+        return _affine_then_maximum(chain.spec, *operands)
+    return _affine(chain.spec, chain.relu == "relu", _in_place(chain), *operands)
 
 
 def _with_statistics(
@@ -53,14 +60,18 @@ def _with_statistics(
         array = polynomial.evaluate(lambda index: jnp.reshape(read(norm.inputs[index]), -1))
         return jnp.broadcast_to(array, (chain.channels,))
 
-    y, mean, var = calls.batch_norm(
-        chain.spec,
+    spec = chain.spec
+    y, mean, var = conv_bn_relu_train(
         x,
         kernel,
         None if norm.scale == number(1) else per_channel(norm.scale),
         None if norm.bias == number(0) else per_channel(norm.bias),
-        conv_bias=combine(chain, read)[1] if chain.steps else None,
+        conv_bias=fold(chain, read)[1] if chain.steps else None,
         residual=residual,
+        strides=spec.strides,
+        padding=spec.padding,
+        feature_group_count=spec.feature_group_count,
+        precision=spec.precision,
         epsilon=norm.epsilon,
         relu=chain.relu is not None,
     )
@@ -69,7 +80,7 @@ def _with_statistics(
         if value in wanted:
             array = polynomial.evaluate({MEAN: mean, VAR: var}.__getitem__)
             array = lax.broadcast_in_dim(array, value.aval.shape, (axis,))
-            found[value] = _typed(array, value.aval)
+            found[value] = with_weak_type(array, value.aval.weak_type)
     return found
 
 
@@ -86,12 +97,38 @@ def _in_place(chain: Chain) -> bool:
 
 
 def _output(chain: Chain, y: Array) -> Any:
-    return _typed(chain.layout.apply(y), chain.output.aval)
+    return with_weak_type(chain.layout.apply(y), chain.output.aval.weak_type)
 
 
-def _typed(y: Array, aval: Any) -> Any:
-    if jax.typeof(y).weak_type == aval.weak_type:
-        return y
-    return lax.convert_element_type_p.bind(
-        y, new_dtype=aval.dtype, weak_type=aval.weak_type, sharding=None
-    )
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
+def _affine(
+    spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
+) -> Array:
+    """As :func:`resfuse.kernel.affine.affine`, traced once for all chains of the same sizes."""
+    return affine.affine(*operands, spec=spec, relu=relu, packed=packed, in_place=in_place)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _affine_then_maximum(spec: ConvSpec, packed: Array | None, *operands: Array) -> Array:
+    """``jnp.maximum(affine, 0)``: where that is 0, half a derivative; ``jax.nn.relu`` has none."""
+    return _maximum(spec, packed, *operands)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _maximum(spec: ConvSpec, packed: Array | None, *operands: Array) -> Array:
+    return _affine(spec, True, False, packed, *operands)
+
+
+def _forward(spec: ConvSpec, packed: Array | None, *operands: Array) -> tuple[Any, Any]:
+    def function(*operands: Array) -> Array:
+        return lax.max(_affine(spec, False, False, packed, *operands), jnp.float32(0))
+
+    return jax.vjp(function, *operands)
+
+
+def _backward(spec: ConvSpec, pull: Any, cotangent: Array) -> tuple[Any, ...]:
+    del spec
+    return None, *pull(cotangent)
+
+
+_maximum.defvjp(_forward, _backward)

@@ -92,6 +92,11 @@ class Chain:
         operands = [step.operand for step in self.steps if step.operand is not None]
         return [*operands, *(self.norm.inputs.values() if self.norm else ())]
 
+    def is_spread_by(self, node: Node) -> bool:
+        """Whether the node's output lies on other axes of the mesh than the convolution's."""
+        here, there = (layout.mesh_axes(each.outputs[0].aval) for each in (self.conv, node))
+        return here != there
+
     @property
     def outputs(self) -> list[Value]:
         """All that its call computes."""
@@ -126,7 +131,7 @@ def extend(chain: Chain, claimed: set[Node]) -> None:
         if node is None or node in claimed or node.scope is not chain.conv.scope:
             break
         rule = _RULES.get(node.name)
-        if rule is None or not rule(chain, node):
+        if rule is None or chain.is_spread_by(node) or not rule(chain, node):
             break
         chain.nodes.append(node)
         chain.output = node.outputs[0]

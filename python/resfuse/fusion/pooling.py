@@ -7,9 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from resfuse.fusion.graph import Node
+from resfuse.fusion.layout import mesh_axes
 from resfuse.kernel.pool import max_pool
 
 __all__ = ["pools_images", "run", "takes"]
+
+_MOST = 2**31 - 1  # pixels of a window, stride or padding that the kernel counts
 
 
 def takes(node: Node) -> bool:
@@ -18,9 +21,13 @@ def takes(node: Node) -> bool:
         return False
     params, aval = node.params, node.inputs[0].aval
     dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
-    cropped = min((min(pads) for pads in params["padding"]), default=0) < 0
+    pads = [pad for pair in params["padding"] for pad in pair]
+    sizes = [*params["window_dimensions"], *params["window_strides"], *pads]
+    counted = min(pads, default=0) >= 0 and max(sizes, default=1) <= _MOST
     whole = all(isinstance(size, int) for size in aval.shape) and aval.size > 0
-    return not (dilated or cropped) and whole and _height_axis(node) is not None
+    elsewhere = mesh_axes(aval) - mesh_axes(aval, range(min(aval.ndim, 1)))
+    taken = whole and counted and not dilated and not elsewhere
+    return taken and _height_axis(node) is not None
 
 
 def pools_images(node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,13 +11,12 @@ from jax import lax
 
 from resfuse.fusion import layout
 from resfuse.fusion.constants import evaluate, key_of
-from resfuse.fusion.fold import combine
 from resfuse.fusion.graph import Value
 from resfuse.fusion.match import Chain
 from resfuse.kernel import extension
 from resfuse.spec import ConvSpec
 
-__all__ = ["Packs", "prepare"]
+__all__ = ["Packs", "fold", "prepare"]
 
 
 class Packs:
@@ -78,7 +77,7 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     evaluate([value for chain in known for value in chain.operands], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
         for chain in known:
-            scale, shift = combine(chain, memory.__getitem__)
+            scale, shift = fold(chain, memory.__getitem__)
             chain.folded = _value(scale), _value(shift)
         fixed = [chain for chain in chains if chain.kernel.known]
         for chain, packed in zip(fixed, packs.of(fixed), strict=True):
@@ -86,9 +85,43 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
 
 
 def _value(array: Any) -> Value:
-    array = _array(array)
+    array = jax.device_put(np.ascontiguousarray(array, np.float32))
     return Value(jax.typeof(array), array=array)
 
 
-def _array(array: Any) -> Any:
-    return jax.device_put(np.ascontiguousarray(array, np.float32))
+def fold(chain: Chain, read: Callable[[Value], Any]) -> tuple[Any, Any]:
+    """``(a, b)``, both ``(C,)``, of ``a * y + b``: what the chain's steps make of ``y``.
+
+    ``read`` gives the operands, which are arrays of NumPy's if they are known, or tracers.
+    """
+    a: Any = np.ones(chain.channels, np.float32)
+    b: Any = np.zeros(chain.channels, np.float32)
+    for step in chain.steps:
+        if step.operand is None:
+            a, b = -a, -b
+            continue
+        operand = _row(read(step.operand))
+        a, b = _RULES[step.kind](a, b, operand, step.swapped)
+    return _full(a, chain.channels), _full(b, chain.channels)
+
+
+def _row(array: Any) -> Any:
+    array = array if hasattr(array, "reshape") else np.asarray(array)
+    return array.astype(np.float32).reshape(-1)
+
+
+def _full(array: Any, channels: int) -> Any:
+    return array if array.shape == (channels,) else array + np.zeros(channels, np.float32)
+
+
+def _subtract(a: Any, b: Any, operand: Any, swapped: bool) -> tuple[Any, Any]:
+    return (-a, operand - b) if swapped else (a, b - operand)
+
+
+_RULES: dict[str, Callable[[Any, Any, Any, bool], tuple[Any, Any]]] = {
+    "add": lambda a, b, operand, _: (a, b + operand),
+    "add_any": lambda a, b, operand, _: (a, b + operand),
+    "sub": _subtract,
+    "mul": lambda a, b, operand, _: (a * operand, b * operand),
+    "div": lambda a, b, operand, _: (a / operand, b / operand),
+}

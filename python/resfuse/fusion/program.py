@@ -1,40 +1,59 @@
 """A function's program for one set of shapes: traced, matched, prepared and compiled once."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
+from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
+from resfuse.fusion.captured import Captured, as_argument
 from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
+from resfuse.jax_compat import ClosedJaxpr
 
-__all__ = ["Program", "trace"]
+__all__ = ["Program", "Shared", "trace"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What the programs of one function share."""
+
+    captured: Captured = dataclasses.field(default_factory=Captured)
+    packs: Packs = dataclasses.field(default_factory=Packs)
 
 
 class Program:
     """Callable with the leaves of the arguments."""
 
-    def __init__(self, jaxpr: Any, out_tree: Any, packs: Packs | None, sliced: bool) -> None:
+    def __init__(
+        self, jaxpr: ClosedJaxpr, out_tree: Any, shared: Shared | None, sliced: bool
+    ) -> None:
         self.out_tree = out_tree
         self.graph = graph.build(jaxpr)
+        # Whether it means the same outside the transformations under which it was traced.
+        tracers = any(isinstance(v.array, jax.core.Tracer) for v in self.graph.constants)
+        self.portable = not (tracers or jax_compat.has_axis_names(jaxpr))
+        if shared is not None:
+            shared.captured.take(self.graph.constants)
         self.chains = with_statistics(match.chains(self.graph))
-        self.portable = _portable(jaxpr)
-        if packs is not None:
-            prepare(self.chains, packs)
+        if shared is not None:
+            prepare(self.chains, shared.packs)
         self._plan = rewrite.Plan(self.graph, self.chains, sliced)
-        self._closed = list(filter(self._plan.needed.__contains__, self._given()))
-        self._arrays = [_uncommitted(value.array) for value in self._closed]
+        # As arguments the arrays at hand are not copied into the compiled program.
+        self._closed = [value for value in self._given() if as_argument(value)]
+        self._arrays = [value.array for value in self._closed]
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
 
     def _given(self) -> list[Value]:
-        """The arrays at hand. As arguments they are not copied into the compiled program."""
+        """The arrays that the plan reads."""
         prepared = [(*(chain.folded or ()), chain.packed) for chain in self.chains]
-        return [*self.graph.constants, *(v for values in prepared for v in values if v)]
+        given = [*self.graph.constants, *(v for values in prepared for v in values if v)]
+        return list(filter(self._plan.needed.__contains__, given))
 
     def _run(self, closed: Sequence[Any], leaves: Sequence[Any]) -> Any:
         outside = dict(zip(self._closed, closed, strict=True))
@@ -50,13 +69,13 @@ def trace(
     function: Callable[..., Any],
     tree: Any,
     leaves: Sequence[Any],
-    packs: Packs | None,
+    shared: Shared | None,
     sliced: bool,
 ) -> Program:
     """The program of ``function`` for arguments of the shapes of ``leaves``.
 
-    Without ``packs`` nothing is packed. ``sliced`` allows to run the batch a few images at a time,
-    which must not be spread over devices.
+    Without ``shared`` nothing is captured or packed. ``sliced`` allows to run the batch a few
+    images at a time, which must not be spread over devices.
     """
 
     def flat(*leaves: Any) -> Any:
@@ -64,20 +83,4 @@ def trace(
         return function(*args, **kwargs)
 
     jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
-    return Program(jaxpr, jax.tree.structure(shapes), packs, sliced)
-
-
-def _portable(jaxpr: Any) -> bool:
-    """Whether it means the same outside the transformations under which it was traced."""
-    tracers = any(isinstance(array, jax.core.Tracer) for array in jaxpr.consts)
-    axes = any(type(effect).__name__ == "NamedAxisEffect" for effect in jaxpr.effects)
-    return not (tracers or axes)
-
-
-def _uncommitted(array: Any) -> Any:
-    """The same array, free to go where the arguments are, as ``jit`` treats what it closes over."""
-    if not isinstance(array, jax.Array) or isinstance(array, jax.core.Tracer):
-        return array
-    if len(array.devices()) > 1 or not array.committed:
-        return array
-    return jax.device_put(np.asarray(array)) if array.dtype != jax.dtypes.float0 else array
+    return Program(jaxpr, jax.tree.structure(shapes), shared, sliced)

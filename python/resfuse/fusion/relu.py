@@ -3,8 +3,8 @@
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr
 
+from resfuse import jax_compat
 from resfuse.fusion.graph import Graph, Node, Value, build, is_literal
 
 __all__ = ["is_maximum_with_zero", "is_relu"]
@@ -23,10 +23,9 @@ def is_relu(node: Node) -> bool:
 
     The derivative counts: that of ``max(x, 0)`` is a half at 0, where ReLU's is 0.
     """
-    jaxpr = node.params["call_jaxpr"]
     if len(node.inputs) != 1 or len(node.outputs) != 1:
         return False
-    value = build(jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ()))
+    value = build(jax_compat.differentiable(node.params))
     last = value.outputs[0].producer
     if last is None or not is_maximum_with_zero(last, value.inputs[0]):
         return False
@@ -35,7 +34,7 @@ def is_relu(node: Node) -> bool:
 
 def _derivative(node: Node) -> Graph:
     aval = node.inputs[0].aval
-    x = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    x = jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=aval.sharding)
 
     def derivative(x: Any, tangent: Any) -> Any:
         return jax.jvp(lambda x: node.run([x])[0], (x,), (tangent,))[1]

@@ -52,6 +52,8 @@ def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
         return None
     last = result.producer
     assert last is not None  # it is not the chain's output
+    if chain.is_spread_by(last):
+        return None
     nodes = [*chain.nodes, *(node for node in inside if node is not last), last]
     layout = formulas.forms[result].layout
     longer = dataclasses.replace(chain, nodes=nodes, output=result, layout=layout, norm=norm)

@@ -1,0 +1,64 @@
+"""What a function closes over, taken at the first call for a shape, as ``jax.jit`` takes it."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType
+
+from resfuse.fusion.graph import Value
+from resfuse.jax_compat import with_weak_type
+
+__all__ = ["Captured", "as_argument"]
+
+
+class Captured:
+    """The arrays of one fused function, shared by its programs.
+
+    They are device arrays of its own: changes in place, deletion and donation of the originals
+    come too late. They are free to go where the arguments are, wherever the originals were
+    committed to. What is a JAX array on the CPU shares its memory; NumPy arrays are copied, and
+    known by their contents, so that a later program takes what has changed since.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[Any, tuple[Any, Any]] = {}
+
+    def take(self, values: Iterable[Value]) -> None:
+        """Puts captured arrays in place of those of ``values``, as far as that is possible."""
+        with jax.ensure_compile_time_eval():
+            for value in values:
+                if value.is_constant and as_argument(value) and not _explicit(value):
+                    value.array = self._of(value)
+
+    def _of(self, value: Value) -> Any:
+        array = value.array
+        key = id(array) if isinstance(array, jax.Array) else _contents(array)
+        if key not in self._arrays:
+            own = np.asarray(array) if isinstance(array, jax.Array) else np.array(array)
+            moved = jax.device_put(own.astype(value.aval.dtype, copy=False))
+            # With the array itself, for as long as this lives, its id is nobody else's.
+            self._arrays[key] = array, with_weak_type(moved, value.aval.weak_type)
+        return self._arrays[key][1]
+
+
+def as_argument(value: Value) -> bool:
+    """Whether a program can take the value as an argument: not keys, and nothing without bits.
+
+    Those stay in the program, as in any that JAX compiles.
+    """
+    dtype = value.aval.dtype
+    return not jnp.issubdtype(dtype, jax.dtypes.extended) and dtype != jax.dtypes.float0
+
+
+def _explicit(value: Value) -> bool:
+    """Whether its sharding is part of its type, and of those of all that is computed from it."""
+    return AxisType.Explicit in value.aval.sharding.mesh.axis_types
+
+
+def _contents(array: Any) -> Any:
+    digest = hashlib.sha256(np.ascontiguousarray(array)).digest()
+    return array.dtype.str, array.shape, digest
