@@ -85,6 +85,15 @@ def assert_as_accurate(ours, theirs, exact):
     jax.tree.map(check, ours, theirs, exact)
 
 
+def assert_near(ours, exact):
+    """The same tree, in float32, and errors of some roundings of the largest value.
+
+    For sums of a few hundred products, whose rounding is like that of a walk of as many steps.
+    """
+    rounded = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), exact)
+    assert_as_accurate(ours, rounded, exact)
+
+
 def record_calls(monkeypatch, module, *names):
     """A list to which each later call of those functions adds its name."""
     called = []

@@ -40,6 +40,7 @@ __all__ = [
     "jaxprs_in_params",
     "naming_forward_mode",
     "platforms",
+    "result_types",
     "reverse_only",
     "run",
     "scanned",
@@ -208,6 +209,16 @@ def default_precision() -> lax.Precision | lax.DotAlgorithmPreset | None:
         return lax.Precision(name)  # "float32" is another name of the highest, and so on
     except ValueError:
         return lax.DotAlgorithmPreset[name]
+
+
+def result_types(function: Callable[..., Sequence[Array]], *operands: Array) -> Sequence[Any]:
+    """The types of what ``function`` returns, for ``jax.ffi.ffi_call``.
+
+    ``jax.eval_shape`` forgets a part of them in a ``shard_map`` over some of a mesh's axes, and
+    ``ffi_call`` then fails.
+    """
+    avals: Sequence[Any] = jax.make_jaxpr(function)(*operands).out_avals
+    return avals
 
 
 def without_mesh() -> contextlib.AbstractContextManager[Any]:

@@ -179,3 +179,74 @@ def test_literals_are_read_with_their_numbers():
     _, literal = equation(lambda x: x * 2.5, X).invars
     assert isinstance(literal, jax_compat.Literal)
     assert (literal.val, literal.aval.shape) == (2.5, ())
+
+
+def test_default_platform():
+    assert jax_compat.default_platform() == jax.default_backend()
+    for device in (jax.devices()[-1], "cpu"):
+        with jax.default_device(device):
+            assert jax_compat.default_platform() == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        (None, None),
+        ("bfloat16", lax.Precision.DEFAULT),
+        ("tensorfloat32", lax.Precision.HIGH),
+        ("float32", lax.Precision.HIGHEST),
+        ("F32_F32_F32", lax.DotAlgorithmPreset.F32_F32_F32),
+    ],
+)
+def test_default_precision(name, meant):
+    """As ``jax.lax`` has it, whose operations hold what they were traced with."""
+    convolve = lambda x: lax.conv(x, x, (1, 1), "SAME")  # noqa: E731
+    with jax.default_matmul_precision(name):
+        assert jax_compat.default_precision() == meant
+        held = equation(convolve, jnp.ones((1, 1, 3, 3))).params["precision"]
+    assert held in (meant, (meant, meant))
+
+
+def test_result_types_in_a_shard_map_over_some_axes():
+    """With what varies over the devices, as ``jax.ffi.ffi_call`` wants it."""
+    some = jax.make_mesh((1, 1), ("i", "j"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+    def function(x):
+        types = jax_compat.result_types(lambda x: [2 * x, x.sum()], x)
+        assert list(types) == [jax.typeof(2 * x), jax.typeof(x.sum())]
+        jax.ffi.ffi_call("target", types)
+        return x
+
+    spec = PartitionSpec("i")
+    jax.eval_shape(
+        jax.shard_map(function, mesh=some, in_specs=spec, out_specs=spec, axis_names={"i"}), X
+    )
+
+
+def test_without_mesh():
+    with jax.set_mesh(jax.make_mesh((1,), ("batch",))), jax_compat.without_mesh():
+        assert jax.sharding.get_abstract_mesh().empty
+
+
+IDENTITY = jax_compat.reverse_only("not forwards")
+
+
+def test_reverse_only():
+    function = lambda x: jnp.vdot(IDENTITY(x), x)  # noqa: E731
+    assert jax.grad(function)(X).tolist() == [2, 2, 2]
+    assert jax.jit(jax.vmap(jax.grad(function)))(X[None]).tolist() == [[2, 2, 2]]
+    assert jax.grad(lambda x: jax.vmap(IDENTITY)(x[None]).sum())(X).tolist() == [1, 1, 1]
+    for forwards in (lambda: jax.jvp(IDENTITY, (X,), (X,)), lambda: jax.jacfwd(IDENTITY)(X)):
+        with pytest.raises(TypeError, match="not forwards"):
+            forwards()
+
+
+def test_naming_forward_mode():
+    """The words of JAX's refusal, wherever it comes from."""
+    with_vjp = jax.custom_vjp(lambda x: x)
+    with_vjp.defvjp(lambda x: (x, None), lambda _, g: (g,))
+    for function in (with_vjp, jax.jit(with_vjp)):
+        with pytest.raises(TypeError, match="ours"), jax_compat.naming_forward_mode("ours"):
+            jax.jacfwd(function)(X)
+    with pytest.raises(TypeError, match="another"), jax_compat.naming_forward_mode("ours"):
+        raise TypeError("another")

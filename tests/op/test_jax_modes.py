@@ -16,19 +16,18 @@ from jax.experimental import checkify
 import agreement
 import resfuse.linen
 import resfuse.nnx
-from agreement import assert_as_accurate, in_float64
+from agreement import assert_near, in_float64
 from cases import OPS, call, problem
 from kernel_case import Case, normals
 from resfuse import d2l
 from resfuse.kernel.pool import max_pool
 
-# Modes of tracing: the program is the same. With each, whether second derivatives, which take JAX
-# most of the time, could be otherwise under it.
+# Modes of tracing: the program is the same.
 TRACING = {
-    "rank promotion": (lambda: jax.numpy_rank_promotion("raise"), True),
-    "standard promotion": (lambda: jax.numpy_dtype_promotion("standard"), False),
-    "leaks": (jax.checking_leaks, False),
-    "checks": (lambda: jax.enable_checks(True), False),
+    "rank promotion": lambda: jax.numpy_rank_promotion("raise"),
+    "standard promotion": lambda: jax.numpy_dtype_promotion("standard"),
+    "leaks": jax.checking_leaks,
+    "checks": lambda: jax.enable_checks(True),
 }
 
 
@@ -39,12 +38,8 @@ def watched():
         yield
 
 
-# Modes of running, likewise.
-RUNNING = {
-    "x64": (lambda: jax.enable_x64(True), True),
-    "watched": (watched, False),
-    "no jit": (jax.disable_jit, False),
-}
+# Modes of running.
+RUNNING = {"x64": lambda: jax.enable_x64(True), "watched": watched, "no jit": jax.disable_jit}
 
 
 def squares(tree):
@@ -52,8 +47,8 @@ def squares(tree):
     return functools.reduce(jnp.add, (jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
 
 
-def everything(implementation, second=True):
-    """One program: values, gradients by every argument, second derivatives, pooling, ``vmap``."""
+def everything(implementation):
+    """One program: values, gradients by every argument, pooling, ``vmap``."""
 
     def loss(op):
         return lambda arrays: squares(call(op, arrays, implementation))
@@ -64,7 +59,7 @@ def everything(implementation, second=True):
     def function(arrays):
         training = {name: array for name, array in arrays.items() if name not in ("mean", "var")}
         one = lambda x: call("inference", arrays | {"x": x}, implementation)  # noqa: E731
-        results = {
+        return {
             "inference": call("inference", arrays, implementation),
             "training": call("training", training, implementation),
             "pool": pooled(arrays["x"]),
@@ -73,11 +68,6 @@ def everything(implementation, second=True):
             "pool's gradient": jax.grad(lambda x: squares(pooled(x)))(arrays["x"]),
             "vmap": jax.vmap(one)(jnp.stack([arrays["x"], -arrays["x"]])),
         }
-        if second:
-            for op, given in (("inference", arrays), ("training", training)):
-                first = lambda a, op=op: squares(jax.grad(loss(op))(a))  # noqa: E731
-                results[f"second derivatives of {op}"] = jax.grad(first)(given)
-        return results
 
     return function
 
@@ -87,31 +77,43 @@ def arrays():
 
 
 @functools.cache
-def yardsticks():
-    """The reference's results in float32 and, exact, in float64."""
-    reference = jax.jit(everything("xla"))
-    return reference(arrays()), in_float64(reference, arrays())
+def exact():
+    """The reference's results in float64."""
+    return in_float64(jax.jit(everything("xla")), arrays())
 
 
 def check(got):
     """Each result by itself: its size is its own."""
-    reference, exact = yardsticks()
     for name, result in got.items():
-        assert_as_accurate(result, reference[name], exact[name])
+        assert_near(result, exact()[name])
 
 
 @functools.cache
-def program(second):
+def program():
     """What is compiled without any mode; the tests of the op hold that against the reference."""
-    return jax.jit(everything(None, second)).lower(arrays()).as_text()
+    return jax.jit(everything(None)).lower(arrays()).as_text()
 
 
-@pytest.mark.parametrize(("mode", "second"), TRACING.values(), ids=TRACING)
-def test_modes_of_tracing(mode, second):
-    given, function = arrays(), everything(None, second)
+@pytest.mark.parametrize("mode", TRACING.values(), ids=TRACING)
+def test_modes_of_tracing(mode):
+    given, function = arrays(), everything(None)
     with mode():
         lowered = jax.jit(function).lower(given)
-    assert lowered.as_text() == program(second)
+    assert lowered.as_text() == program()
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_second_derivatives(op):
+    """Which JAX takes long to trace: without promotion of ranks, and in x64 all in float32."""
+    given = problem(op)
+
+    def first(arrays):
+        return squares(jax.grad(lambda a: squares(call(op, a)))(arrays))
+
+    with jax.numpy_rank_promotion("raise"), jax.enable_x64(True):
+        text = jax.jit(jax.grad(first)).lower(given).as_text()
+    assert "custom_call @resfuse" in text
+    assert "f64" not in text
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -121,17 +123,17 @@ def test_the_reference_without_rank_promotion(op):
         jax.eval_shape(lambda a: jax.grad(lambda a: squares(call(op, a, "xla")))(a), given)
 
 
-@pytest.mark.parametrize(("mode", "second"), RUNNING.values(), ids=RUNNING)
-def test_modes_of_running(mode, second):
-    given, function = arrays(), everything(None, second)
-    yardsticks()
+@pytest.mark.parametrize("mode", RUNNING.values(), ids=RUNNING)
+def test_modes_of_running(mode):
+    given, function = arrays(), everything(None)
+    exact()  # without the mode
     with mode():
         got = jax.block_until_ready(jax.jit(function)(given))
     check(got)
 
 
 def test_checkify():
-    checked = checkify.checkify(everything(None, second=False), checkify.all_checks)
+    checked = checkify.checkify(everything(None), checkify.all_checks)
     error, got = jax.jit(checked)(arrays())
     error.throw()
     check(got)
@@ -191,7 +193,7 @@ def test_modules(module):
     """Types are enough: what the layers add to the op works element by element."""
     x = agreement.images(2, 4, 3, 3)
     expected = jax.eval_shape(module, x)
-    for mode in (TRACING["rank promotion"][0], RUNNING["x64"][0]):
+    for mode in (TRACING["rank promotion"], RUNNING["x64"]):
         with mode():
             assert jax.eval_shape(module, x) == expected
 

@@ -63,7 +63,7 @@ def test_geometry(op, case, implementation):
 @pytest.mark.parametrize(("options", "without"), OPTIONS.values(), ids=OPTIONS)
 def test_options(op, options, without, implementation):
     arrays = problem(op, without=without)
-    check(op, arrays, jitted(op, implementation, **options)(arrays), **options)
+    check(op, arrays, call(op, arrays, implementation, **options), **options)
 
 
 @pytest.mark.usefixtures("isa")

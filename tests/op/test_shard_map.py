@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cases import OPS, call, problem
@@ -61,6 +62,23 @@ def test_gradients_around_shard_map(op, check_vma):
     program = jax.jit(on_parts("ffi")).lower(arrays).compile()
     assert "all-gather" not in program.as_text()
     check(program(sharded(arrays, mesh())), summed_over_parts(op), arrays)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(("op", "check_vma"), [("inference", False), ("training", True)])
+def test_over_some_axes_of_a_mesh(op, check_vma, kind):
+    """The other axis is left to XLA."""
+    arrays = problem(op, x=(4, 6, 5, 4))
+    both = jax.make_mesh((2, 1), ("batch", "other"), axis_types=(kind,) * 2)
+    given = {k: jax.device_put(a, NamedSharding(both, specs(arrays)[k])) for k, a in arrays.items()}
+    inside = jax.shard_map(
+        lambda arrays: jax.tree.map(lambda g: g[None], jax.grad(loss(op))(arrays)["x"]),
+        mesh=both, in_specs=(specs(arrays),), out_specs=BATCH, axis_names={"batch"},
+        check_vma=check_vma,
+    )  # fmt: skip
+    with jax.set_mesh(both):
+        got = np.asarray(jax.jit(inside)(given)).reshape(arrays["x"].shape)
+    check(got, lambda i: lambda a: summed_over_parts(op)(i)(a)["x"], arrays)
 
 
 def test_gradients_inside_shard_map():

@@ -1,12 +1,14 @@
 """The batch on two devices: the values of one device, and images that stay where they are."""
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cases import OPS, call, problem
-from two_devices import check, loss, mesh, op_of, sharded
+from agreement import assert_near
+from cases import OPS, call, exact, problem
+from two_devices import IMAGES, check, loss, mesh, op_of, sharded
 
 
 def run_sharded(function, arrays, kind=AxisType.Auto):
@@ -23,7 +25,7 @@ def test_values(op, kind):
     arrays = problem(op, x=(4, 6, 5, 4))
     arrays["x"] = arrays["x"].at[2:].add(3)  # a half of the batch unlike the other
     got, program = run_sharded(op_of(op)("ffi"), arrays, kind)
-    check(got, op_of(op), arrays)
+    assert_near(jax.tree.map(np.asarray, got), exact(op, arrays))
     assert "all-gather" not in program
     assert "resfuse_conv" in program
     y = jax.tree.leaves(got)[0]
@@ -71,7 +73,7 @@ def test_sharded_in_other_ways(op, images):
     """Replicated, by rows, by channels: gathered as need be, and right."""
     arrays = problem(op)
     got = jax.jit(op_of(op)("ffi"))(sharded(arrays, mesh(), images))
-    check(got, op_of(op), arrays)
+    assert_near(jax.tree.map(np.asarray, got), exact(op, arrays))
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -80,11 +82,39 @@ def test_a_batch_that_does_not_divide(op):
     arrays = problem(op, x=(3, 6, 5, 4))
     rows = NamedSharding(mesh(), P("batch"))
 
-    def constrained(implementation):
-        def function(arrays):
-            x = jax.lax.with_sharding_constraint(arrays["x"] * 2, rows)
-            return call(op, arrays | {"x": x}, implementation)
+    def constrained(arrays):
+        x = jax.lax.with_sharding_constraint(arrays["x"] * 2, rows)
+        return call(op, arrays | {"x": x}, "ffi")
 
-        return function
+    got = jax.jit(constrained)(sharded(arrays, mesh(), P()))
+    assert_near(jax.tree.map(np.asarray, got), exact(op, arrays | {"x": 2 * arrays["x"]}))
 
-    check(jax.jit(constrained("ffi"))(sharded(arrays, mesh(), P())), constrained, arrays)
+
+@pytest.mark.parametrize("op", OPS)
+def test_weights_that_are_split(op):
+    """Over the axes of a mesh whose other axis has the images: gathered as need be."""
+    arrays = problem(op, x=(4, 6, 5, 4))
+    both = jax.make_mesh((1, 2), ("batch", "channels"), axis_types=(AxisType.Auto,) * 2)
+    specs = {name: P("batch") if name in IMAGES else P(*[None] * (a.ndim - 1), "channels")
+             for name, a in arrays.items()}  # fmt: skip
+    given = {
+        name: jax.device_put(a, NamedSharding(both, specs[name])) for name, a in arrays.items()
+    }
+    got = jax.jit(op_of(op)("ffi"))(given)
+    assert_near(jax.tree.map(np.asarray, got), exact(op, arrays))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_types_on_an_explicit_mesh(op):
+    """Those of the reference, whichever operands are split, and so for the gradients."""
+    arrays = problem(op, x=(4, 6, 5, 4))
+    explicit = mesh(AxisType.Explicit)
+    for name in ("residual", "scale"):
+        given = {k: jax.device_put(a, NamedSharding(explicit, P("batch") if k == name else P()))
+                 for k, a in arrays.items()}  # fmt: skip
+        with jax.set_mesh(explicit):
+            ours, theirs = (
+                jax.jit(jax.value_and_grad(loss(op, i))).trace(given).jaxpr.out_avals
+                for i in ("ffi", "xla")
+            )
+        assert ours == theirs, name

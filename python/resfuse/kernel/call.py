@@ -26,7 +26,7 @@ from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from resfuse.jax_compat import without_mesh
+from resfuse.jax_compat import result_types, without_mesh
 
 __all__ = ["Attribute", "Call", "Results"]
 
@@ -60,15 +60,21 @@ class Call:
 
     def __call__(self, *operands: Array) -> Results:
         """The results, always as a tuple."""
+        # Within `shard_map` a call is a device's own already, and JAX cannot split it further.
+        local = bool(jax.sharding.get_abstract_mesh().manual_axes)
+        call = custom_vmap(self._native if local else self._split())
+        call.def_vmap(functools.partial(self._vmap, call))
+        return tuple(call(*operands))
+
+    def _split(self) -> Callable[..., Results]:
+        """The call as XLA splits it over devices."""
         split = custom_partitioning(self._native)
         split.def_partition(
             self._partition,
             sharding_rule=self.rule,
             need_replication_factors=self._whole_factors,
         )
-        mapped = custom_vmap(split)
-        mapped.def_vmap(lambda *arguments: self._vmap(mapped, *arguments))
-        return tuple(mapped(*operands))
+        return split
 
     @property
     def _operands(self) -> list[str]:
@@ -88,7 +94,7 @@ class Call:
         """The call itself, on one device."""
         native = jax.ffi.ffi_call(
             f"resfuse_{self.target}",
-            jax.eval_shape(self._like, *operands),
+            result_types(self._like, *operands),
             input_output_aliases={len(operands) - 1: 0} if self.in_place else {},
         )
         return tuple(native(*operands, **{k: _typed(v) for k, v in self.attributes.items()}))
