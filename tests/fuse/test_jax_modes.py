@@ -162,26 +162,34 @@ def test_an_explicit_mesh_over_other_axes(name, capsys):
     close(got, jax.device_get(plain))
 
 
-def mixed_mesh():
-    types = AxisType.Explicit, AxisType.Auto
-    return jax.make_mesh((2, 1), ("batch", "other"), axis_types=types)
+def two_axes(*kinds):
+    return jax.make_mesh((2, 1), ("batch", "other"), axis_types=kinds)
 
 
-def test_a_mesh_of_several_kinds_runs_as_it_was(capsys):
-    with jax.set_mesh(mixed_mesh()):
-        x = jax.device_put(X, NamedSharding(mixed_mesh(), BATCH))
-        _, (row,), _ = table(capsys, network, x)
-        assert "XLA: a mesh whose axes are of several types" in row
-        got = resfuse.fuse(network)(x)
+def test_a_mesh_of_both_kinds():
+    both = two_axes(AxisType.Explicit, AxisType.Auto)
+    with jax.set_mesh(both):
+        got = resfuse.fuse(network)(jax.device_put(X, NamedSharding(both, BATCH)))
     close(got, expected()["inference"][0])
 
 
-def test_shard_map_over_some_axes_runs_as_it_was():
-    both = jax.make_mesh((2, 1), ("batch", "other"), axis_types=(AxisType.Auto,) * 2)
-    mapped = jax.shard_map(
-        resfuse.fuse(network), mesh=both, in_specs=BATCH, out_specs=BATCH, axis_names={"batch"}
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda kind: kind.name)
+def test_shard_map_over_some_axes(kind, capsys):
+    """Of an Explicit mesh: runs as it was, and says so."""
+
+    def explained(x):
+        found.extend(table(capsys, network, x)[1])
+        return resfuse.fuse(network)(x)
+
+    found, both = [], two_axes(kind, kind)
+    mapped = functools.partial(
+        jax.shard_map, mesh=both, in_specs=BATCH, out_specs=BATCH, axis_names={"batch"}
     )
-    close(jax.jit(mapped)(X), expected()["inference"][0])
+    with jax.set_mesh(both):
+        got = jax.jit(mapped(explained))(jax.device_put(X, NamedSharding(both, BATCH)))
+    reason = "XLA: in a shard_map over some axes of an Explicit mesh"
+    assert (reason in found[0]) == (kind == AxisType.Explicit)
+    close(got, expected()["inference"][0])
 
 
 @pytest.mark.parametrize("shape", ["b, 6, 5, 4", "b, h, 5, 4"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+from jax.sharding import AxisType
 
 from resfuse.fusion.explain import table
 from resfuse.fusion.program import Program, Shared, trace
@@ -174,8 +175,9 @@ def _elsewhere(leaves: list[Any]) -> str | None:
     """Why this will not run on the kernel, as far as can be told before it is compiled."""
     if not extension.available():
         return extension.unavailable_reason()
-    if len(set(jax.sharding.get_abstract_mesh().axis_types)) > 1:
-        return "a mesh whose axes are of several types"
+    if {AxisType.Manual, AxisType.Explicit} <= {*jax.sharding.get_abstract_mesh().axis_types}:
+        # JAX does not lower the kernel's call there: "Unhandled OpSharding type".
+        return "in a shard_map over some axes of an Explicit mesh"
     for leaf in leaves:
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
             return _not_a_cpu(next(iter(leaf.devices())).platform)
