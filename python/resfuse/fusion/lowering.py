@@ -22,6 +22,7 @@ from resfuse.spec import ConvSpec
 __all__ = ["compute"]
 
 Read = Callable[[Value], Any]
+Images = tuple[Array, Array, Array | None]  # x, kernel and residual
 
 
 def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, Any]:
@@ -33,12 +34,11 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
         residual = chain.residual_layout.undo(read(chain.residual))
     if chain.norm is not None:
         return _with_statistics(chain, chain.norm, read, wanted, (x, kernel, residual))
-    return {chain.output: _output(chain, _without_statistics(chain, read, x, kernel, residual))}
+    return {chain.output: _output(chain, _without_statistics(chain, read, (x, kernel, residual)))}
 
 
-def _without_statistics(
-    chain: Chain, read: Read, x: Array, kernel: Array, residual: Array | None
-) -> Array:
+def _without_statistics(chain: Chain, read: Read, images: Images) -> Array:
+    x, kernel, residual = images
     packed = None if chain.packed is None else read(chain.packed)
     folded = map(read, chain.folded) if chain.folded else fold(chain, read)
     operands = [packed, x, kernel, *folded, *([] if residual is None else [residual])]
@@ -48,33 +48,9 @@ def _without_statistics(
 
 
 def _with_statistics(
-    chain: Chain,
-    norm: Norm,
-    read: Read,
-    wanted: Container[Value],
-    images: tuple[Array, Array, Array | None],
+    chain: Chain, norm: Norm, read: Read, wanted: Container[Value], images: Images
 ) -> dict[Value, Any]:
-    x, kernel, residual = images
-
-    def per_channel(polynomial: Polynomial) -> Array:
-        array = polynomial.evaluate(lambda index: jnp.reshape(read(norm.inputs[index]), -1))
-        return jnp.broadcast_to(array, (chain.channels,))
-
-    spec = chain.spec
-    y, mean, var = conv_bn_relu_train(
-        x,
-        kernel,
-        None if norm.scale == number(1) else per_channel(norm.scale),
-        None if norm.bias == number(0) else per_channel(norm.bias),
-        conv_bias=fold(chain, read)[1] if chain.steps else None,
-        residual=residual,
-        strides=spec.strides,
-        padding=spec.padding,
-        feature_group_count=spec.feature_group_count,
-        precision=spec.precision,
-        epsilon=norm.epsilon,
-        relu=chain.relu is not None,
-    )
+    y, mean, var = _batch_norm(chain, norm, read, images)
     found = {chain.output: _output(chain, y)}
     for value, (polynomial, axis) in norm.statistics.items():
         if value in wanted:
@@ -82,6 +58,28 @@ def _with_statistics(
             array = lax.broadcast_in_dim(array, value.aval.shape, (axis,))
             found[value] = with_weak_type(array, value.aval.weak_type)
     return found
+
+
+def _batch_norm(chain: Chain, norm: Norm, read: Read, images: Images) -> tuple[Array, Array, Array]:
+    def per_channel(polynomial: Polynomial) -> Array:
+        array = polynomial.evaluate(lambda index: jnp.reshape(read(norm.inputs[index]), -1))
+        return jnp.broadcast_to(array, (chain.channels,))
+
+    x, kernel, residual = images
+    return conv_bn_relu_train(
+        x,
+        kernel,
+        None if norm.scale == number(1) else per_channel(norm.scale),
+        None if norm.bias == number(0) else per_channel(norm.bias),
+        conv_bias=fold(chain, read)[1] if chain.steps else None,
+        residual=residual,
+        strides=chain.spec.strides,
+        padding=chain.spec.padding,
+        feature_group_count=chain.spec.feature_group_count,
+        precision=chain.spec.precision,
+        epsilon=norm.epsilon,
+        relu=chain.relu is not None,
+    )
 
 
 def _in_place(chain: Chain) -> bool:
