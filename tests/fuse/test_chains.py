@@ -113,7 +113,7 @@ def test_is_found(name, capsys):
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_values_and_gradients(name):
-    agreement.assert_as_accurate(*(each[name] for each in compared()))
+    agreement.assert_near(*(each[name] for each in compared()))
 
 
 @pytest.mark.parametrize("name", LEFT)

@@ -107,7 +107,7 @@ def compared_under_vmap():
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients(name):
     found = compared(name == "jit with shardings")
-    agreement.assert_as_accurate(*(each[name] for each in found))
+    agreement.assert_near(*(each[name] for each in found))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -118,7 +118,7 @@ def test_no_convolution_is_left(name):
 
 @pytest.mark.parametrize("name", MAPPED)
 def test_mapped(name):
-    agreement.assert_as_accurate(*(each[name] for each in compared_under_vmap()))
+    agreement.assert_near(*(each[name] for each in compared_under_vmap()))
 
 
 def test_an_effect_stays():

@@ -125,7 +125,7 @@ def compared():
 
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients(name):
-    agreement.assert_as_accurate(*(each[name] for each in compared()))
+    agreement.assert_near(*(each[name] for each in compared()))
 
 
 @pytest.mark.parametrize("name", NOT_FOUND)
