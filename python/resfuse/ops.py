@@ -70,9 +70,10 @@ def conv_bn_relu(
         feature_group_count: how many groups the channels fall into.
         epsilon: added to the variance.
         relu: whether to apply the ReLU.
-        precision: None lets the kernel take Winograd's algorithm (Lavin & Gray 2015) where it
-            pays: errors of about 1e-5 of the largest output, and NaN or infinity spreads over its
-            4x4 tile. ``"highest"`` is direct convolution. In the reference, as in ``jax.lax``.
+        precision: None is ``jax.default_matmul_precision``. ``"default"`` lets the kernel take
+            Winograd's algorithm (Lavin & Gray 2015) where it pays: errors of about 1e-5 of the
+            largest output, and NaN or infinity spreads over its tile. Anything above, such as
+            ``"highest"``, is direct convolution. In the reference, as in ``jax.lax``.
         implementation: None takes the kernel on a CPU for what it supports and XLA otherwise;
             ``"ffi"`` insists on the kernel; ``"xla"`` is the reference.
 
@@ -267,6 +268,7 @@ def _training(
     def plain(arrays: Arrays) -> tuple[Array, Array, Array]:
         return reference.conv_bn_relu_train(**arrays, spec=spec, epsilon=epsilon, relu=relu)
 
-    if not native:
+    # Of nothing there are no statistics: what derives from them is up to the reference.
+    if not native or 0 in spec.output_shape(arrays["x"].shape, arrays["kernel"].shape):
         return plain(arrays)
     return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)

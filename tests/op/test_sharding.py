@@ -6,8 +6,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from agreement import assert_near
+from agreement import assert_identical, assert_near
 from cases import OPS, call, exact, problem
+from resfuse.kernel.train import pooled_statistics
 from two_devices import IMAGES, check, loss, mesh, op_of, sharded
 
 
@@ -48,6 +49,19 @@ def test_gradients(op, kind):
     assert "all-gather" not in program
     for name in ("x", "residual"):
         assert {shard.data.shape[0] for shard in got[name].addressable_shards} == {2}
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_statistics_near_the_largest_numbers(x64):
+    """Those of two parts are averaged without an overflow on the way, and in float32."""
+    mean, var = np.float32([[3e38, 1, -2], [3e38, 3, 0]]), np.float32([[3e38, 4, 0], [3e38, 6, 0]])
+    pooled = jax.shard_map(
+        lambda mean, var: pooled_statistics((mean, mean, var), ("batch",))[1:],
+        mesh=mesh(), in_specs=P("batch"), out_specs=P(),
+    )  # fmt: skip
+    with jax.enable_x64(x64):
+        got = pooled(mean, var)
+    assert_identical(list(got), [np.float32([[3e38, 2, -1]]), np.float32([[3e38, 6, 1]])])
 
 
 def test_gradients_by_weights_alone():

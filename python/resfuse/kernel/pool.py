@@ -99,10 +99,10 @@ def _gradient_backward(
     window: Pair, strides: Pair, padding: Pads, saved: tuple[Array, Array], d_x: Array
 ) -> Any:
     def plain(x: Array, d_y: Array) -> Array:
-        pool = functools.partial(
+        largest = functools.partial(
             reference.max_pool, window=window, strides=strides, padding=padding
         )
-        d_x: Array = jax.vjp(pool, x)[1](d_y)[0]
+        d_x: Array = jax.vjp(largest, x)[1](d_y)[0]
         return d_x
 
     return jax.vjp(plain, *saved)[1](d_x)

@@ -18,7 +18,7 @@ from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.reference import per_channel
 from resfuse.spec import ConvSpec
 
-__all__ = ["conv_statistics", "train_on_cpu"]
+__all__ = ["conv_statistics", "pooled_statistics", "train_on_cpu"]
 
 Statistics = tuple[Array, Array, Array]  # an output with mean and variance
 
@@ -105,14 +105,14 @@ def conv_statistics(spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
         "n h w i, p q j o -> n y x o, o, o",
         sizes={"y": height, "x": width},
         attributes=attributes(spec),
-        combine=_of_the_whole_batch,
+        combine=pooled_statistics,
     )
     y, mean, var = call(x, kernel)
     return y, mean, var
 
 
-def _of_the_whole_batch(results: Results, devices: tuple[str, ...]) -> Results:
-    """Parts of equal size: ``var`` is the mean of theirs plus the variance of their means."""
+def pooled_statistics(results: Results, devices: tuple[str, ...]) -> Results:
+    """Of parts of equal size: the mean of their variances plus the variance of their means."""
     y, mean, var = results
     parts = lax.psum(1, devices)
 
