@@ -8,11 +8,9 @@ from jax import lax
 
 from resfuse.fusion.graph import Node
 from resfuse.fusion.layout import mesh_axes
-from resfuse.kernel.pool import max_pool
+from resfuse.kernel.pool import MAX_EXTENT, max_pool
 
 __all__ = ["pools_images", "run", "takes"]
-
-_MOST = 2**31 - 1  # pixels of a window, stride or padding that the kernel counts
 
 
 def takes(node: Node) -> bool:
@@ -23,7 +21,7 @@ def takes(node: Node) -> bool:
     dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
     pads = [pad for pair in params["padding"] for pad in pair]
     sizes = [*params["window_dimensions"], *params["window_strides"], *pads]
-    counted = min(pads, default=0) >= 0 and max(sizes, default=1) <= _MOST
+    counted = min(pads, default=0) >= 0 and max(sizes, default=1) <= MAX_EXTENT
     whole = all(isinstance(size, int) for size in aval.shape) and aval.size > 0
     elsewhere = mesh_axes(aval) - mesh_axes(aval, range(min(aval.ndim, 1)))
     taken = whole and counted and not dilated and not elsewhere

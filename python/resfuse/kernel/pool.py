@@ -13,11 +13,11 @@ from resfuse.kernel.call import Call
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.spec import PaddingLike, Pads, output_size, resolve_padding
 
-__all__ = ["max_pool", "pool", "pool_gradient"]
+__all__ = ["MAX_EXTENT", "max_pool", "pool", "pool_gradient"]
 
 Pair = tuple[int, int]
 
-_MAX_EXTENT = 2**31  # of windows, strides and padding
+MAX_EXTENT = 2**31  # of windows, strides and padding
 
 
 def max_pool(
@@ -58,7 +58,7 @@ def _supported(x: Array, *geometry: Pair) -> bool:
         extension.available()
         and x.dtype == jnp.float32
         and 0 not in x.shape[1:]
-        and max(map(max, geometry)) <= _MAX_EXTENT
+        and max(map(max, geometry)) <= MAX_EXTENT
     )
 
 
