@@ -1,9 +1,5 @@
 """Which algorithm the kernel takes, and how a user forces one."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from kernel_case import Case, on_every_isa
@@ -92,24 +88,14 @@ def test_no_such_algorithm(name):
     assert on_all(CONV) == "winograd"
 
 
-def started(algorithm):
-    """A process that imports the package with the variable set."""
-    program = "from test_algorithm import *; print(CONV.algorithm(), SMALL.algorithm())"
-    environment = os.environ | {"RESFUSE_ALGORITHM": algorithm}
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment, cwd=os.path.dirname(__file__), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["winograd", "direct"])
+@pytest.mark.parametrize("name", ["", *FORCED])
+@pytest.mark.usefixtures("force")
 def test_environment(name):
-    process = started(name)
-    assert process.stdout.split() == list(FORCED[name][:2]), process.stderr
+    """What is read when the package is imported, see ``test_without_extension.py``."""
+    ffi._obey({"RESFUSE_ALGORITHM": name})
+    assert tuple(map(on_all, (CONV, SMALL))) == FORCED[name or "fastest"][:2]
 
 
 def test_environment_with_no_such_algorithm():
-    process = started("fast")
-    assert process.returncode != 0
-    assert "ValueError: RESFUSE_ALGORITHM must be one of" in process.stderr
-    assert "got 'fast'" in process.stderr
+    with pytest.raises(ValueError, match=r"RESFUSE_ALGORITHM must be one of .* got 'fast'"):
+        ffi._obey({"RESFUSE_ALGORITHM": "fast"})

@@ -80,10 +80,9 @@ def test_symbolic_sizes(op, sizes, options, native):
         assert_as_accurate(got, alone, in_float64(jitted(op, "xla", **options), given))
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_gradients_of_symbolic_sizes(op):
+def test_gradients_of_symbolic_sizes():
     """Without strides: no other transposed convolution of symbolic size can JAX itself export."""
-    arrays = problem(op, without=("residual",))
+    op, arrays = "training", problem("training", without=("residual",))
     program = exported(op, symbolic(arrays, "b, h, w"))
     loaded = export.deserialize(program.serialize(vjp_order=1))
 

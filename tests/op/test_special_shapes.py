@@ -111,7 +111,9 @@ def test_more_than_2_to_the_31_numbers_in():
     assert (y[:-2] == y[0]).all()
 
 
+@pytest.mark.long
 def test_more_than_2_to_the_31_bytes_out():
+    """Two gigabytes, which take longer to write than most tests do."""
     arrays = problem(x=(1, 9, 9, 1), kernel=(1, 1, 1, 64), without=("residual",))
     arrays["x"] = jnp.tile(arrays["x"], (33, 57, 57, 1))
     y = call("inference", arrays, "ffi")

@@ -23,6 +23,7 @@ MAPPED = {  # the names of the arguments that have an axis of examples, and wher
 CASES = [
     *(("inference", name) for name in MAPPED),
     ("training", "images"),
+    ("training", "residual"),
     ("training", "kernel at the end"),
     ("training", "scale"),
 ]
@@ -121,6 +122,16 @@ def test_images_make_one_larger_batch():
     images, channels = "tensor<6x6x5x4xf32>", "tensor<6xf32>"
     operands = (images, "tensor<3x3x4x6xf32>", channels, channels, "tensor<6x6x5x6xf32>")
     assert one == ("resfuse_conv_affine", ", ".join(operands))
+
+
+def test_residuals_make_one_larger_batch_of_the_normalization():
+    """Whose convolution, which the examples share, is repeated, and not computed again."""
+    axes = {"residual": 0}
+    arrays = stacked(problem("training"), axes)
+    calls = dict(kernel_calls(mapped(apply("training"), arrays, axes), arrays))
+    assert calls["resfuse_conv_statistics"].startswith("tensor<2x6x5x4xf32>")
+    large, channels = "tensor<6x6x5x6xf32>", "tensor<6xf32>"
+    assert calls["resfuse_normalize"] == ", ".join([large, *[channels] * 3, large])
 
 
 @pytest.mark.parametrize("op", OPS)

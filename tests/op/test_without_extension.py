@@ -12,7 +12,8 @@ BLOCK = "import sys; sys.modules['resfuse._ext'] = None\n"  # the import system'
 CALL = """
 import jax.numpy as jnp
 import resfuse
-from resfuse import ffi
+from resfuse import cli, d2l, ffi, linen, nnx
+from resfuse.spec import ConvSpec
 x, kernel, ones = jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 4)), jnp.ones(4)
 arguments = x, kernel, ones, ones, ones, ones
 """
@@ -50,22 +51,20 @@ except ValueError as error:
     )
 
 
-def test_the_modules_import():
-    process = run(BLOCK + "from resfuse import cli, d2l, linen, nnx")
-    assert process.returncode == 0, process.stderr
-
-
-def test_an_instruction_set_by_the_environment():
+def test_the_environment():
+    """Its variables are read when the package is imported."""
     name = ffi.isas()[-1]
-    process = run(CALL + "resfuse.conv_bn_relu(*arguments); print(ffi.isa())", RESFUSE_ISA=name)
-    assert (process.returncode, process.stdout) == (0, f"{name}\n"), process.stderr
+    process = run(
+        CALL + "resfuse.conv_bn_relu(*arguments); print(ffi.isa()); print(ffi.algorithm("
+        "(1, 2, 2, 16), (3, 3, 16, 8), ConvSpec((1, 1), ((1, 1), (1, 1)), 1, None)))",
+        RESFUSE_ISA=name, RESFUSE_ALGORITHM="winograd",
+    )  # fmt: skip
+    assert (process.returncode, process.stdout) == (0, f"{name}\nwinograd\n"), process.stderr
 
 
 def test_an_unknown_instruction_set_in_the_environment():
-    process = run("import resfuse", RESFUSE_ISA="abacus")
-    assert process.returncode != 0
-    expected = f"ValueError: RESFUSE_ISA must be one of {ffi.isas()} on this machine, got 'abacus'"
-    assert expected in process.stderr
+    with pytest.raises(ValueError, match=r"RESFUSE_ISA must be one of .* got 'abacus'"):
+        ffi._obey({"RESFUSE_ISA": "abacus"})
 
 
 def test_an_unknown_instruction_set_by_name():

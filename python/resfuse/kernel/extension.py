@@ -6,6 +6,7 @@ The package works without it, on the reference; then :func:`unavailable_reason` 
 import dataclasses
 import importlib
 import os
+from collections.abc import Mapping
 from types import ModuleType
 
 import jax
@@ -141,7 +142,12 @@ def _plan(
     return name, tuple(shape)
 
 
-if _ext and os.environ.get(_ISA):
-    force_isa(os.environ[_ISA])
-if os.environ.get(_ALGORITHM):
-    force_algorithm(os.environ[_ALGORITHM])
+def _obey(environment: Mapping[str, str]) -> None:
+    """Forces what the environment's variables name."""
+    if _ext and environment.get(_ISA):
+        force_isa(environment[_ISA])
+    if environment.get(_ALGORITHM):
+        force_algorithm(environment[_ALGORITHM])
+
+
+_obey(os.environ)
