@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_files import pixels
 from resfuse.cli.data import Batch, Source, batches, in_order
-from resfuse.cli.data.augment import augmented
+from resfuse.cli.data.batches import augmented
 from resfuse.cli.data.dataset import BadData
 
 LENGTH, SIZE = 23, 6

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resfuse.cli.data.dataset import Dataset, Pixels
+from resfuse.cli.data.dataset import Dataset, Pixels, printable
 from resfuse.cli.data.labels import Labels, held_out_fifth
-from resfuse.cli.data.pictures import fitted, is_grey
+from resfuse.cli.data.pictures import fitted, is_grey, upright
 
 LARGE = 224  # larger pictures are photographs, and become squares of this edge
 
@@ -50,9 +50,9 @@ def dataset(
     if len(albums) == 2:
         parts = [(album, np.arange(len(album.labels))) for album in albums]
     else:
-        parts = [(albums[0], chosen) for chosen in held_out_fifth(albums[0].labels, seed)]
+        parts = [(albums[0], chosen) for chosen in held_out_fifth(albums[0].labels, classes, seed)]
     train, test = (Pictures(album, chosen, shape) for album, chosen in parts)
-    return Dataset(train, test, tuple(classes), shape)
+    return Dataset(train, test, tuple(map(printable, classes)), shape)
 
 
 def default_size(sizes: collections.Counter[tuple[int, int]]) -> tuple[int, int]:
@@ -68,7 +68,7 @@ def _shape(albums: Sequence[Album], size: int | None) -> tuple[int, int, int]:
     for album in albums:
         for index in range(len(album.labels)):
             with album.open(index) as image:
-                sizes[image.height, image.width] += 1
+                sizes[upright(image)] += 1
                 grey = grey and is_grey(image)
     height, width = (size, size) if size else default_size(sizes)
     return height, width, 1 if grey else 3

@@ -13,20 +13,22 @@ from resfuse.cli.data.albums import default_size
 from resfuse.cli.data.arrays import Arrays
 from resfuse.cli.data.dataset import BadData, Dataset
 from resfuse.cli.data.labels import Labels, check, check_all_there, held_out_fifth
+from resfuse.cli.data.listing import is_data
 
 TRAIN, TEST = "train", "t10k"
+GZIP = b"\x1f\x8b"  # how compressed files begin, whatever they are called
 BYTES = 8  # the type of the elements, in the third byte of a file
 
 
 def there(folder: Path) -> bool:
     """Whether ``folder`` is one of IDX files."""
-    return any(folder.glob("*-idx?-ubyte*")) or any(folder.glob("*.idx?-ubyte*"))
+    return bool(_files(folder, "*[-.]idx?-ubyte*"))
 
 
 def find(folder: Path, part: str) -> tuple[Path, Path] | None:
     """The files of images and of labels, ``part-images-idx3-ubyte``, maybe with ``.gz``."""
-    images = sorted(folder.glob(f"{part}-images?idx3-ubyte*"))
-    labels = sorted(folder.glob(f"{part}-labels?idx1-ubyte*"))
+    images = _files(folder, f"{part}-images?idx3-ubyte*")
+    labels = _files(folder, f"{part}-labels?idx1-ubyte*")
     if not images and not labels:
         return None
     if not images or not labels:
@@ -49,9 +51,13 @@ def load(folder: Path, size: int | None, seed: int) -> Dataset:
         check(str(held_out[1]), test_labels, classes)
         parts = [(images, labels), (test_images, test_labels)]
     else:
-        parts = [(images[each], labels[each]) for each in held_out_fifth(labels, seed)]
+        parts = [(images[each], labels[each]) for each in held_out_fifth(labels, classes, seed)]
     train, test = (Arrays(*part, shape) for part in parts)
     return Dataset(train, test, tuple(classes), shape)
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(each for each in folder.glob(pattern) if is_data(each.name) and each.is_file())
 
 
 def _part(images_file: Path, labels_file: Path) -> tuple[NDArray[np.uint8], Labels]:
@@ -67,13 +73,16 @@ def read(file: Path, dimensions: int) -> NDArray[np.uint8]:
     """The array in an IDX file: two zeros, its type, its number of dimensions, then their sizes."""
     try:
         content = file.read_bytes()
-        if file.suffix == ".gz":
+        if content.startswith(GZIP):
             content = gzip.decompress(content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BadData(f"{file}: broken gzip file: {error}") from error
     start = 4 + 4 * dimensions
     if content[:4] != bytes([0, 0, BYTES, dimensions]) or len(content) < start:
-        raise BadData(f"{file}: not an IDX file of bytes in {dimensions} dimensions")
+        raise BadData(
+            f"{file}: not an IDX file of bytes in {dimensions} dimensions: it begins with "
+            f"{content[:4].hex(' ') or 'nothing'}, expected 00 00 08 {dimensions:02}"
+        )
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
     if len(content) != start + math.prod(shape):
         found = len(content) - start

@@ -30,12 +30,16 @@ def check_all_there(name: str, labels: Labels, classes: Sequence[str]) -> None:
         raise BadData(f"{name}: expected at least two classes, found {len(classes)}")
 
 
-def held_out_fifth(labels: Labels, seed: int) -> tuple[Labels, Labels]:
+def held_out_fifth(labels: Labels, classes: Sequence[str], seed: int) -> tuple[Labels, Labels]:
     """Indices to train and to test with, every class in proportion."""
-    counts = np.unique_counts(labels).counts
-    if counts.min() < 2:
-        raise BadData("no test images, and a class of a single image, which cannot be held out")
-    test_size = max(math.ceil(len(labels) / 5), len(counts))
+    counts = np.bincount(labels, minlength=len(classes))
+    single = [name for name, count in zip(classes, counts, strict=True) if count == 1]
+    if single:
+        raise BadData(
+            f"there are no test images, and of class {single[0]!r} a single image, of which none "
+            "can be held out: expected at least two"
+        )
+    test_size = max(math.ceil(len(labels) / 5), len(classes))
     train, test = train_test_split(
         np.arange(len(labels)), test_size=test_size, stratify=labels, random_state=seed
     )

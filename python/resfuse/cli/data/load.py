@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resfuse.cli.data import digits, folders, hub, idx
+from resfuse.cli.data import arrays, folders, hub, idx
 from resfuse.cli.data.dataset import BadData, Dataset
 from resfuse.cli.refuse import refuse
 
@@ -28,7 +28,7 @@ def load(data: str, *, size: int | None, seed: int) -> Dataset:
 def _load(data: str, size: int | None, seed: int) -> Dataset:
     path = Path(data).expanduser()
     if data == "digits":
-        return digits.load(size, seed)
+        return arrays.digits(size, seed)
     if path.is_dir() and idx.there(path):
         return idx.load(path, size, seed)
     if path.is_dir() and not any(path.rglob("*.parquet")):

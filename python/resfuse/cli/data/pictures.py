@@ -8,14 +8,16 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from resfuse.cli.data.dataset import BadData, Pixels
 
 # Pillow warns of broken notes beside the pixels, which do not matter here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-_GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+ORIENTATION = ExifTags.Base.Orientation
+QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange height and width
+GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
 @contextlib.contextmanager
@@ -26,6 +28,8 @@ def opened(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         BadData: It cannot be read, here or in the ``with`` block; the message begins with ``name``.
     """
     try:
+        if isinstance(file, Path) and file.exists() and not file.is_file():
+            raise BadData("expected a file, found a folder, a pipe or a device")
         with Image.open(file) as image:
             yield image
     except BadData as error:
@@ -50,9 +54,16 @@ def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Pixels:
     return np.asarray(image).reshape(shape)
 
 
+def upright(image: Image.Image) -> tuple[int, int]:
+    """Its ``(height, width)`` when turned as its camera noted; the header says it."""
+    # Of TIFF, Pillow says the upright size. The method of PNG itself would decode the pixels.
+    turn = None if image.format == "TIFF" else Image.Image.getexif(image).get(ORIENTATION)
+    return image.size if turn in QUARTER_TURNS else (image.height, image.width)
+
+
 def is_grey(image: Image.Image) -> bool:
     """Whether its mode has no colour; the header says it."""
-    return image.mode in _GREY
+    return image.mode in GREY
 
 
 def scaled(images: Pixels) -> NDArray[np.float32]:
