@@ -1,9 +1,11 @@
 """From what ``--data`` says to a dataset."""
 
+import os
 from pathlib import Path
 
 from resfuse.cli.data import arrays, folders, hub, idx
-from resfuse.cli.data.dataset import BadData, Dataset
+from resfuse.cli.data.dataset import BadData, Dataset, printable
+from resfuse.cli.data.listing import files_in
 from resfuse.cli.refuse import refuse
 
 
@@ -20,18 +22,21 @@ def load(data: str, *, size: int | None, seed: int) -> Dataset:
     try:
         return _load(data, size, seed)
     except BadData as error:
-        refuse(f"--data {data}: {error}")
+        refuse(printable(f"--data {data}: {error}"))
     except OSError as error:
-        refuse(f"--data {data}: {error.filename or data}: {error.strerror or error}")
+        reason = f"{error.filename or data}: {error.strerror or error}"
+        refuse(printable(f"--data {data}: {reason}"))
 
 
 def _load(data: str, size: int | None, seed: int) -> Dataset:
-    path = Path(data).expanduser()
+    if not data:
+        raise BadData("expected a folder, a file or a name, found nothing")
     if data == "digits":
         return arrays.digits(size, seed)
+    path = Path(os.path.expanduser(data))
     if path.is_dir() and idx.there(path):
         return idx.load(path, size, seed)
-    if path.is_dir() and not any(path.rglob("*.parquet")):
+    if path.is_dir() and not any(files_in(path, hub.SUFFIXES)):
         return folders.load(path, size, seed)
     if not path.exists() and (path.is_absolute() or data[0] in ".~" or data.count("/") > 1):
         raise BadData("there is no such file or folder")

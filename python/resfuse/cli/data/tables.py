@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from resfuse.cli.data import albums
+from resfuse.cli.data import albums, split_names
 from resfuse.cli.data.dataset import BadData, Dataset
 from resfuse.cli.data.hub import Splits
 from resfuse.cli.data.labels import check_all_there
@@ -18,7 +18,6 @@ from resfuse.cli.data.pictures import opened
 
 IMAGES = ("image", "img")  # names of columns, where no feature says what they are
 LABELS = ("label", "labels", "fine_label")
-TEST_NAMES = ("test", "validation", "valid", "val")
 FILES = ("binary", "large_binary", "string", "large_string")  # contents, or paths
 KINDS = ("int", "uint", "string", "large_string", "bool")  # of labels: how their types begin
 SECRET = -1  # the label of test images whose classes are not told
@@ -52,16 +51,15 @@ class _Rows:
 
 def dataset(splits: Splits, size: int | None, seed: int) -> Dataset:
     """The dataset of the split ``train``, and of one to test with if there is one with labels."""
-    if "train" not in splits:
+    train, tests = split_names.chosen(splits)
+    if train is None:
         raise BadData(f"expected a split train, found {', '.join(splits)}")
-    features = splits["train"].features
+    features = splits[train].features
     image, label = _image_column(features), _label_column(features)
-    number, classes = _classes(features[label], splits["train"][label][:])
-    parts = [
-        _Rows(name, splits[name], image, label, number)
-        for name in ["train", *_held_out(splits, label)]
-    ]
-    check_all_there("train", parts[0].labels, classes)
+    number, classes = _classes(features[label], splits[train].unique(label))
+    labelled = [name for name in tests if set(splits[name].unique(label)) - {SECRET}]
+    parts = [_Rows(name, splits[name], image, label, number) for name in [train, *labelled[:1]]]
+    check_all_there(train, parts[0].labels, classes)
     return albums.dataset(parts, classes, size, seed)
 
 
@@ -92,15 +90,10 @@ def _label_column(features: Features) -> str:
     return found[0]
 
 
-def _classes(feature: Any, values: list[Any]) -> tuple[Number, list[str]]:
+def _classes(feature: Any, values: Iterable[Any]) -> tuple[Number, list[str]]:
+    """The classes of a column of labels with these values, in the order of the values."""
     names = getattr(feature, "names", None)
     if names:
         return {number: number for number in range(len(names))}, names
     different = sorted(set(values) - {None})
     return {value: number for number, value in enumerate(different)}, list(map(str, different))
-
-
-def _held_out(splits: Splits, label: str) -> list[str]:
-    """The name of the split to test with, if there is one."""
-    there = [name for name in TEST_NAMES if name in splits]
-    return [name for name in there if set(splits[name][label][:]) - {SECRET}][:1]
