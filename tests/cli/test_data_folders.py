@@ -180,7 +180,7 @@ def test_links_are_followed_to_files_and_classes(tmp_path: Path) -> None:
 def test_links_that_lead_nowhere_are_named(link: str, tmp_path: Path, capsys: CaptureText) -> None:
     write_classes(tmp_path)
     (tmp_path / link).symlink_to(tmp_path if link == "up" else "gone.png")
-    why = "found a link to" if link == "up" else "No such file"
+    why = "found a link back up" if link == "up" else "No such file"
     assert_load_refused(tmp_path, capsys, f"{tmp_path / link}: ", why)
 
 

@@ -1,36 +1,23 @@
 """A folder for each class, with folders to train and to test with above them or without."""
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from resfuse.cli.data import albums, split_names
+from resfuse.cli.data import split_names
+from resfuse.cli.data.albums import Album, dataset
 from resfuse.cli.data.dataset import BadData, Dataset
-from resfuse.cli.data.labels import check_all_there
 from resfuse.cli.data.listing import files_in, folders_in
 from resfuse.cli.data.pictures import opened
-
-
-class _Files:
-    """An album: pictures in files."""
-
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int]) -> None:
-        self._paths, self.labels = paths, np.array(labels, np.int64)
-
-    def open(self, index: int) -> contextlib.AbstractContextManager[Image.Image]:
-        return opened(self._paths[index], str(self._paths[index]))
 
 
 def load(folder: Path, size: int | None, seed: int) -> Dataset:
     """The dataset of ``folder``, whose classes are named as their folders."""
     parts = _parts(folder)
     classes = folders_in(parts[0])
-    found = [_album(each, classes) for each in parts]
-    check_all_there(str(parts[0]), found[0].labels, classes)
-    return albums.dataset(found, classes, size, seed)
+    return dataset([_album(each, classes) for each in parts], classes, size, seed)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -53,14 +40,14 @@ def _inside(part: Path) -> Path:
     return part / part.name if folders_in(part) == [part.name] else part
 
 
-def _album(folder: Path, classes: Sequence[str]) -> _Files:
+def _album(folder: Path, classes: Sequence[str]) -> Album:
     paths: list[Path] = []
     labels: list[int] = []
     for name in folders_in(folder):
         if name not in classes:
             raise BadData(f"{folder / name}: there is no class {name!r} to train with")
         if folder.resolve().is_relative_to((folder / name).resolve()):
-            raise BadData(f"{folder / name}: expected a folder of images, found a link to {folder}")
+            raise BadData(f"{folder / name}: expected a folder of images, found a link back up")
         found = pictures_in(folder / name)
         if not found:
             raise BadData(f"{folder / name}: no images of class {name!r}")
@@ -68,4 +55,5 @@ def _album(folder: Path, classes: Sequence[str]) -> _Files:
         labels += [classes.index(name)] * len(found)
     if not paths:
         raise BadData(f"expected a folder of images for each class in {folder}, found no folder")
-    return _Files(paths, labels)
+    numbers = np.array(labels, np.int64)
+    return Album(str(folder), numbers, lambda index: opened(paths[index], str(paths[index])))

@@ -1,30 +1,22 @@
 """What of a folder is data: not what is hidden, nor what systems and tools leave behind."""
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-# Folders of macOS' archives, of Python, of NAS systems, of Windows, and of file system checks.
-LEFT_BEHIND = frozenset(
-    {
-        "__macosx",
-        "__pycache__",
-        "@eadir",
-        "@__thumb",
-        "#recycle",
-        "#snapshot",
-        "$recycle.bin",
-        "recycler",
-        "system volume information",
-        "lost+found",
-    }
+# By macOS and its archives, Jupyter and Python, Synology and QNAP, Windows, and file systems.
+LEFT_BEHIND = re.compile(
+    r"\..*|__macosx|__pycache__|@eadir|@__thumb|#recycle|#snapshot|\$recycle\.bin|recycler"
+    r"|system volume information|lost\+found",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
 def is_data(name: str) -> bool:
     """Whether a file or folder of this name may be data."""
-    return not name.startswith(".") and name.casefold() not in LEFT_BEHIND
+    return not LEFT_BEHIND.fullmatch(name)
 
 
 def folders_in(folder: Path) -> list[str]:

@@ -3,10 +3,16 @@
 import os
 from pathlib import Path
 
-from resfuse.cli.data import arrays, folders, hub, idx
+import numpy as np
+from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+from resfuse.cli.data import folders, hub, idx
+from resfuse.cli.data.albums import dataset, in_memory
 from resfuse.cli.data.dataset import BadData, Dataset, printable
 from resfuse.cli.data.listing import files_in
 from resfuse.cli.refuse import refuse
+
+LEVELS = 16  # of grey above black in scikit-learn's digits
 
 
 def load(data: str, *, size: int | None, seed: int) -> Dataset:
@@ -32,7 +38,7 @@ def _load(data: str, size: int | None, seed: int) -> Dataset:
     if not data:
         raise BadData("expected a folder, a file or a name, found nothing")
     if data == "digits":
-        return arrays.digits(size, seed)
+        return _digits(size, seed)
     path = Path(os.path.expanduser(data))
     if path.is_dir() and idx.there(path):
         return idx.load(path, size, seed)
@@ -44,3 +50,11 @@ def _load(data: str, size: int | None, seed: int) -> Dataset:
     from resfuse.cli.data import tables  # imports what `hub` sets up before
 
     return tables.dataset(splits, size, seed)
+
+
+def _digits(size: int | None, seed: int) -> Dataset:
+    """Scikit-learn's 1797 images of 8 x 8 pixels, of which a fifth is held out."""
+    data = load_digits()
+    images = (data.images * (255 / LEVELS)).round().astype(np.uint8)
+    digits = in_memory("digits", images, data.target)
+    return dataset([digits], list(map(str, data.target_names)), size, seed)

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from resfuse.cli.data import albums, split_names
+from resfuse.cli.data.albums import Album
 from resfuse.cli.data.dataset import BadData, Dataset
 from resfuse.cli.data.hub import Splits
-from resfuse.cli.data.labels import check_all_there
 from resfuse.cli.data.pictures import opened
 
 IMAGES = ("image", "img")  # names of columns, where no feature says what they are
@@ -27,28 +27,6 @@ Number = Mapping[Any, int]
 """From what the column of labels holds to the number of the class."""
 
 
-class _Rows:
-    """An album: the rows of a split, which errors call ``name``."""
-
-    def __init__(self, name: str, rows: Any, image: str, label: str, number: Number) -> None:
-        self._name, self._image = name, image
-        rows_of_images = rows.select_columns([image])
-        self._rows = rows_of_images.cast_column(image, datasets.Image(decode=False))
-        values = rows[label][:]
-        for index, value in enumerate(values):
-            if value not in number:
-                raise BadData(f"{name}: label {value} of image {index} is none of the classes")
-        self.labels = np.array([number[value] for value in values], np.int64)
-
-    def open(self, index: int) -> contextlib.AbstractContextManager[Image.Image]:
-        name = f"image {index} of {self._name}"
-        cell = self._rows[index][self._image]
-        if cell is None:
-            raise BadData(f"{name}: missing")
-        content = cell["bytes"]
-        return opened(io.BytesIO(content) if content else Path(cell["path"] or ""), name)
-
-
 def dataset(splits: Splits, size: int | None, seed: int) -> Dataset:
     """The dataset of the split ``train``, and of one to test with if there is one with labels."""
     train, tests = split_names.chosen(splits)
@@ -58,9 +36,30 @@ def dataset(splits: Splits, size: int | None, seed: int) -> Dataset:
     image, label = _image_column(features), _label_column(features)
     number, classes = _classes(features[label], splits[train].unique(label))
     labelled = [name for name in tests if set(splits[name].unique(label)) - {SECRET}]
-    parts = [_Rows(name, splits[name], image, label, number) for name in [train, *labelled[:1]]]
-    check_all_there(train, parts[0].labels, classes)
+    parts = [
+        _album(name, splits[name].select_columns([image, label]), number)
+        for name in (train, *labelled[:1])
+    ]
     return albums.dataset(parts, classes, size, seed)
+
+
+def _album(name: str, rows: Any, number: Number) -> Album:
+    """The album of rows with a column of images and one of labels, in this order."""
+    image, label = rows.column_names
+    values = rows[label][:]
+    for index, value in enumerate(values):
+        if value not in number:
+            raise BadData(f"{name}: label {value} of image {index} is none of the classes")
+    files = rows.select_columns(image).cast_column(image, datasets.Image(decode=False))
+
+    def open_one(index: int) -> contextlib.AbstractContextManager[Image.Image]:
+        cell = files[index][image]
+        if cell is None:
+            raise BadData(f"image {index} of {name}: missing")
+        file = io.BytesIO(cell["bytes"]) if cell["bytes"] else Path(cell["path"] or "")
+        return opened(file, f"image {index} of {name}")
+
+    return Album(name, np.array([number[value] for value in values], np.int64), open_one)
 
 
 def _image_column(features: Features) -> str:
