@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import ExifTags, Image, ImageOps
 
 from data_files import assert_load_refused, contents, pixels, write_classes, write_picture
 from resfuse.cli import data
 from resfuse.cli.data import split_names
+from resfuse.cli.data.dataset import BadData
 from resfuse.cli.data.folders import pictures_in
 
 CaptureText = pytest.CaptureFixture[str]
@@ -291,16 +291,11 @@ def test_a_file_that_is_no_image_is_refused(
     assert_load_refused(tmp_path, capsys, f"{tmp_path}/b/bad.jpg: not an image")
 
 
-def test_a_truncated_image_ends_the_training_by_name(tmp_path: Path, capsys: CaptureText) -> None:
+def test_a_truncated_image_ends_the_epoch_by_name(tmp_path: Path) -> None:
     write_classes(tmp_path)
     for file in (tmp_path / "b").iterdir():  # one is held out, and evaluated later
         file.write_bytes(file.read_bytes()[:-30])
     dataset = data.load(str(tmp_path), size=None, seed=0)
-    with (
-        pytest.raises(typer.Exit),
-        data.batches(dataset.train, 4, seed=0, epoch=0) as stream,
-    ):
+    expected = pytest.raises(BadData, match=rf"{tmp_path}/b/\d\.png: broken image")
+    with expected, data.batches(dataset.train, 4, seed=0, epoch=0) as stream:
         list(stream)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"resfuse: {tmp_path}/b/")
-    assert ".png: broken image" in line
