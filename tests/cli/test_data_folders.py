@@ -1,8 +1,10 @@
 """A folder for each class, and the digits, which need none."""
 
 import errno
+import importlib
 import os
 import socket
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from data_files import assert_load_refused, contents, pixels, write_classes, write_picture
+from resfuse import cli
 from resfuse.cli import data
 from resfuse.cli.data import split_names
 from resfuse.cli.data.dataset import BadData
@@ -29,6 +32,24 @@ def test_digits_are_split_in_proportion_and_by_the_seed() -> None:
     assert counts.min() >= 34
     assert counts.max() <= 37
     assert {0, 255} <= set(np.unique(found[0][0]))
+
+
+def test_digits_and_folders_need_no_datasets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_classes(tmp_path)
+    monkeypatch.setattr(cli, "data", data)  # put back at the end, and so are the modules
+    for name in [*sys.modules]:
+        if name.startswith(data.__name__):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
+    fresh = importlib.import_module(data.__name__)
+    assert fresh is not data
+    for name in ("digits", str(tmp_path)):
+        assert len(fresh.load(name, size=None, seed=0).test) > 0
+    (tmp_path / "table.parquet").touch()
+    with pytest.raises(ModuleNotFoundError):  # which the command answers with what to install
+        fresh.load(str(tmp_path), size=None, seed=0)
 
 
 def test_the_names_of_folders_are_the_classes(tmp_path: Path) -> None:

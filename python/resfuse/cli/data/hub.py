@@ -22,7 +22,7 @@ Splits = Mapping[str, Any]
 
 def files(path: Path) -> Splits:
     """The splits of a Parquet file, or of the Parquet files in a folder."""
-    if path.is_file() and path.suffix in SUFFIXES:
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
         return _load("parquet", data_files=str(path), offline=True)
     if not path.is_dir():
         raise BadData(f"{path}: expected a folder or a file .parquet")
