@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_files import pixels
 from resfuse.cli.data.dataset import BadData
-from resfuse.cli.data.pictures import fitted, is_grey, opened, scaled
+from resfuse.cli.data.pictures import fitted, is_grey, opened, scaled, upright
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -91,6 +91,15 @@ def test_pictures_are_turned_upright() -> None:
     with through_file(image, "PNG", exif=exif) as turned:
         seen = fitted(turned, (16, 8, 3))
     np.testing.assert_array_equal(seen[[0, 15], 4], [RED, BLUE])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("note", [b"Exif\0\0no TIFF at all", b"Exif\0\0MM\0*\0\0\0\x08\0\x05"])
+def test_broken_notes_beside_the_pixels_do_not_matter(kind: str, note: bytes) -> None:
+    with through_file(Image.new("RGB", (8, 4), RED), kind, exif=note) as image:
+        assert upright(image) == (4, 8)
+        assert np.abs(fitted(image, (4, 8, 3)).astype(int) - RED).max() <= 8
 
 
 def banded() -> NDArray[np.uint8]:

@@ -15,8 +15,7 @@ from resfuse.cli.data.dataset import BadData, Pixels
 # Pillow warns of broken notes beside the pixels, which do not matter here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-ORIENTATION = ExifTags.Base.Orientation
-QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange height and width
+UPRIGHT, QUARTER_TURNS = 1, (5, 6, 7, 8)  # values of EXIF's orientation
 GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -48,7 +47,10 @@ def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Pixels:
     """
     height, width, channels = shape
     image.draft(None, (2 * max(height, width),) * 2)  # a large JPEG need not be decoded whole
-    image = _plain(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+    image.load()
+    if _orientation(image) != UPRIGHT:
+        image = ImageOps.exif_transpose(image)
+    image = _plain(image).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(shape)
@@ -56,9 +58,9 @@ def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Pixels:
 
 def upright(image: Image.Image) -> tuple[int, int]:
     """Its ``(height, width)`` when turned as its camera noted; the header says it."""
-    # Of TIFF, Pillow says the upright size. The method of PNG itself would decode the pixels.
-    turn = None if image.format == "TIFF" else Image.Image.getexif(image).get(ORIENTATION)
-    return image.size if turn in QUARTER_TURNS else (image.height, image.width)
+    # Of a TIFF file, Pillow already says the upright size.
+    turned = image.format != "TIFF" and _orientation(image) in QUARTER_TURNS
+    return image.size if turned else (image.height, image.width)
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -69,6 +71,13 @@ def is_grey(image: Image.Image) -> bool:
 def scaled(images: Pixels) -> NDArray[np.float32]:
     """Values from 0 to 1, as networks get them in training and prediction alike."""
     return np.divide(images, 255, dtype=np.float32)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:  # the method of PNG itself would decode the pixels
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, UPRIGHT)
+    except Exception:  # whatever a broken note makes Pillow raise
+        return UPRIGHT
 
 
 def _plain(image: Image.Image) -> Image.Image:
