@@ -177,7 +177,7 @@ def info() -> None:
 def bench(
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPUs for every engine; by default all, or 1 and 2 (inference)."),
+        typer.Option(min=1, help="CPUs for every engine; by default all."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each engine on each case.")] = 5,
     filter_: Annotated[
@@ -185,34 +185,8 @@ def bench(
     ] = "",
     json: Annotated[Path | None, typer.Option(help="Write every timing to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the result into this file.")] = None,
-    peers: Annotated[
-        bool, typer.Option("--peers", help="Whole ResNets, beside other engines as well.")
-    ] = False,
-    train: Annotated[
-        bool, typer.Option("--train", help="With --peers: a training step, not inference.")
-    ] = False,
-    models: Annotated[
-        str | None, typer.Option(help="With --peers: only these, as in ResNet18,ResNet50.")
-    ] = None,
-    batches: Annotated[
-        str | None,
-        typer.Option(help="With --peers: these batch sizes, by default 1,8,32, or each model's."),
-    ] = None,
-    engines: Annotated[
-        str | None, typer.Option(help="With --peers: only these, as in flax,openvino.")
-    ] = None,
 ) -> None:
     """Time the op and the basic block against plain Flax, each engine in its own process."""
-    if peers:
-        from resfuse.cli.peers.command import run as run_peers
-        from resfuse.cli.peers.tasks import INFERENCE, TRAINING
+    from resfuse.cli.bench.layers import run
 
-        task = TRAINING if train else INFERENCE
-        run_peers(task, models, batches, threads, engines, rounds, filter_, json, plot)
-    else:
-        from resfuse.cli.bench import run
-        from resfuse.cli.refuse import refuse
-
-        if train or models or batches or engines:
-            refuse("--train, --models, --batches and --engines need --peers")
-        run(threads, rounds, filter_, json, plot)
+    run(threads, rounds, filter_, json, plot)

@@ -1,0 +1,123 @@
+"""From the text of the options to the networks and engines that are compared."""
+
+import dataclasses
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import typer
+
+from models import Model
+from resfuse.cli.bench.results import OURS, YNN_OFF, Engine, Task
+from resfuse.cli.refuse import refuse
+
+_ONNX = ("onnx", "torch")  # torch writes the files
+ENGINES = {
+    OURS: Engine("resfuse", OURS, "engines.flax", "fuse"),
+    "resfuse-arguments": Engine(
+        "resfuse,\nweights as\narguments", OURS, "engines.flax", "arguments"
+    ),
+    "flax": Engine("Flax", "Flax", "engines.flax", "xla"),
+    "flax-ynn-off": Engine("Flax,\nYNN off", "Flax", "engines.flax", "xla", YNN_OFF),
+    "onnxruntime": Engine(
+        "ONNX\nRuntime", "ONNX Runtime", "engines.onnxruntime", "", "", ("onnxruntime", *_ONNX)
+    ),
+    "openvino": Engine("OpenVINO", "OpenVINO", "engines.openvino", "", "", ("openvino", *_ONNX)),
+    "pytorch": Engine("PyTorch\neager", "PyTorch", "engines.torch", "eager", "", ("torch",)),
+    "inductor": Engine("PyTorch\ninductor", "PyTorch", "engines.torch", "inductor", "", ("torch",)),
+}
+OTHER = "resfuse@other"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A task, and what can do it on what. Without ``threads``: as many as there are CPUs."""
+
+    task: Task
+    models: Mapping[str, Model]
+    engines: Sequence[str]
+    threads: tuple[int, ...] = ()
+    trains: bool = False
+
+
+class Network(NamedTuple):
+    """A model at a batch size, on so many threads."""
+
+    model: str
+    batch: int
+    threads: int
+
+
+def choose_networks(
+    comparison: Comparison,
+    models: str | None,
+    batches: str | None,
+    threads: int | None,
+    cpus: int,
+) -> list[Network]:
+    """Every model at every batch size on every number of threads."""
+    names = _choose("--models", models, list(comparison.models))
+    sizes = [] if batches is None else _batches(batches)
+    usual = comparison.threads
+    counts = [threads] if threads else [each for each in usual if each <= cpus] or [cpus]
+    if not threads and len(counts) < len(usual):
+        typer.echo(f"resfuse: up to {counts[-1]} threads, there are no more CPUs", err=True)
+    return [
+        Network(name, size, count)
+        for name in names
+        for size in sizes or comparison.models[name].batches
+        for count in counts
+    ]
+
+
+def choose_engines(
+    comparison: Comparison, text: str | None, against: str | None = None
+) -> dict[str, Engine]:
+    """Those that are asked for and installed; resfuse, which they are compared to, always.
+
+    Beside another version of resfuse there are only those that are asked for.
+    """
+    chosen = {OURS: ENGINES[OURS]}
+    if against:
+        chosen[OTHER] = _other_version(against)
+    names = _choose("--engines", text, comparison.engines)
+    for name in () if against and text is None else names:
+        if missing := ENGINES[name].missing:
+            why = f"{', '.join(missing)} not installed: pip install '.[bench]'"
+            typer.echo(f"resfuse: {name} is left out: {why}", err=True)
+        else:
+            chosen[name] = ENGINES[name]
+    if all(engine.library == OURS for engine in chosen.values()):
+        refuse("--engines: there is none to compare with")
+    return chosen
+
+
+def _other_version(python: str) -> Engine:
+    """Resfuse as this interpreter has it, if it does."""
+    try:
+        command = (python, "-P", "-c", "import resfuse")
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except OSError as error:
+        refuse(f"--against {python}: {error.strerror}")
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.splitlines() or ["it cannot import resfuse"]
+        refuse(f"--against {python}: {lines[-1]}")
+    return Engine("resfuse,\nother version", OTHER, "engines.flax", "fuse", python=python)
+
+
+def _choose(option: str, text: str | None, known: Sequence[str]) -> list[str]:
+    """Of the known ones, in their order, those that the text names; without a text, all."""
+    names = known if text is None else [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in known:
+            refuse(f"{option}: no {name!r}; there are {', '.join(known)}")
+    return [name for name in known if name in names]
+
+
+def _batches(text: str) -> list[int]:
+    """The numbers between commas, each once."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdecimal() or int(part) < 1:
+            refuse(f"--batches: {part!r} is not a positive number")
+    return list(dict.fromkeys(map(int, parts)))
