@@ -2,19 +2,17 @@
 
 import contextlib
 import dataclasses
-import functools
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from models import gflop
 from options import Comparison, Network, choose_engines, choose_networks
 from prepared import Prepared, prepare
-from resfuse.cli.bench import command, report
+from resfuse.cli.bench import command
 from resfuse.cli.bench.results import Case, Result
 from resfuse.cli.bench.turns import Measurement
 
@@ -45,7 +43,7 @@ def app(comparison: Comparison, purpose: str | None) -> typer.Typer:
                 comparison, networks, Measurement(comparison.task, chosen, rounds, check, here)
             )
 
-        command.run(measure_all, len(networks), json, plot, tables)
+        command.run(measure_all, len(networks), json, plot)
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(help=purpose)(run)
@@ -70,8 +68,11 @@ def measure(
             case = Case(model, f"batch {network.batch}", network.threads, work)
             with measurement.start(network.threads) as workers:
                 result = measurement.measure(case, workers, folder, *network[1:])
-                memory = {name: each.ask("memory") for name, each in workers.items()}
-            yield dataclasses.replace(result, megabytes=memory)
+                timings = {
+                    name: dataclasses.replace(each, mebibytes=workers[name].ask("memory"))
+                    for name, each in result.timings.items()
+                }
+            yield dataclasses.replace(result, timings=timings)
 
 
 def _export(prepared: Prepared, batch: int) -> None:
@@ -80,38 +81,3 @@ def _export(prepared: Prepared, batch: int) -> None:
 
     if not prepared.onnx(batch).exists():
         export(prepared, batch)
-
-
-def tables(results: list[Result]) -> list[Table]:
-    """Those of every benchmark, and what else there is to know of whole networks."""
-    task = results[0].task
-    more: dict[str, tuple[str, report.Columns]] = {
-        "Ratio by library": (
-            "The fastest of the library's engines over resfuse, as above.",
-            {name: functools.partial(_library, name) for name in results[0].libraries},
-        ),
-        "Peak memory, MiB": (
-            "The most that the process held, beyond what its runtime took before.",
-            report.by_engine(results, lambda name, each: f"{each.megabytes[name]:.0f}"),
-        ),
-        "Seconds to the first result": (
-            f"From the files to the end of the first {task.call}: reading and compiling are in it.",
-            report.by_engine(results, lambda name, each: f"{each.first[name]:.2f}"),
-        ),
-        f"Largest difference of the {task.answers} from resfuse's": (
-            f"Of the largest; beyond {task.tolerance:g} the comparison has failed.",
-            report.by_engine(results, _difference),
-        ),
-    }
-    return [
-        *report.timings(results),
-        *(report.table(title, note, results, columns) for title, (note, columns) in more.items()),
-    ]
-
-
-def _library(name: str, result: Result) -> str:
-    return report.ratio(result.ratios_to(result.libraries[name]))
-
-
-def _difference(name: str, result: Result) -> str:
-    return f"{result.differences[name]:.1e}" if name in result.differences else ""

@@ -14,17 +14,15 @@ from resfuse.cli.refuse import refuse
 _ONNX = ("onnx", "torch")  # torch writes the files
 ENGINES = {
     OURS: Engine("resfuse", OURS, "engines.flax", "fuse"),
-    "resfuse-arguments": Engine(
-        "resfuse,\nweights as\narguments", OURS, "engines.flax", "arguments"
-    ),
+    "resfuse-arguments": Engine("resfuse, weights as arguments", OURS, "engines.flax", "arguments"),
     "flax": Engine("Flax", "Flax", "engines.flax", "xla"),
-    "flax-ynn-off": Engine("Flax,\nYNN off", "Flax", "engines.flax", "xla", YNN_OFF),
+    "flax-ynn-off": Engine("Flax, YNN off", "Flax", "engines.flax", "xla", YNN_OFF),
     "onnxruntime": Engine(
-        "ONNX\nRuntime", "ONNX Runtime", "engines.onnxruntime", "", "", ("onnxruntime", *_ONNX)
+        "ONNX Runtime", "ONNX Runtime", "engines.onnxruntime", "", "", ("onnxruntime", *_ONNX)
     ),
     "openvino": Engine("OpenVINO", "OpenVINO", "engines.openvino", "", "", ("openvino", *_ONNX)),
-    "pytorch": Engine("PyTorch\neager", "PyTorch", "engines.torch", "eager", "", ("torch",)),
-    "inductor": Engine("PyTorch\ninductor", "PyTorch", "engines.torch", "inductor", "", ("torch",)),
+    "pytorch": Engine("PyTorch eager", "PyTorch", "engines.torch", "eager", "", ("torch",)),
+    "inductor": Engine("PyTorch inductor", "PyTorch", "engines.torch", "inductor", "", ("torch",)),
 }
 OTHER = "resfuse@other"
 
@@ -102,7 +100,7 @@ def _other_version(python: str) -> Engine:
     except subprocess.CalledProcessError as error:
         lines = error.stderr.splitlines() or ["it cannot import resfuse"]
         refuse(f"--against {python}: {lines[-1]}")
-    return Engine("resfuse,\nother version", OTHER, "engines.flax", "fuse", python=python)
+    return Engine("resfuse, other version", OTHER, "engines.flax", "fuse", python=python)
 
 
 def _choose(option: str, text: str | None, known: Sequence[str]) -> list[str]:

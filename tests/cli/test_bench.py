@@ -1,7 +1,6 @@
 """The harness of the benchmarks, and ``resfuse bench`` on its smallest case."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -19,7 +18,7 @@ from cli_driver import assert_refused
 from resfuse import ffi
 from resfuse.cli.app import app
 from resfuse.cli.bench import layers, report, turns
-from resfuse.cli.bench.results import OURS, YNN_OFF, Case, Engine, Result, Task, differences
+from resfuse.cli.bench.results import OURS, YNN_OFF, Case, Engine, Result, Task, Timings, difference
 from resfuse.cli.bench.turns import Worker
 from resfuse.cli.bench.worker import Requests
 
@@ -31,23 +30,18 @@ def _result(difference: float = 1e-6, **seconds: list[float]) -> Result:
     """Resfuse takes 1 s in each of three rounds, the others what is given."""
     seconds = {OURS: [1.0] * 3, **seconds}
     engines = {name: Engine(name, LIBRARIES.get(name, OURS), "", "") for name in seconds}
-    return Result(
-        TASK,
-        Case("ResNet18", "batch 8", threads=2, gflop=20.0),
-        engines,
-        seconds,
-        peaks=dict.fromkeys(seconds, [100.0] * 3),
-        first=dict.fromkeys(seconds, 1.0),
-        differences={name: difference for name in seconds if name != OURS},
-    )
+    timings = {
+        name: Timings(each, [100.0, 50.0, 20.0], 1.0, difference * (name != OURS))
+        for name, each in seconds.items()
+    }
+    return Result(TASK, Case("ResNet18", "batch 8", threads=2, gflop=20.0), engines, timings)
 
 
 def test_the_ratio_is_to_the_fastest_peer_of_each_round() -> None:
     result = _result(
         flax=[2.0, 0.5, 4.0], openvino=[3.0, 3.0, 3.0], **{"resfuse-arguments": [0.1] * 3}
     )
-    assert result.ratios == [2.0, 0.5, 3.0]
-    assert result.ratio == 2.0
+    assert result.ratios() == [2.0, 0.5, 3.0]
     assert result.best_peer == "flax"
 
 
@@ -55,14 +49,12 @@ def test_libraries_are_ranked_by_the_fastest_of_their_engines() -> None:
     seconds = {"flax": [2.0, 4.0, 4.0], "flax-ynn-off": [3.0, 3.0, 3.0], "openvino": [1.0] * 3}
     result = _result(**seconds)
     assert result.libraries == {"Flax": ["flax", "flax-ynn-off"], "OpenVINO": ["openvino"]}
-    assert result.ratios_to(result.libraries["Flax"]) == [2.0, 3.0, 3.0]
+    assert result.ratios(result.libraries["Flax"]) == [2.0, 3.0, 3.0]
 
 
-def test_rates_follow_from_the_arithmetic_and_the_peak_of_each_round() -> None:
-    peaks = {OURS: [100.0, 50.0, 20.0], "flax": [100.0] * 3}
-    result = dataclasses.replace(_result(flax=[2.0, 4.0, 5.0]), peaks=peaks)
-    assert result.rates == {OURS: 20.0, "flax": 5.0}
-    assert result.shares_of_peak == {OURS: 0.2, "flax": 0.025}  # of both threads
+def test_the_share_of_the_peak_is_that_of_each_round_and_of_all_threads() -> None:
+    assert _result(flax=[2.0] * 3).share_of_peak(OURS) == 0.2
+    assert _result(flax=[1.0, 4.0, 5.0]).share_of_peak("flax") == 0.1
 
 
 def test_the_verdict_names_what_is_lost() -> None:
@@ -77,16 +69,12 @@ def test_the_verdict_names_what_is_lost() -> None:
 
 def test_answers_are_compared_to_the_largest_of_ours() -> None:
     ours = np.array([[4.0, -8.0]])
-    answers = {
-        OURS: ours,
-        "near": ours + 1e-6,
-        "far": ours + 2,
-        "nan": ours * np.nan,
-        "cut": ours[:0],
-    }
-    found = differences(answers)
-    assert found["far"] == 0.25
-    assert dataclasses.replace(_result(), differences=found).disagreeing == ["far", "nan", "cut"]
+    assert difference(ours + 2, ours) == 0.25
+    assert difference(ours[:0], ours) == np.inf
+    assert _result(1e-6, flax=[1.0] * 3).disagreeing == []
+    assert _result(0.25, flax=[1.0] * 3).disagreeing == ["flax"]
+    nan = difference(ours * np.nan, ours)
+    assert "flax" in _result(nan, flax=[1.0] * 3).disagreeing
 
 
 def test_an_engine_that_disagrees_fails_loudly(
@@ -100,7 +88,7 @@ def test_an_engine_that_disagrees_fails_loudly(
     assert result.exit_code == 1
     assert f"flax and resfuse disagree on {wrong.case.name}" in result.stderr.splitlines()[-1]
     (written,) = json.loads((tmp_path / "x.json").read_text())["results"]
-    assert written["difference"] == {"flax": 0.5}
+    assert written["engines"]["flax"]["difference"] == 0.5
 
 
 def _slow_call() -> Any:
@@ -179,25 +167,32 @@ def test_json_says_what_was_measured_with_what(document: dict[str, Any]) -> None
 def test_figures_follow_from_the_raw_rounds(document: dict[str, Any]) -> None:
     (case,) = document["results"]
     assert (case["group"], case["label"], case["threads"]) == ("op", "1x4x4x3", 1)
-    ours, theirs = case["seconds"][OURS], case["seconds"]["xla"]
-    assert len(ours) == len(theirs) == 2
-    assert min(ours + theirs) > 0
-    ratios = [theirs[i] / ours[i] for i in range(2)]
+    ours, theirs = case["engines"][OURS], case["engines"]["xla"]
+    assert len(ours["seconds"]) == len(theirs["seconds"]) == 2
+    assert min(ours["seconds"] + theirs["seconds"]) > 0
+    ratios = [b / a for a, b in zip(ours["seconds"], theirs["seconds"], strict=True)]
     summary = {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
-    assert case["ratio"] == summary
-    assert case["ratio_to"] == {"xla": summary, "Flax": summary}
-    assert case["milliseconds"]["xla"] == pytest.approx(1e3 * statistics.median(theirs))
-    rates = [case["gflop"] / ours[i] / case["fma_peak_gflops"][OURS][i] for i in range(2)]
-    assert case["share_of_peak"][OURS] == pytest.approx(statistics.median(rates))
-    assert case["difference"]["xla"] < TASK.tolerance
+    assert case["ratio"] == case["ratio_to_library"]["Flax"] == theirs["ratio"] == summary
+    assert theirs["milliseconds"] == pytest.approx(1e3 * statistics.median(theirs["seconds"]))
+    rounds = zip(ours["seconds"], ours["peaks"], strict=True)
+    shares = [case["gflop"] / seconds / peak for seconds, peak in rounds]
+    assert ours["share_of_peak"] == pytest.approx(statistics.median(shares))
+    assert theirs["difference"] < layers.TASK.tolerance
 
 
 def test_tables_show_the_figures_of_the_json(written: Path, document: dict[str, Any]) -> None:
     (case,) = document["results"]
-    rows = re.findall(rf"{case['name']} +(\S.*)\n", (written / "tables.txt").read_text())
-    milliseconds = [f"{case['milliseconds'][name]:.3f}" for name in (OURS, "xla")]
-    assert rows[0].split()[:3] == [*milliseconds, f"{case['ratio']['median']:.2f}"]
-    assert f"({case['share_of_peak'][OURS]:.1%})" in rows[1]
+    tables = (written / "tables.txt").read_text()
+    ours, theirs = case["engines"][OURS], case["engines"]["xla"]
+    ratio = f"{theirs['ratio']['median']:.2f} ({theirs['ratio']['min']:.2f}"
+    (row,) = re.findall(r"^   xla +(.*)$", tables, re.MULTILINE)
+    assert row.startswith(f"{theirs['milliseconds']:.3g} ")
+    assert ratio in row
+    assert f"{theirs['share_of_peak']:.1%}" in row
+    (row,) = re.findall(rf"^ {case['name']} +(\S.*)$", tables, re.MULTILINE)
+    assert row.startswith(f"{ours['milliseconds']:.3g} ")
+    assert f"xla {theirs['milliseconds']:.3g} ms" in row
+    assert row.count(ratio) == 2  # of the fastest peer, and of its library
 
 
 def test_plot_is_a_picture_and_nothing_else_is_left(written: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from resfuse import ffi
 from resfuse.cli.bench import plot, report, results
@@ -25,7 +24,6 @@ def run(
     count: int,
     json_file: Path | None,
     plot_file: Path | None,
-    tables: Callable[[list[Result]], list[Table]],
 ) -> None:
     """Shows how ``count`` cases are measured, prints the tables and writes the files.
 
@@ -37,7 +35,7 @@ def run(
             steps = progress.track(measure(check), total=count, description="Measuring")
             measured = list(steps)
         write(measured)
-    report.show(tables(measured), measured)
+    report.show(measured)
     for line in (failures := report.failures(measured)):
         typer.echo(f"resfuse: {line}", err=True)
     if failures:

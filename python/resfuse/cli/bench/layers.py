@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 import resfuse
-from resfuse.cli.bench import command, report
+from resfuse.cli.bench import command
 from resfuse.cli.bench.results import OURS, YNN_OFF, Case, Engine, Result, Task
 from resfuse.cli.bench.turns import Measurement
 from resfuse.cli.refuse import refuse
@@ -80,7 +80,7 @@ def run(
             for case, layer in chosen.items():
                 yield measurement.measure(case, workers, *layer)
 
-    command.run(measure, len(chosen), json_file, plot_file, report.timings)
+    command.run(measure, len(chosen), json_file, plot_file)
 
 
 def start() -> None:

@@ -35,14 +35,14 @@ def draw(path: Path, results: list[Result]) -> None:
 def _panel(axes: Axes, results: list[Result]) -> None:
     names, engines = results[0].peers, results[0].engines
     for index, name in enumerate(names):
-        ratios = [each.ratios_to([name]) for each in results]
+        ratios = [each.ratios([name]) for each in results]
         medians = [statistics.median(each) for each in ratios]
         errors = (
             [middle - min(each) for middle, each in zip(medians, ratios, strict=True)],
             [max(each) - middle for middle, each in zip(medians, ratios, strict=True)],
         )
         places = [row + _STEP * (index - (len(names) - 1) / 2) for row in range(len(results))]
-        title, marker = engines[name].title, _MARKERS[index]
+        title, marker = engines[name].heading, _MARKERS[index]
         axes.errorbar(places, medians, errors, fmt=marker, label=title, markersize=6, lw=1)
     _ticks(axes, results)
 

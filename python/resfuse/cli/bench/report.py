@@ -1,101 +1,107 @@
 """The figures as tables, and in words where resfuse is not the fastest."""
 
 import statistics
-from collections.abc import Callable, Mapping
-from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
-from resfuse.cli.bench.results import Result, setting
+from resfuse.cli.bench.results import OURS, Result, setting
 
-Columns = Mapping[str, Callable[[Result], str]]
-
-_RATIO = "Ratio: the fastest peer over resfuse in each round; median, least and most."
-_RATES = (
-    "Direct-convolution FLOPs, padding left out; in brackets over the FMA peak of all threads, "
-    "measured after each timing. Winograd needs fewer, and may pass 100 %."
+_SUMMARY = (
+    "Ratios: the time of the library's fastest engine over resfuse's in each round; median, least "
+    "and most."
+)
+_DETAILS = (
+    "Peak: direct-convolution FLOPs, padding left out, over the FMA peak of all threads, measured "
+    "after each timing; Winograd needs fewer, and may pass 100 %. First: seconds from the files to "
+    "the end of the first call. MiB: the most that the process held, beyond what its runtime took "
+    "before. Difference: of the {answers} from resfuse's, over the largest; beyond {tolerance:g} "
+    "the comparison has failed."
 )
 
 
-def show(tables: list[Table], results: list[Result]) -> None:
+def show(results: list[Result]) -> None:
     """Prints the tables and the verdict."""
-    unlimited, console = Console(width=1000), Console()
-    # Where the output is no terminal, rich would cut the tables at 80 columns.
-    console.width = max(console.width, *(unlimited.measure(each).maximum for each in tables))
-    for table in tables:
-        console.print(table, "", sep="\n")
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # where rich would cut the tables at 80 columns
+    console.print(details(results), "", summary(results), "", sep="\n")
     console.print("\n".join(verdict(results)), soft_wrap=True, highlight=False)
 
 
 def verdict(results: list[Result]) -> list[str]:
     """The cases that resfuse loses, or that there are none."""
-    lost = [each for each in results if each.ratio < 1]
+    lost = [each for each in results if statistics.median(each.ratios()) < 1]
     if not lost:
         return [f"resfuse is the fastest on {len(results)} of {len(results)} cases."]
-    lines = [f"resfuse is slower than the fastest peer on {len(lost)} of {len(results)} cases:"]
-    for each in lost:
-        best = each.best_peer
-        times = f"{each.engines[best].title} {each.milliseconds[best]:.3g} ms"
-        lines.append(f"  {each.case.name}: ratio {ratio(each.ratios)}, {times}")
-    return lines
+    return [
+        f"resfuse is slower than the fastest peer on {len(lost)} of {len(results)} cases:",
+        *(f"  {each.case.name}: ratio {_spread(each.ratios())}, {_best(each)}" for each in lost),
+    ]
 
 
 def failures(results: list[Result]) -> list[str]:
     """A line for each engine whose answers are not resfuse's."""
     return [
         f"{name} and resfuse disagree on {each.case.name}: the {each.task.answers} differ by "
-        f"{each.differences[name]:.1e} of the largest one"
+        f"{each.timings[name].difference:.1e} of the largest one"
         for each in results
         for name in each.disagreeing
     ]
 
 
-def timings(results: list[Result]) -> list[Table]:
-    """Milliseconds, and the rates that follow from them."""
-    columns = {
-        **by_engine(results, lambda name, each: f"{each.milliseconds[name]:.{_digits(each)}f}"),
-        "Ratio": lambda each: f"{each.ratio:.2f}",
-        "Spread": lambda each: _spread(each.ratios),
-        "Fastest peer": lambda each: each.engines[each.best_peer].title,
-    }
-    title = f"Milliseconds a {results[0].task.call}: {setting()}"
-    return [
-        table(title, _RATIO, results, columns),
-        table("GFLOP/s", _RATES, results, by_engine(results, _rate)),
-    ]
-
-
-def table(title: str, caption: str, results: list[Result], columns: Columns) -> Table:
+def summary(results: list[Result]) -> Table:
     """One row a case."""
-    table = Table(title=title, caption=caption, box=None)
-    table.add_column("Case", no_wrap=True)
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    title = f"Milliseconds a {results[0].task.call}, and ratios: {setting()}"
+    headings = "resfuse", "fastest peer", "ratio", *results[0].libraries
+    table = _table(title, _SUMMARY, "Case", *headings)
     for each in results:
-        table.add_row(each.case.name, *(cell(each) for cell in columns.values()))
+        ours = _milliseconds(each.timings[OURS].milliseconds)
+        ratios = (_spread(each.ratios(names)) for names in each.libraries.values())
+        table.add_row(each.case.name, ours, _best(each), _spread(each.ratios()), *ratios)
     return table
 
 
-def by_engine(results: list[Result], cell: Callable[[str, Result], str]) -> Columns:
-    """A column for each engine."""
-    engines = results[0].engines
-    return {engine.heading: partial(cell, name) for name, engine in engines.items()}
+def details(results: list[Result]) -> Table:
+    """One row for each engine on each case."""
+    task = results[0].task
+    headings = "ms", "over resfuse", "GFLOP/s", "peak", "first", "MiB", "difference"
+    caption = _DETAILS.format(**task._asdict())
+    table = _table(f"One {task.call} on each engine", caption, "Case", *headings)
+    for each in results:
+        table.add_row(each.case.name)
+        for name, timings in each.timings.items():
+            table.add_row(
+                f"  {each.engines[name].heading}",
+                _milliseconds(timings.milliseconds),
+                _spread(each.ratios([name])),
+                f"{1e3 * each.case.gflop / timings.milliseconds:.0f}",
+                f"{each.share_of_peak(name):.1%}",
+                f"{timings.first:.2f}",
+                "" if timings.mebibytes is None else f"{timings.mebibytes:.0f}",
+                f"{timings.difference:.1e}",
+            )
+    return table
 
 
-def ratio(ratios: list[float]) -> str:
-    """``1.05 (0.97-1.12)``: the median, the least and the most."""
-    return f"{statistics.median(ratios):.2f} ({_spread(ratios)})"
+def _table(title: str, caption: str, first: str, *headings: str) -> Table:
+    table = Table(title=title, caption=caption, box=None)
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _best(result: Result) -> str:
+    best = result.best_peer
+    return f"{result.engines[best].heading} {_milliseconds(result.timings[best].milliseconds)} ms"
+
+
+def _milliseconds(value: float) -> str:
+    """With three digits, and no exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _spread(ratios: list[float]) -> str:
-    return f"{min(ratios):.2f}-{max(ratios):.2f}"
-
-
-def _digits(result: Result) -> int:
-    """After the point: layers take less than a millisecond."""
-    return 1 if min(result.milliseconds.values()) >= 3 else 3
-
-
-def _rate(name: str, result: Result) -> str:
-    return f"{result.rates[name]:.0f} ({result.shares_of_peak[name]:.1%})"
+    """``1.05 (0.97-1.12)``: the median, the least and the most."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"

@@ -40,11 +40,6 @@ class Engine(NamedTuple):
         """The packages that are not installed."""
         return [name for name in self.packages if find_spec(name) is None]
 
-    @property
-    def title(self) -> str:
-        """The heading in a line."""
-        return self.heading.replace("\n", " ")
-
 
 class Task(NamedTuple):
     """What engines are asked to do, how it is checked, and the words for it."""
@@ -72,22 +67,29 @@ class Case(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Timings:
+    """An engine's on a case."""
+
+    seconds: list[float]  # of a call in every round
+    peaks: list[float]  # FMA peaks of one thread, in GFLOP/s, each after a timing
+    first: float  # seconds until the first answer
+    difference: float  # from resfuse's answers, over the largest of them
+    mebibytes: float | None = None  # the most that it held
+
+    @property
+    def milliseconds(self) -> float:
+        """The median over the rounds."""
+        return 1e3 * statistics.median(self.seconds)
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
-    """What was measured on a case, by engine."""
+    """What was measured on a case."""
 
     task: Task
     case: Case
     engines: Mapping[str, Engine]
-    seconds: dict[str, list[float]]  # of a call in every round
-    peaks: dict[str, list[float]]  # FMA peaks of one thread, in GFLOP/s, each after a timing
-    first: dict[str, float]  # seconds until the first answer
-    differences: dict[str, float]  # from resfuse's answers, over the largest of them
-    megabytes: dict[str, float] = dataclasses.field(default_factory=dict)  # peak memory
-
-    @property
-    def milliseconds(self) -> dict[str, float]:
-        """The medians over the rounds."""
-        return {name: 1e3 * statistics.median(each) for name, each in self.seconds.items()}
+    timings: Mapping[str, Timings]
 
     @property
     def libraries(self) -> dict[str, list[str]]:
@@ -103,57 +105,35 @@ class Result:
         """The engines that are not resfuse."""
         return [name for engines in self.libraries.values() for name in engines]
 
-    def ratios_to(self, engines: Iterable[str]) -> list[float]:
-        """In each round, the time of the fastest of these engines over ours."""
-        rounds = zip(self.seconds[OURS], *map(self.seconds.__getitem__, engines), strict=True)
-        return [min(theirs) / ours for ours, *theirs in rounds]
-
-    @property
-    def ratios(self) -> list[float]:
-        """In each round, the time of the fastest peer over ours: above 1 we are faster."""
-        return self.ratios_to(self.peers)
-
-    @property
-    def ratio(self) -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(self.ratios)
-
     @property
     def best_peer(self) -> str:
         """The peer with the least median."""
-        return min(self.peers, key=self.milliseconds.__getitem__)
+        return min(self.peers, key=lambda name: self.timings[name].milliseconds)
 
-    @property
-    def rates(self) -> dict[str, float]:
-        """GFLOP/s in the median round."""
-        return {name: 1e3 * self.case.gflop / each for name, each in self.milliseconds.items()}
+    def ratios(self, engines: Iterable[str] | None = None) -> list[float]:
+        """In each round, the time of the fastest of these, by default all peers, over ours."""
+        names = OURS, *(self.peers if engines is None else engines)
+        rounds = zip(*(self.timings[name].seconds for name in names), strict=True)
+        return [min(theirs) / ours for ours, *theirs in rounds]
 
-    @property
-    def shares_of_peak(self) -> dict[str, float]:
-        """The rate over what all threads could do, each at the FMA peak measured in that round."""
-        work = self.case.gflop / self.case.threads
-        return {
-            name: statistics.median(
-                work / a / b for a, b in zip(each, self.peaks[name], strict=True)
-            )
-            for name, each in self.seconds.items()
-        }
+    def share_of_peak(self, name: str) -> float:
+        """The engine's rate over what all threads could do at the FMA peak of that round."""
+        work, timings = self.case.gflop / self.case.threads, self.timings[name]
+        rounds = zip(timings.seconds, timings.peaks, strict=True)
+        return statistics.median(work / seconds / peak for seconds, peak in rounds)
 
     @property
     def disagreeing(self) -> list[str]:
         """The engines whose answers are not ours. A NaN agrees with nothing."""
-        return [name for name, each in self.differences.items() if not each <= self.task.tolerance]
+        tolerance = self.task.tolerance
+        return [name for name, each in self.timings.items() if not each.difference <= tolerance]
 
 
-def differences(answers: Mapping[str, NDArray[np.floating]]) -> dict[str, float]:
-    """The largest difference of each engine's answers to resfuse's, over the largest answer."""
-    ours = answers[OURS]
-    largest = np.abs(ours).max()
-    return {
-        name: float(np.abs(each - ours).max() / largest) if each.shape == ours.shape else np.inf
-        for name, each in answers.items()
-        if name != OURS
-    }
+def difference(answers: NDArray[np.floating], ours: NDArray[np.floating]) -> float:
+    """The largest between two engines' answers, over the largest of ours."""
+    if answers.shape != ours.shape:
+        return np.inf
+    return float(np.abs(answers - ours).max() / np.abs(ours).max())
 
 
 def setting() -> str:
@@ -179,21 +159,23 @@ def write(path: Path, results: list[Result]) -> None:
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    engines = {name: [name] for name in result.engines if name != OURS}
-    groups = {**engines, **result.libraries}
     return {
         "name": result.case.name,
         **result.case._asdict(),
-        "seconds": result.seconds,
-        "fma_peak_gflops": result.peaks,
-        "milliseconds": result.milliseconds,
-        "share_of_peak": result.shares_of_peak,
         "best_peer": result.best_peer,
-        "ratio": _summary(result.ratios),
-        "ratio_to": {name: _summary(result.ratios_to(each)) for name, each in groups.items()},
-        "seconds_to_first_result": result.first,
-        "peak_megabytes": result.megabytes,
-        "difference": result.differences,
+        "ratio": _summary(result.ratios()),
+        "ratio_to_library": {
+            library: _summary(result.ratios(names)) for library, names in result.libraries.items()
+        },
+        "engines": {
+            name: dataclasses.asdict(each)
+            | {
+                "milliseconds": each.milliseconds,
+                "share_of_peak": result.share_of_peak(name),
+                "ratio": _summary(result.ratios([name])),
+            }
+            for name, each in result.timings.items()
+        },
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from resfuse.cli.bench import worker
-from resfuse.cli.bench.results import Case, Engine, Result, Task, differences
+from resfuse.cli.bench.results import OURS, Case, Engine, Result, Task, Timings, difference
 
 
 class Worker:
@@ -115,15 +115,16 @@ class Measurement:
                 answers[name] = np.load(file)
                 self.check()
         turns = self._take_turns(workers)
-        return Result(
-            self.task,
-            case,
-            self.engines,
-            seconds={name: [turn[name]["seconds"] for turn in turns] for name in workers},
-            peaks={name: [turn[name]["peak"] for turn in turns] for name in workers},
-            first=first,
-            differences=differences(answers),
-        )
+        timings = {
+            name: Timings(
+                [turn[name]["seconds"] for turn in turns],
+                [turn[name]["peak"] for turn in turns],
+                first[name],
+                difference(answers[name], answers[OURS]),
+            )
+            for name in workers
+        }
+        return Result(self.task, case, self.engines, timings)
 
     def _take_turns(self, workers: Mapping[str, Worker]) -> list[dict[str, Any]]:
         """Every worker's timing in each round."""
