@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from models import gflop
-from options import Comparison, Network, choose_engines, choose_networks
+from options import Comparison, choose_engines, choose_networks
 from prepared import Prepared, prepare
 from resfuse.cli.bench import command
 from resfuse.cli.bench.results import Case, Result
@@ -28,22 +28,23 @@ def app(comparison: Comparison, purpose: str | None) -> typer.Typer:
             str | None,
             typer.Option(help="A Python that has another version of resfuse, to compare with."),
         ] = None,
-        threads: Annotated[int | None, typer.Option(min=1, help="CPUs for every engine.")] = None,
+        threads: Annotated[
+            int | None, typer.Option(min=1, help="CPUs for every engine; by default all.")
+        ] = None,
         rounds: Annotated[int, typer.Option(min=1, help="Timings of each engine.")] = 5,
         json: Annotated[Path | None, typer.Option(help="Write every timing to it.")] = None,
         plot: Annotated[Path | None, typer.Option(help="Draw the result into it.")] = None,
     ) -> None:
         cpus = command.count_cpus(threads)
-        networks = choose_networks(comparison, models, batches, threads, cpus)
+        networks = choose_networks(comparison, models, batches)
         chosen = choose_engines(comparison, engines, against)
 
-        def measure_all(check: command.Check) -> Iterator[Result]:
+        def steps(check: command.Check) -> Iterator[Result]:
             here = str(Path(__file__).parent)
-            return measure(
-                comparison, networks, Measurement(comparison.task, chosen, rounds, check, here)
-            )
+            measurement = Measurement(comparison.task, chosen, rounds, check, here)
+            return measure(comparison, networks, threads or cpus, measurement)
 
-        command.run(measure_all, len(networks), json, plot)
+        command.run(steps, len(networks), json, plot)
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(help=purpose)(run)
@@ -51,23 +52,26 @@ def app(comparison: Comparison, purpose: str | None) -> typer.Typer:
 
 
 def measure(
-    comparison: Comparison, networks: Iterable[Network], measurement: Measurement
+    comparison: Comparison,
+    networks: Iterable[tuple[str, int]],
+    threads: int,
+    measurement: Measurement,
 ) -> Iterator[Result]:
-    """Measures network by network, in fresh processes; those of one model follow one another."""
-    model, exports = "", any("onnx" in each.packages for each in measurement.engines.values())
+    """Measures models at batch sizes, in fresh processes; those of one follow one another."""
+    last, exports = "", any("onnx" in each.packages for each in measurement.engines.values())
     with contextlib.ExitStack() as stack:
-        for network in networks:
-            if network.model != model:
+        for name, batch in networks:
+            if name != last:
                 stack.close()  # the files of the model before
-                model = network.model
+                last = name
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
-                prepared = prepare(folder, comparison.models[model])
+                prepared = prepare(folder, comparison.models[name])
             if exports:
-                _export(prepared, network.batch)
-            work = gflop(prepared.model, network.batch, trains=comparison.trains)
-            case = Case(model, f"batch {network.batch}", network.threads, work)
-            with measurement.start(network.threads) as workers:
-                result = measurement.measure(case, workers, folder, *network[1:])
+                _export(prepared, batch)
+            work = gflop(prepared.model, batch, trains=comparison.trains)
+            case = Case(name, f"batch {batch}", threads, work)
+            with measurement.start(threads) as workers:
+                result = measurement.measure(case, workers, folder, batch, threads)
                 timings = {
                     name: dataclasses.replace(each, mebibytes=workers[name].ask("memory"))
                     for name, each in result.timings.items()
@@ -79,5 +83,4 @@ def _export(prepared: Prepared, batch: int) -> None:
     # It is imported here, because torch is no need of the engines that read no ONNX.
     from engines.torch import export
 
-    if not prepared.onnx(batch).exists():
-        export(prepared, batch)
+    export(prepared, batch)

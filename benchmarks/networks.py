@@ -17,7 +17,6 @@ COMPARISON = Comparison(
         ),
     },
     engines=tuple(ENGINES),
-    threads=(1, 2),
 )
 
 if __name__ == "__main__":

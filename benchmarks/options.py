@@ -3,7 +3,6 @@
 import dataclasses
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import typer
 
@@ -29,43 +28,21 @@ OTHER = "resfuse@other"
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A task, and what can do it on what. Without ``threads``: as many as there are CPUs."""
+    """A task, and what can do it on what."""
 
     task: Task
     models: Mapping[str, Model]
     engines: Sequence[str]
-    threads: tuple[int, ...] = ()
     trains: bool = False
 
 
-class Network(NamedTuple):
-    """A model at a batch size, on so many threads."""
-
-    model: str
-    batch: int
-    threads: int
-
-
 def choose_networks(
-    comparison: Comparison,
-    models: str | None,
-    batches: str | None,
-    threads: int | None,
-    cpus: int,
-) -> list[Network]:
-    """Every model at every batch size on every number of threads."""
+    comparison: Comparison, models: str | None, batches: str | None
+) -> list[tuple[str, int]]:
+    """Every model at every batch size, by default each at its own."""
     names = _choose("--models", models, list(comparison.models))
     sizes = [] if batches is None else _batches(batches)
-    usual = comparison.threads
-    counts = [threads] if threads else [each for each in usual if each <= cpus] or [cpus]
-    if not threads and len(counts) < len(usual):
-        typer.echo(f"resfuse: up to {counts[-1]} threads, there are no more CPUs", err=True)
-    return [
-        Network(name, size, count)
-        for name in names
-        for size in sizes or comparison.models[name].batches
-        for count in counts
-    ]
+    return [(name, size) for name in names for size in sizes or comparison.models[name].batches]
 
 
 def choose_engines(

@@ -13,7 +13,7 @@ import networks
 from bench_worker import InProcess
 from comparison import app
 from models import Model, gflop
-from options import ENGINES, OTHER, Network, choose_engines, choose_networks
+from options import ENGINES, OTHER, choose_engines, choose_networks
 from prepared import Prepared, prepare
 from resfuse import ffi
 from resfuse.cli.bench import turns
@@ -92,19 +92,10 @@ def test_an_interpreter_without_resfuse_is_refused(tmp_path: Path) -> None:
 
 
 def test_everything_is_measured_unless_told_otherwise() -> None:
-    cases = choose_networks(COMPARISON, None, None, None, cpus=2)
-    assert len(cases) == len(COMPARISON.models) * 3 * 2
-    assert [case.model for case in cases[::6]] == list(COMPARISON.models)
-    assert choose_networks(COMPARISON, "ResNet50,ResNet18", "4", 3, cpus=8) == [
-        Network("ResNet18", 4, 3),
-        Network("ResNet50", 4, 3),
-    ]
-
-
-def test_one_cpu_measures_one_thread(capsys: pytest.CaptureFixture[str]) -> None:
-    cases = choose_networks(COMPARISON, None, None, None, cpus=1)
-    assert {case.threads for case in cases} == {1}
-    assert "no more CPUs" in capsys.readouterr().err
+    networks = choose_networks(COMPARISON, None, None)
+    assert networks == [(name, batch) for name in COMPARISON.models for batch in (1, 8, 32)]
+    chosen = choose_networks(COMPARISON, "ResNet50,ResNet18", "4,2,4")
+    assert chosen == [("ResNet18", 4), ("ResNet18", 2), ("ResNet50", 4), ("ResNet50", 2)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from engines import flax
 from models import Model
-from options import Network, choose_engines, choose_networks
+from options import choose_engines, choose_networks
 from prepared import LEARNING_RATE, MOMENTUM, prepare
 from resfuse.cli.bench.results import OURS
 from training import COMPARISON, STEPS, TOLERANCE
@@ -64,15 +64,12 @@ def test_steps_are_sgd_with_momentum() -> None:
         assert float(state[0]["batch_stats"]) == number
 
 
-def test_by_default_each_model_has_its_batch_and_all_cpus() -> None:
-    assert choose_networks(COMPARISON, None, None, None, cpus=2) == [
-        Network("ResNet18_CIFAR", 128, 2),
-        Network("ResNet18_64x64", 32, 2),
-        Network("ResNet50_64x64", 16, 2),
-        Network("d2l_ResNet18", 128, 2),
-    ]
-    assert choose_networks(COMPARISON, "d2l_ResNet18", "8", 1, cpus=2) == [
-        Network("d2l_ResNet18", 8, 1)
+def test_by_default_each_model_has_its_batch() -> None:
+    assert choose_networks(COMPARISON, None, None) == [
+        ("ResNet18_CIFAR", 128),
+        ("ResNet18_64x64", 32),
+        ("ResNet50_64x64", 16),
+        ("d2l_ResNet18", 128),
     ]
 
 

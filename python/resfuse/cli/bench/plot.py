@@ -15,24 +15,21 @@ _STEP = 0.1  # between the peers of a case, so that their markers do not cover o
 
 
 def draw(path: Path, results: list[Result]) -> None:
-    """Draws one panel for each number of threads."""
-    threads = sorted({each.case.threads for each in results})
-    cases, groups = len(results) / len(threads), len({each.case.group for each in results})
+    """Draws the ratios to each peer, a case beside the other."""
+    cases, groups = len(results), len({each.case.group for each in results})
     letters = max(len(each.case.label) for each in results)
     width = 3.5 + max(max(0.62, 0.075 * letters) * cases, 1.2 * groups)
-    figure = Figure(figsize=(width, 0.9 + 3.6 * len(threads)), layout="constrained")
-    call = results[0].task.call
-    figure.suptitle(f"Time of a {call} on other engines over resfuse's ({setting()})")
-    panels = figure.subplots(len(threads), 1, squeeze=False)[:, 0]
-    for panel, number in zip(panels, threads, strict=True):
-        _panel(panel, [each for each in results if each.case.threads == number])
-        panel.set_title(f"threads: {number}")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    figure = Figure(figsize=(width, 4.5), layout="constrained")
+    axes = figure.subplots()
+    title = f"Time of a {results[0].task.call} on other engines over resfuse's"
+    axes.set_title(f"{title}\n({setting()}, threads: {results[0].case.threads})")
+    _draw_peers(axes, results)
+    _draw_ticks(axes, results)
+    figure.legend(loc="outside right center", frameon=False)
     figure.savefig(path, dpi=110)
 
 
-def _panel(axes: Axes, results: list[Result]) -> None:
+def _draw_peers(axes: Axes, results: list[Result]) -> None:
     names, engines = results[0].peers, results[0].engines
     for index, name in enumerate(names):
         ratios = [each.ratios([name]) for each in results]
@@ -44,10 +41,9 @@ def _panel(axes: Axes, results: list[Result]) -> None:
         places = [row + _STEP * (index - (len(names) - 1) / 2) for row in range(len(results))]
         title, marker = engines[name].heading, _MARKERS[index]
         axes.errorbar(places, medians, errors, fmt=marker, label=title, markersize=6, lw=1)
-    _ticks(axes, results)
 
 
-def _ticks(axes: Axes, results: list[Result]) -> None:
+def _draw_ticks(axes: Axes, results: list[Result]) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter("{x:g}")

@@ -1,4 +1,4 @@
-"""The figures as tables, and in words where resfuse is not the fastest."""
+"""The figures as tables, and in words where answers disagree."""
 
 import statistics
 
@@ -21,23 +21,11 @@ _DETAILS = (
 
 
 def show(results: list[Result]) -> None:
-    """Prints the tables and the verdict."""
+    """Prints the tables."""
     console = Console()
     if not console.is_terminal:
         console.width = 200  # where rich would cut the tables at 80 columns
-    console.print(details(results), "", summary(results), "", sep="\n")
-    console.print("\n".join(verdict(results)), soft_wrap=True, highlight=False)
-
-
-def verdict(results: list[Result]) -> list[str]:
-    """The cases that resfuse loses, or that there are none."""
-    lost = [each for each in results if statistics.median(each.ratios()) < 1]
-    if not lost:
-        return [f"resfuse is the fastest on {len(results)} of {len(results)} cases."]
-    return [
-        f"resfuse is slower than the fastest peer on {len(lost)} of {len(results)} cases:",
-        *(f"  {each.case.name}: ratio {_spread(each.ratios())}, {_best(each)}" for each in lost),
-    ]
+    console.print(details(results), "", summary(results), sep="\n")
 
 
 def failures(results: list[Result]) -> list[str]:

@@ -159,25 +159,12 @@ def write(path: Path, results: list[Result]) -> None:
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    return {
-        "name": result.case.name,
-        **result.case._asdict(),
-        "best_peer": result.best_peer,
-        "ratio": _summary(result.ratios()),
-        "ratio_to_library": {
-            library: _summary(result.ratios(names)) for library, names in result.libraries.items()
-        },
-        "engines": {
-            name: dataclasses.asdict(each)
-            | {
-                "milliseconds": each.milliseconds,
-                "share_of_peak": result.share_of_peak(name),
-                "ratio": _summary(result.ratios([name])),
-            }
-            for name, each in result.timings.items()
-        },
+    engines = {
+        name: {
+            **dataclasses.asdict(each),
+            "ratios": result.ratios([name]),
+            "share_of_peak": result.share_of_peak(name),
+        }
+        for name, each in result.timings.items()
     }
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {"name": result.case.name, **result.case._asdict(), "engines": engines}
