@@ -1,4 +1,4 @@
-"""The comparison of engines on whole networks: its options, its processes, its tables."""
+"""The comparison of engines on whole networks: its command, and its measurement."""
 
 import contextlib
 import dataclasses
@@ -46,9 +46,9 @@ def app(comparison: Comparison, purpose: str | None) -> typer.Typer:
 
         command.run(steps, len(networks), json, plot)
 
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(help=purpose)(run)
-    return app
+    made = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    made.command(help=purpose)(run)
+    return made
 
 
 def measure(

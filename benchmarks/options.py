@@ -1,11 +1,13 @@
 """From the text of the options to the networks and engines that are compared."""
 
 import dataclasses
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
 import typer
 
+import resfuse
 from models import Model
 from resfuse.cli.bench.results import OURS, YNN_OFF, Engine, Task
 from resfuse.cli.refuse import refuse
@@ -70,13 +72,19 @@ def choose_engines(
 def _other_version(python: str) -> Engine:
     """Resfuse as this interpreter has it, if it does."""
     try:
-        command = (python, "-P", "-c", "import resfuse")
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        program = "import resfuse; print(resfuse.__file__)"
+        command = (python, "-P", "-c", program)
+        environment = os.environ | {"PYTHONPATH": ""}
+        found = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=environment
+        ).stdout.strip()
     except OSError as error:
         refuse(f"--against {python}: {error.strerror}")
     except subprocess.CalledProcessError as error:
         lines = error.stderr.splitlines() or ["it cannot import resfuse"]
         refuse(f"--against {python}: {lines[-1]}")
+    if found == resfuse.__file__:
+        refuse(f"--against {python}: its resfuse is this one, {found}")
     return Engine("resfuse, other version", OTHER, "engines.flax", "fuse", python=python)
 
 

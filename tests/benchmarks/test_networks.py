@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import networks
+import resfuse
 from bench_worker import InProcess
 from comparison import app
 from models import Model, gflop
@@ -72,23 +73,36 @@ def test_missing_packages_leave_an_engine_out(
     assert line == f"resfuse: openvino is left out: {why}"
 
 
+def _python(path: Path, script: str) -> str:
+    """A program that passes for an interpreter."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
 def test_another_version_is_compared_alone_unless_engines_are_named(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\n")
-    python.chmod(0o700)
-    chosen = choose_engines(COMPARISON, None, str(python))
+    python = _python(tmp_path / "python", "echo /elsewhere/resfuse/__init__.py")
+    chosen = choose_engines(COMPARISON, None, python)
     assert list(chosen) == [OURS, OTHER]
-    assert chosen[OTHER].python == str(python)
-    assert list(choose_engines(COMPARISON, "flax", str(python))) == [OURS, OTHER, "flax"]
+    assert chosen[OTHER].python == python
+    assert list(choose_engines(COMPARISON, "flax", python)) == [OURS, OTHER, "flax"]
 
 
-def test_an_interpreter_without_resfuse_is_refused(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho No module named resfuse >&2\nexit 1\n")
-    python.chmod(0o700)
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo No module named resfuse >&2; exit 1", "No module named resfuse"),
+        ("exit 1", "it cannot import resfuse"),
+        (f"echo {resfuse.__file__}", f"its resfuse is this one, {resfuse.__file__}"),
+    ],
+)
+def test_an_interpreter_without_another_version_is_refused(
+    tmp_path: Path, script: str, why: str
+) -> None:
+    python = _python(tmp_path / "python", script)
     result = _run("--against", python)
     assert result.exit_code == 2
-    assert result.stderr.endswith(f"--against {python}: No module named resfuse\n")
+    assert result.stderr == f"resfuse: --against {python}: {why}\n"
 
 
 def test_everything_is_measured_unless_told_otherwise() -> None:

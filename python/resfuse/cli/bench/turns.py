@@ -33,7 +33,10 @@ class Worker:
         python: str = sys.executable,
     ) -> None:
         self._name = name
+        # Another interpreter has its own resfuse, and not that of this one's path.
+        inherited = os.environ.get("PYTHONPATH") if python == sys.executable else None
         settings = {
+            "PYTHONPATH": os.pathsep.join(filter(None, (folder, inherited))),
             # The flags of the engine replace the user's, which would change what is compared.
             "XLA_FLAGS": xla_flags,
             "JAX_PLATFORMS": "cpu",
@@ -41,8 +44,6 @@ class Worker:
             "NPROC": str(threads),
             "OMP_NUM_THREADS": str(threads),
         }
-        if folder:
-            settings["PYTHONPATH"] = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
         with _affinity(threads):
             self.process = subprocess.Popen(
                 [python, "-P", worker.__file__],  # without the folder of the file in its path
