@@ -71,13 +71,12 @@ def choose_engines(
 
 def _other_version(python: str) -> Engine:
     """Resfuse as this interpreter has it, if it does."""
+    command = (python, "-P", "-c", "import resfuse; print(resfuse.__file__)")
+    environment = os.environ | {"PYTHONPATH": ""}
     try:
-        program = "import resfuse; print(resfuse.__file__)"
-        command = (python, "-P", "-c", program)
-        environment = os.environ | {"PYTHONPATH": ""}
-        found = subprocess.run(
-            command, check=True, capture_output=True, text=True, env=environment
-        ).stdout.strip()
+        found = subprocess.check_output(
+            command, stderr=subprocess.PIPE, text=True, env=environment
+        ).strip()
     except OSError as error:
         refuse(f"--against {python}: {error.strerror}")
     except subprocess.CalledProcessError as error:

@@ -125,8 +125,9 @@ class Result:
     @property
     def disagreeing(self) -> list[str]:
         """The engines whose answers are not ours. A NaN agrees with nothing."""
-        tolerance = self.task.tolerance
-        return [name for name, each in self.timings.items() if not each.difference <= tolerance]
+        others = {name: each for name, each in self.timings.items() if name != OURS}
+        limit = self.task.tolerance
+        return [name for name, each in others.items() if not each.difference <= limit]
 
 
 def difference(answers: NDArray[np.floating], ours: NDArray[np.floating]) -> float:
