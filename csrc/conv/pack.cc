@@ -67,11 +67,11 @@ size_t Layout::bytes() const {
 Layout make_layout(const Conv& conv, int64_t nr) {
   Layout layout{};
   const int64_t group_out = conv.group_out(), lanes = nr / 2;
-  layout.lanes = conv.groups > 1 && conv.group_in() == group_out && group_out <= lanes &&
-                 lanes % group_out == 0;
-  layout.rotated = layout.lanes && group_out > 1 && group_out < lanes;
-  layout.panels_per_group = ((layout.lanes ? conv.out_c : group_out) + nr - 1) / nr;
-  layout.panels = layout.panels_per_group * (layout.lanes ? 1 : conv.groups);
+  layout.grouped = conv.groups > 1 && conv.group_in() == group_out && group_out <= lanes &&
+                   lanes % group_out == 0;
+  layout.rotated = layout.grouped && group_out > 1 && group_out < lanes;
+  layout.panels_per_group = ((layout.grouped ? conv.out_c : group_out) + nr - 1) / nr;
+  layout.panels = layout.panels_per_group * (layout.grouped ? 1 : conv.groups);
   layout.taps = conv.kernel_h * conv.kernel_w;
   layout.depth = conv.group_in();
   layout.nr = nr;
@@ -79,7 +79,7 @@ Layout make_layout(const Conv& conv, int64_t nr) {
 }
 
 Panel panel_at(const Conv& conv, const Layout& layout, int64_t index) {
-  const int64_t width = layout.lanes ? conv.out_c : conv.group_out();
+  const int64_t width = layout.grouped ? conv.out_c : conv.group_out();
   const int64_t group = index / layout.panels_per_group;
   const int64_t offset = index % layout.panels_per_group * layout.nr;
   return {group, group * width + offset, std::min(layout.nr, width - offset)};

@@ -1,7 +1,7 @@
 // Packed weights: (panels, taps, depth, NR), in the order in which a register tile reads them.
 //
 //   panel   NR output channels of one group, or, where groups are narrower than a vector (Layout::
-//           lanes), NR output channels whatever their groups; zeros where there are no more
+//           grouped), NR output channels whatever their groups; zeros where there are no more
 //   tap     a pixel of the window, kernel_h * kernel_w of them
 //   depth   the input channels of a group
 
@@ -15,7 +15,7 @@
 namespace resfuse {
 
 struct Layout {
-  bool lanes;    // an output channel's lane holds the inputs of its own group, see lanes.h
+  bool grouped;  // an output channel's lane holds the inputs of its own group, see grouped.h
   bool rotated;  // groups narrower than a vector: depth r has the weights from each lane's input to
                  // the output r lanes further in its group
   int64_t panels_per_group, panels;

@@ -4,9 +4,9 @@
 
 #include <atomic>
 
-#include "base/isa.h"
 #include "base/lease.h"
 #include "base/parallel.h"
+#include "isa/isa.h"
 
 namespace resfuse {
 
@@ -46,15 +46,16 @@ bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule sc
 template <typename Schedule>
 bool run(const Isa& isa, Job job, Schedule schedule) {
   const Layout& layout = job.plan.layout;
-  const Lease lease = Lease::weights(job.plan.pack_first ? layout.bytes() : 0);
-  if (job.plan.pack_first) {
+  const bool packs = job.plan.packing == Packing::kCall;
+  const Lease lease = Lease::weights(packs ? layout.bytes() : 0);
+  if (packs) {
     auto* const packed = reinterpret_cast<float*>(lease.data());
     if (!packed) return false;
     const auto pack = [&](int64_t panel, float* to) { pack_panel(job, panel, to); };
     pack_all(layout, packed, pack, job.plan.threads, schedule);
     job.operands.kernel = packed;
   }
-  return run_units(job.plan.units, job.plan.threads, isa.scratch_bytes(job.plan), schedule,
+  return run_units(job.plan.units(), job.plan.threads, isa.scratch_bytes(job.plan), schedule,
                    [&](Memory& memory, int64_t unit) { isa.run_unit(job, memory, unit); });
 }
 
@@ -82,7 +83,7 @@ inline void reduce_sums(const Job& job, float* mean, float* var) {
   const auto count = static_cast<double>(job.conv.pixels());
   for (int64_t o = 0; o < channels; ++o) {
     double total[3] = {};
-    for (int64_t row = 0; row < job.plan.blocks * 3; ++row)
+    for (int64_t row = 0; row < job.plan.blocks.count * 3; ++row)
       total[row % 3] += job.operands.sums[row * channels + o];
     const double m2 = total[2] + (total[1] - total[0] * total[0] / count);
     mean[o] = static_cast<float>(total[0] / count);

@@ -62,16 +62,16 @@ inline void copy_run(const Conv& conv, const float* row, const Run& run, float* 
   for (int64_t k = right; k < run.length; ++k) to[k] = 0.0f;
 }
 
-// Into row `y` itself, at zeros, or, where the run crosses the left or right edge or has fewer real
-// floats, at a padded copy in `to`.
-inline const float* point_at_run(const Conv& conv, const float* row, int64_t y, const Run& run,
-                                 float* to) {
+// Into row `y` itself, which begins at `in + row`; at zeros; or, where the run crosses the left or
+// right edge or has fewer real floats, at a padded copy in `to`.
+inline const float* point_at_run(const Conv& conv, const float* in, int64_t row, int64_t y,
+                                 const Run& run, float* to) {
   const int64_t row_floats = conv.in_w * conv.in_c;
   const bool outside = run.begin + run.real <= 0 || run.begin >= row_floats;
   if (y < 0 || y >= conv.in_h || outside) return kZeros;
   const bool inside = run.begin >= 0 && run.begin + run.real <= row_floats;
-  if (inside && run.real == run.length) return row + run.begin;
-  copy_run(conv, row, run, to);
+  if (inside && run.real == run.length) return in + row + run.begin;
+  copy_run(conv, in + row, run, to);
   return to;
 }
 
@@ -91,8 +91,8 @@ inline const float* point_at_pixel(const float* images, const Images& shape, int
 inline void gather_run(const Conv& conv, const float* in, const Corner& corner, int64_t i,
                        const Run& run, float* to) {
   const int64_t y = corner.y + i;
-  const float* row = in + (corner.image * conv.in_h + y) * conv.in_w * conv.in_c;
-  const float* from = point_at_run(conv, row, y, run, to);
+  const int64_t row = (corner.image * conv.in_h + y) * conv.in_w * conv.in_c;
+  const float* from = point_at_run(conv, in, row, y, run, to);
   if (from != to) copy(from, run.length, to);
 }
 

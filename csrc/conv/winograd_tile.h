@@ -3,6 +3,7 @@
 #pragma once
 
 #include "conv/window.h"
+#include "conv/winograd_plan.h"
 #include "conv/winograd_transforms.h"
 
 namespace resfuse {
@@ -14,10 +15,9 @@ struct TilePosition {
   int64_t image, y, x;
 };
 
-// `tiles_h` x `tiles_w` tiles of each image, `output` a side.
-inline TilePosition locate_tile(int64_t tile, int64_t tiles_h, int64_t tiles_w, int64_t output) {
-  const int64_t row = tile / tiles_w;
-  return {row / tiles_h, row % tiles_h * output, tile % tiles_w * output};
+inline TilePosition locate_tile(int64_t tile, const Tiling& tiling) {
+  const int64_t row = tile / tiling.w;
+  return {row / tiling.h, row % tiling.h * tiling.output, tile % tiling.w * tiling.output};
 }
 
 // Pixels of a tile: the first channel of each, or zeros where it lies outside the image.

@@ -6,10 +6,10 @@
 
 #include <string>
 
-#include "base/isa.h"
 #include "base/pages.h"
 #include "ffi/ffi.h"
 #include "ffi/select.h"
+#include "isa/isa.h"
 
 namespace nb = nanobind;
 
@@ -37,10 +37,8 @@ nb::dict registrations() {
 }
 
 nb::tuple isas() {
-  const resfuse::Isa* usable[resfuse::kMaxIsas];
-  const int count = resfuse::usable_isas(usable);
   nb::list names;
-  for (int i = 0; i < count; ++i) names.append(usable[i]->name);
+  for (const resfuse::Isa* isa : resfuse::usable_isas()) names.append(isa->name);
   return nb::tuple(names);
 }
 
@@ -61,8 +59,8 @@ nb::tuple plan(const resfuse::Shape& x, const resfuse::Shape& kernel, const resf
   const auto problem = resfuse::make_conv(x, kernel, {strides, padding, groups}, conv);
   if (!problem.empty()) throw nb::value_error(problem.c_str());
   const resfuse::TileShape tile = resfuse::isa_in_use().tile;
-  const auto plan =
-      resfuse::make_plan(conv, tile, {resfuse::choice_in_use(winograd), true, false, 1});
+  const auto plan = resfuse::make_plan(conv, tile, resfuse::this_machine(),
+                                       {resfuse::choice_in_use(winograd), true, false, 1});
   return nb::make_tuple(resfuse::name_of(plan.algorithm), resfuse::packed_shape(plan.layout));
 }
 

@@ -16,10 +16,9 @@ Problem find_isa(const Conv& conv, const Shape& packed, const Isa*& isa) {
   const auto reads = [&](const Isa& candidate) {
     return packed_shape(make_layout(conv, candidate.tile.nr)) == packed;
   };
-  const Isa* isas[kMaxIsas];
-  const int count = usable_isas(isas);
   isa = &isa_in_use();
-  for (int i = 0; i < count && !reads(*isa); ++i) isa = isas[i];
+  for (const Isa* usable : usable_isas())
+    if (!reads(*isa)) isa = usable;
   if (reads(*isa)) return {};
   return "packed weights have shape " + to_string(packed) + ", which is none that the " +
          "instruction sets of this machine read: pack them here";
@@ -36,8 +35,8 @@ bool use_algorithm(const std::string& name) {
 
 const char* name_of(Algorithm algorithm) {
   switch (algorithm) {
-    case Algorithm::kLanes:
-      return "lanes";
+    case Algorithm::kGrouped:
+      return "grouped";
     case Algorithm::kWinograd:
       return "winograd";
     default:

@@ -3,8 +3,8 @@
 
 #pragma once
 
-#include "base/isa.h"
 #include "ffi/problem.h"
+#include "isa/isa.h"
 
 namespace resfuse {
 

@@ -20,7 +20,8 @@ bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_ou
                const float* kernel, float* d_in, Choice choice, int64_t max_threads,
                Schedule schedule) {
   const Request request{dense ? choice : Choice::kDirect, false, false, max_threads};
-  Job job{phase.conv, make_plan(phase.conv, isa.tile, request), {d_out, kernel, d_in}};
+  Job job{
+      phase.conv, make_plan(phase.conv, isa.tile, this_machine(), request), {d_out, kernel, d_in}};
   job.operands.transposed = &phase.taps;
   if (!dense) job.operands.scatter = &phase.scatter;
   return run(isa, job, schedule);
@@ -61,13 +62,13 @@ bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, cons
     return true;
   }
   WeightJob job{conv, make_weight_plan(conv, isa.tile, choice), in, d_out, d_kernel};
-  const int64_t chunks = job.plan.chunks;
+  const int64_t chunks = job.plan.chunks.count;
   const Lease results =
       Lease::weights(chunks > 1 ? static_cast<size_t>(chunks * floats) * sizeof(float) : 0);
   if (chunks > 1) job.d_kernel = reinterpret_cast<float*>(results.data());
   if (chunks > 1 && !job.d_kernel) return false;
   const bool done = run_units(
-      job.plan.units, weight_threads(conv, job.plan, max_threads),
+      job.plan.units(), weight_threads(conv, job.plan, max_threads),
       job.plan.work_floats * sizeof(float), schedule,
       [&](Memory& memory, int64_t unit) { isa.run_weight_unit(job, memory.bytes, unit); });
   if (chunks > 1) add_results(job.d_kernel, chunks, floats, d_kernel, max_threads, schedule);

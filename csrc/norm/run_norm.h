@@ -5,8 +5,8 @@
 #include <memory>
 #include <new>
 
-#include "base/isa.h"
 #include "base/pieces.h"
+#include "isa/isa.h"
 
 namespace resfuse {
 

@@ -69,7 +69,7 @@ def test_more_channels_than_zeros_outside_the_image():
 def test_taken_where_groups_fill_vectors(width):
     case = Case(1, (5, 5), (3 * width, 3 * width), (3, 3), groups=3)
     for isa, algorithm in on_every_isa(case.algorithm).items():
-        assert algorithm == ("lanes" if width <= LANES[isa] else "direct"), isa
+        assert algorithm == ("grouped" if width <= LANES[isa] else "direct"), isa
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
-// Runs of the register tile for narrow groups: G input and G output channels each, G a divisor of
-// the lanes (depthwise: G = 1). A vector holds whole groups, so the inputs that its outputs need
-// are in the vector of the same channels. A run is a tap.
+// The register tile for narrow groups: G input and G output channels each, G a divisor of the lanes
+// (depthwise: G = 1). A vector holds whole groups, so the inputs that its outputs need are in the
+// vector of the same channels. A run is a tap.
 //
 // To bring each input to its outputs' lanes would cost a shuffle for each product. Instead, inputs
 // stay where they are, and the weights are packed rotated (rotate_groups in pack.cc):
 //
-//   part[r][m][lane] += in[m][lane] * panel[r][lane]              for r < G
+//   turn[r][m][lane] += in[m][lane] * panel[r][lane]              for r < G
 //
-// belongs to the output r lanes further within the group, to which it is shuffled once, at the end.
+// which belongs to the output r lanes further within the group, to which it is shuffled once, at
+// the end.
 
 #pragma once
 
@@ -18,7 +19,7 @@ namespace {
 
 template <int G>
 struct Grouped {
-  // As many rows at a time as keep a vector's parts in registers beside its weights and an input;
+  // As many rows at a time as keep a vector's turns in registers beside its weights and an input;
   // nearly as many each time.
   static constexpr int kMost = (kRegisters - 2 - G) / G;
   static constexpr int kTimes = (kMR + kMost - 1) / kMost;
@@ -29,15 +30,15 @@ struct Grouped {
     constexpr int kRest = M % kRows;
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) {
-      for (int m = 0; m + kRows <= M; m += kRows) sum_parts<M, kRows>(tile, m, n, acc + m);
-      if constexpr (kRest > 0) sum_parts<M, kRest>(tile, M - kRest, n, acc + M - kRest);
+      for (int m = 0; m + kRows <= M; m += kRows) sum_turns<M, kRows>(tile, m, n, acc + m);
+      if constexpr (kRest > 0) sum_turns<M, kRest>(tile, M - kRest, n, acc + M - kRest);
     }
   }
 
-  // Of vector n of `Rows` of the M rows.
+  // Sums vector n of `Rows` of the M rows, from `first` on.
   template <int M, int Rows, int N>
-  static void sum_parts(const Tile& tile, int first, int n, Vec (*acc)[N]) {
-    Vec part[Rows][G] = {};
+  static void sum_turns(const Tile& tile, int first, int n, Vec (*acc)[N]) {
+    Vec turn[Rows][G] = {};
     const float* panel = tile.panel + n * kLanes;
     for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR) {
       const float* const* rows = tile.rows + run * M + first;
@@ -48,14 +49,14 @@ struct Grouped {
       for (int row = 0; row < Rows; ++row) {
         const Vec in = load(rows[row] + tile.offset + n * kLanes);
 #pragma GCC unroll 16
-        for (int r = 0; r < G; ++r) part[row][r] += in * w[r];
+        for (int r = 0; r < G; ++r) turn[row][r] += in * w[r];
       }
     }
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; ++row) {
-      Vec sum = part[row][0];
+      Vec sum = turn[row][0];
 #pragma GCC unroll 16
-      for (int r = 1; r < G; ++r) sum += rotate(part[row][r], r);
+      for (int r = 1; r < G; ++r) sum += rotate(turn[row][r], r);
       acc[row][n] = sum;
     }
   }

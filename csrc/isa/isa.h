@@ -1,11 +1,13 @@
-// The instruction sets: what each one's file offers, and which of them is in use.
+// The instruction sets: what each one's file offers, and which of them is in use. This room stands
+// above those of the algorithms (conv/, grad/, norm/, pool/), which it compiles once for each.
 //
-// Adding one is a file like isa_avx2.cc and a line in isa.cc.
+// Adding one is a file like isa_avx2.cc, a line in isas.inc, and one in CMakeLists.txt.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "conv/conv.h"
 #include "conv/plan.h"
@@ -14,13 +16,6 @@
 #include "pool/pool.h"
 
 namespace resfuse {
-
-// One thread's scratch, 64-byte aligned, and what is still in it from the unit before: the first of
-// the packed or transformed panels, and the block whose inputs are prepared.
-struct Memory {
-  char* bytes;
-  int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1;
-};
 
 struct Isa {
   const char* name;
@@ -44,14 +39,12 @@ struct Isa {
   double (*multiply_add)(int64_t rounds);
 };
 
-// Null where the file was compiled for another architecture.
-extern const Isa* const kAvx512;
-extern const Isa* const kAvx2;
-extern const Isa* const kGeneric;
+#define RESFUSE_ISA(name) const Isa* isa_##name();
+#include "isa/isas.inc"
+#undef RESFUSE_ISA
 
-// Those that this machine can run, best first; their number is returned.
-constexpr int kMaxIsas = 3;
-int usable_isas(const Isa* (&isas)[kMaxIsas]);
+// Those that this machine can run, best first.
+std::vector<const Isa*> usable_isas();
 
 const Isa& isa_in_use();
 // False when this machine has none of that name.

@@ -2,7 +2,6 @@
 
 #pragma once
 
-#include "base/isa.h"
 #include "conv/plan.h"
 #include "conv/tile.h"
 
@@ -34,16 +33,23 @@ inline Scratch& lay_out(const Plan& plan, char* bytes) {
   return scratch;
 }
 
-// The packed weights of a unit's first panel; the others follow.
-inline const float* packed_panels(const Job& job, Memory& memory, const Unit& unit) {
+// Notes in a field of Memory what lies there from now on; false if it did already.
+inline bool replace(int64_t& kept, int64_t index) {
+  const bool is_new = kept != index;
+  kept = index;
+  return is_new;
+}
+
+// Packs a unit's panels, unless they came packed or are still there. Returns the first; the others
+// follow.
+inline const float* pack_unit(const Job& job, Memory& memory, const Unit& unit) {
   const Plan& plan = job.plan;
   const int64_t panel_floats = plan.layout.panel_floats();
-  if (plan.packed) return job.operands.kernel + unit.first_panel * panel_floats;
+  if (plan.packing != Packing::kUnit) return job.operands.kernel + unit.first_panel * panel_floats;
   float* const packed = lay_out(plan, memory.bytes).packed;
-  if (memory.packed_panel != unit.first_panel)
+  if (replace(memory.packed_panel, unit.first_panel))
     for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel)
       pack_panel(job, panel, packed + (panel - unit.first_panel) * panel_floats);
-  memory.packed_panel = unit.first_panel;
   return packed;
 }
 
