@@ -1,6 +1,7 @@
 #include "base/machine.h"
 
 #include <algorithm>
+#include <atomic>
 
 #if defined(__linux__)
 #include <cstdio>
@@ -56,14 +57,19 @@ int64_t cache_or(int level, int64_t fallback) {
   return bytes > 0 ? bytes : fallback;
 }
 
-}  // namespace
-
-const Machine& this_machine() {
-  static const Machine machine{cache_or(1, kReferenceMachine.l1d),
-                               cache_or(2, kReferenceMachine.l2),
-                               cache_or(3, kReferenceMachine.l3)};
+std::atomic<const Machine*>& chosen() {
+  static const Machine here{cache_or(1, kReferenceMachine.l1d), cache_or(2, kReferenceMachine.l2),
+                            cache_or(3, kReferenceMachine.l3)};
+  static std::atomic<const Machine*> machine{&here};
   return machine;
 }
+
+}  // namespace
+
+const Machine& machine_in_use() { return *chosen().load(); }
+
+// Those before are not freed: another thread may still read them.
+void use_machine(const Machine& machine) { chosen().store(new Machine(machine)); }
 
 int64_t share_of_l2(const Machine& machine, int64_t floats) {
   constexpr int64_t kSmallest = int64_t{256} << 10, kLargest = int64_t{2} << 20;

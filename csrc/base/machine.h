@@ -17,8 +17,10 @@ struct Machine {
 // machines that do not tell theirs.
 constexpr Machine kReferenceMachine{int64_t{32} << 10, int64_t{1} << 20, int64_t{32} << 20};
 
-// The machine that this process runs on, read once from the system.
-const Machine& this_machine();
+// The machine that plans are made for: the one that this process runs on, read once from the
+// system, unless `use_machine` says otherwise, which tests do.
+const Machine& machine_in_use();
+void use_machine(const Machine& machine);
 
 // A share of L2 that was measured as `floats` where L2 has 1 MiB. L2 counts as 256 KiB at least and
 // 2 MiB at most: larger ones serve several cores at a time.

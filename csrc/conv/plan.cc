@@ -65,29 +65,33 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout) {
   return {Inputs::kWindows, passes, 0};
 }
 
-// Blocks of whole tiles.
+// What a block holds in the cache for each of its pixels, where stride_h * stride_w pixels of the
+// image come to one of the output. In doubles, for a stride may be far larger than its image.
+int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {
+  if (direct.inputs == Inputs::kGathered) return direct.pixel_floats;
+  const double inputs = static_cast<double>(conv.in_c) * static_cast<double>(conv.stride_h) *
+                        static_cast<double>(conv.stride_w);
+  return direct.pixel_floats + static_cast<int64_t>(std::min(inputs, 1e15));
+}
+
+// Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and its
+// share of the weights, where two blocks would have both read all weights. This pays where the
+// inputs are less than the weights.
+bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
+  return static_cast<double>(conv.pixels()) * static_cast<double>(conv.in_c) <
+         static_cast<double>(layout.panels * layout.panel_floats());
+}
+
+// Cuts the pixels into blocks of whole tiles.
 Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine& machine,
                bool training) {
   const int64_t tiles = std::max<int64_t>(1, ceil_div(conv.pixels(), tile.mr));
-  // In doubles, for a stride may be far larger than its image; and then it need not be exact.
-  const double pixel_inputs = static_cast<double>(conv.in_c) * static_cast<double>(conv.stride_h) *
-                              static_cast<double>(conv.stride_w);
-  const auto input_floats = static_cast<int64_t>(std::min(pixel_inputs, 1e15));
-  const bool gathered = plan.direct.inputs == Inputs::kGathered;
-  const int64_t pixel_floats = plan.direct.pixel_floats + (gathered ? 0 : input_floats);
-  const int64_t fitting = std::max<int64_t>(1, block_floats(machine) / pixel_floats / tile.mr);
-  int64_t blocks = ceil_div(tiles, fitting);
-  if (training) {
+  const int64_t fitting = block_floats(machine) / cached_floats(conv, plan.direct) / tile.mr;
+  int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, fitting));
+  if (training)
     blocks = std::min(blocks, kMaxBlocks);
-  } else {
-    // Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and
-    // its share of the weights, where two blocks would have both read all weights.
-    const auto inputs = static_cast<double>(conv.pixels()) * static_cast<double>(conv.in_c);
-    const bool panels_apart =
-        blocks == 1 &&
-        inputs < static_cast<double>(plan.layout.panels * plan.layout.panel_floats());
-    blocks = panels_apart ? 1 : balanced(blocks, plan.threads);
-  }
+  else if (blocks > 1 || !sharing_panels_pays(conv, plan.layout))
+    blocks = balanced(blocks, plan.threads);
   const int64_t size = ceil_div(tiles, blocks) * tile.mr;
   return {size, ceil_div(conv.pixels(), size)};
 }
@@ -100,38 +104,51 @@ Packing choose_packing(const Conv& conv, const Plan& plan, bool packed) {
   return pays ? Packing::kCall : Packing::kUnit;
 }
 
+struct UnitSize {
+  int64_t panels, blocks;
+};
+
 // About four units a thread balance the load. Packed weights are cut by blocks first, so that a
 // unit's images are read once; others by panels first, so that a panel is packed once.
-void cut_units(Plan& plan) {
+UnitSize size_units(const Plan& plan, int64_t blocks) {
   const bool winograd = plan.algorithm == Algorithm::kWinograd;
   const bool resident = winograd && plan.winograd.resident;
-  const int64_t panels = plan.layout.panels, blocks = std::max<int64_t>(1, plan.blocks.count);
+  const int64_t panels = plan.layout.panels;
   const int64_t wanted = plan.threads == 1 ? 1 : 4 * plan.threads;
-  int64_t unit_panels = 0, unit_blocks = 0;
   if (plan.packing == Packing::kUnit) {
-    unit_panels = std::min(winograd ? kWinogradUnitPanels : kUnitPanels, panels);
+    const int64_t unit_panels = std::min(winograd ? kWinogradUnitPanels : kUnitPanels, panels);
     const int64_t cuts = ceil_div(wanted, ceil_div(panels, unit_panels));
-    unit_blocks = ceil_div(blocks, std::min(cuts, blocks));
-  } else if (resident && plan.blocks.count * plan.blocks.size < panels * plan.layout.nr) {
-    // Each thread transforms the weights of its panels, and all inputs: fewer tiles than output
-    // channels are less work to do twice.
-    unit_panels = ceil_div(panels, std::min(plan.threads, panels));
-    unit_blocks = blocks;
-  } else {
-    const int64_t cuts = resident ? 1 : ceil_div(wanted, blocks);
-    unit_panels = ceil_div(panels, std::min(cuts, panels));
-    unit_blocks = plan.threads == 1 ? blocks : 1;
+    return {unit_panels, ceil_div(blocks, std::min(cuts, blocks))};
   }
-  plan.unit_panels = {unit_panels, ceil_div(panels, unit_panels)};
-  plan.unit_blocks = {unit_blocks, ceil_div(plan.blocks.count, unit_blocks)};
+  // Each thread transforms the weights of its panels, and all inputs: fewer tiles than output
+  // channels are less work to do twice.
+  if (resident && plan.blocks.count * plan.blocks.size < panels * plan.layout.nr)
+    return {ceil_div(panels, std::min(plan.threads, panels)), blocks};
+  const int64_t cuts = resident ? 1 : ceil_div(wanted, blocks);
+  return {ceil_div(panels, std::min(cuts, panels)), plan.threads == 1 ? blocks : 1};
+}
+
+void cut_units(Plan& plan) {
+  const UnitSize unit = size_units(plan, std::max<int64_t>(1, plan.blocks.count));
+  plan.unit_panels = {unit.panels, ceil_div(plan.layout.panels, unit.panels)};
+  plan.unit_blocks = {unit.blocks, ceil_div(plan.blocks.count, unit.blocks)};
   plan.threads = std::min(plan.threads, std::max<int64_t>(1, plan.units()));
 }
 
+// Copies of windows that hang over an edge lie behind what the block's panels share.
 int64_t direct_work_floats(const DirectPlan& direct, int64_t block_size, TileShape tile) {
-  // Copies of windows that hang over an edge lie behind what the block's panels share.
+  const int64_t shared = block_size * direct.pixel_floats;
   const int64_t copies = direct.passes.pass_runs * direct.passes.pass_length * tile.mr;
-  const bool copies_all = direct.inputs == Inputs::kGathered;
-  return block_size * direct.pixel_floats + (copies_all ? 0 : copies);
+  return direct.inputs == Inputs::kGathered ? shared : shared + copies;
+}
+
+void set_scratch(const Conv& conv, TileShape tile, Plan& plan) {
+  const int64_t packed = plan.unit_panels.size * plan.layout.panel_floats();
+  const int64_t work = plan.algorithm == Algorithm::kWinograd
+                           ? winograd_work_floats(conv, plan)
+                           : direct_work_floats(plan.direct, plan.blocks.size, tile);
+  plan.packed_floats = plan.packing == Packing::kUnit ? static_cast<size_t>(packed) : 0;
+  plan.work_floats = static_cast<size_t>(work);
 }
 
 }  // namespace
@@ -173,12 +190,7 @@ Plan make_plan(const Conv& conv, TileShape tile, const Machine& machine, const R
   }
   plan.packing = choose_packing(conv, plan, request.packed);
   cut_units(plan);
-  if (plan.packing == Packing::kUnit)
-    plan.packed_floats = static_cast<size_t>(plan.unit_panels.size * plan.layout.panel_floats());
-  plan.work_floats =
-      static_cast<size_t>(output > 0 ? winograd_work_floats(conv, plan.layout, plan.winograd,
-                                                            plan.blocks.size, plan.unit_panels.size)
-                                     : direct_work_floats(plan.direct, plan.blocks.size, tile));
+  set_scratch(conv, tile, plan);
   return plan;
 }
 

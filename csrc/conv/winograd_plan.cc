@@ -107,14 +107,14 @@ Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
   return {size, ceil_div(tiles, size)};
 }
 
-int64_t winograd_work_floats(const Conv& conv, const Layout& layout, const WinogradPlan& winograd,
-                             int64_t block_size, int64_t unit_panels) {
-  const int64_t output = winograd.tiling.output, points = winograd_points(conv, output);
-  const int64_t passes = ceil_div(conv.in_c, winograd.pass_channels);
-  const int64_t inputs = passes * points_floats(points, block_size, winograd.pass_channels);
-  const int64_t weights = (winograd.resident ? unit_panels * passes : 1) *
-                          points_floats(kernel_points(output), winograd.pass_channels, layout.nr);
-  return inputs + weights + points_floats(points, block_size, layout.nr);
+int64_t winograd_work_floats(const Conv& conv, const Plan& plan) {
+  const WinogradPlan& winograd = plan.winograd;
+  const int64_t output = winograd.tiling.output, channels = winograd.pass_channels;
+  const int64_t points = winograd_points(conv, output), size = plan.blocks.size;
+  const int64_t passes = ceil_div(conv.in_c, channels), nr = plan.layout.nr;
+  const int64_t kept = winograd.resident ? plan.unit_panels.size * passes : 1;
+  return passes * points_floats(points, size, channels) + points_floats(points, size, nr) +
+         kept * points_floats(kernel_points(output), channels, nr);
 }
 
 }  // namespace resfuse

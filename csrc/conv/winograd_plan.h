@@ -1,5 +1,5 @@
 // How Winograd's algorithm is cut into work: where it pays, in which tiles, and what they take. The
-// gradient by the weights (grad/weight_plan.h) asks the same of its own.
+// weight gradient (grad/weight_plan.h) asks the same of its own.
 
 #pragma once
 
@@ -34,8 +34,7 @@ WinogradPlan plan_winograd(const Conv& conv, const Layout& layout, const Machine
 // Blocks of tiles.
 Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
               const Machine& machine, int64_t threads);
-int64_t winograd_work_floats(const Conv& conv, const Layout& layout, const WinogradPlan& winograd,
-                             int64_t block_size, int64_t unit_panels);
+int64_t winograd_work_floats(const Conv& conv, const Plan& plan);
 
 // Between the matrices of the points lies one cache line, or all would fall into the same set.
 constexpr int64_t kWinogradPad = 16;

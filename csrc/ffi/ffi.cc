@@ -38,7 +38,7 @@ ffi::Error conv_affine_impl(ffi::ThreadPool pool, Input x, Input kernel, Input s
     epilogue.residual = residual->typed_data();
   }
   const Request request{choice_in_use(winograd), is_packed, false, pool.num_threads()};
-  Job job{conv, make_plan(conv, isa->tile, this_machine(), request), {}};
+  Job job{conv, make_plan(conv, isa->tile, machine_in_use(), request), {}};
   job.operands = {x.typed_data(), kernel.typed_data(), to_write(y), &epilogue};
   return run_job(job, *isa, pool);
 }
@@ -55,7 +55,7 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   if (!problem.empty()) return invalid(problem);
   const Isa& isa = isa_in_use();
   const Request request{choice_in_use(winograd), false, true, pool.num_threads()};
-  Job job{conv, make_plan(conv, isa.tile, this_machine(), request), {}};
+  Job job{conv, make_plan(conv, isa.tile, machine_in_use(), request), {}};
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(job.plan.blocks.count * 3 * conv.out_c)]);
   if (!sums) return out_of_memory("sums");

@@ -2,12 +2,12 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
 #include <string>
 
 #include "base/pages.h"
 #include "ffi/ffi.h"
+#include "ffi/plans.h"
 #include "ffi/select.h"
 #include "isa/isa.h"
 
@@ -52,18 +52,6 @@ void use_algorithm(const std::string& name) {
     throw nb::value_error(("no algorithm named '" + name + "'").c_str());
 }
 
-// The algorithm that a call takes, and the shape of its packed weights, on the ISA in use.
-nb::tuple plan(const resfuse::Shape& x, const resfuse::Shape& kernel, const resfuse::Shape& strides,
-               const resfuse::Shape& padding, int64_t groups, bool winograd) {
-  resfuse::Conv conv;
-  const auto problem = resfuse::make_conv(x, kernel, {strides, padding, groups}, conv);
-  if (!problem.empty()) throw nb::value_error(problem.c_str());
-  const resfuse::TileShape tile = resfuse::isa_in_use().tile;
-  const auto plan = resfuse::make_plan(conv, tile, resfuse::this_machine(),
-                                       {resfuse::choice_in_use(winograd), true, false, 1});
-  return nb::make_tuple(resfuse::name_of(plan.algorithm), resfuse::packed_shape(plan.layout));
-}
-
 double fma_peak(double seconds) {
   const nb::gil_scoped_release release;
   return resfuse::measure_peak(seconds);
@@ -78,8 +66,7 @@ NB_MODULE(_ext, m) {
   m.def("isa", [] { return resfuse::isa_in_use().name; });
   m.def("use_isa", use_isa, nb::arg("name"));
   m.def("use_algorithm", use_algorithm, nb::arg("name"));
-  m.def("plan", plan, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"), nb::arg("padding"),
-        nb::arg("groups"), nb::arg("winograd"));
+  resfuse::bind_plans(m);
   m.def("expect_program", [] { resfuse::runs_to_trim() = 2; });
   m.def("fma_peak", fma_peak, nb::arg("seconds"));
   m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);

@@ -1,4 +1,5 @@
-// Runs the gradients on the ISA in use, on the threads that it is given.
+// Runs the gradients of a convolution, and that of pooling, on the ISA in use, on the threads that
+// it is given.
 
 #pragma once
 
@@ -14,14 +15,15 @@ void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedul
             [&](int64_t first, int64_t count) { std::fill_n(to + first, count, 0.0f); });
 }
 
-// One phase of the gradient by the input. False when there is no memory.
+// Runs one phase of the input gradient. False when there is no memory.
 template <typename Schedule>
 bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_out,
                const float* kernel, float* d_in, Choice choice, int64_t max_threads,
                Schedule schedule) {
   const Request request{dense ? choice : Choice::kDirect, false, false, max_threads};
-  Job job{
-      phase.conv, make_plan(phase.conv, isa.tile, this_machine(), request), {d_out, kernel, d_in}};
+  Job job{phase.conv,
+          make_plan(phase.conv, isa.tile, machine_in_use(), request),
+          {d_out, kernel, d_in}};
   job.operands.transposed = &phase.taps;
   if (!dense) job.operands.scatter = &phase.scatter;
   return run(isa, job, schedule);
@@ -80,14 +82,14 @@ template <typename Schedule>
 void run_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const float* d_out,
                        float* d_in, int64_t max_threads, Schedule schedule) {
   constexpr int64_t kChannels = 64;
-  const int64_t parts = (pool.channels + kChannels - 1) / kChannels;
+  const int64_t pieces = (pool.channels + kChannels - 1) / kChannels;
   const auto unit = [&](int64_t index) {
-    const int64_t first = index % parts * kChannels;
-    isa.max_pool_gradient(pool, in, d_out, d_in, index / parts, first,
+    const int64_t first = index % pieces * kChannels;
+    isa.max_pool_gradient(pool, in, d_out, d_in, index / pieces, first,
                           std::min(first + kChannels, pool.channels));
   };
   const int64_t floats = pool.in_h * pool.in_w * pool.batch * pool.channels;
-  parallel_for(pool.batch * parts, floats > 2 * kPieceFloats ? max_threads : 1, schedule,
+  parallel_for(pool.batch * pieces, floats > 2 * kPieceFloats ? max_threads : 1, schedule,
                [&] { return unit; });
 }
 

@@ -32,8 +32,8 @@ GRADIENTS = [BY_INPUT, BY_WEIGHTS, BY_BOTH]
 ATTRIBUTES = {  # an attribute, and what the error says
     "one stride": ({"strides": (1,)}, "strides must be two integers"),
     "no strides": ({"strides": ()}, "strides must be two integers"),
-    "stride 0": ({"strides": (0, 1)}, r"strides must be in \[1, 2\^31\], got \(0,1,\)"),
-    "huge stride": ({"strides": (1, 2**62)}, r"strides must be in \[1, 2\^31\]"),
+    "stride 0": ({"strides": (0, 1)}, r"strides must be at least 1, got \(0,1,\)"),
+    "huge stride": ({"strides": (1, 2**62)}, r"has shape .* expected \(2,5,1,[46],\)"),
     "three pads": ({"padding": (1, 1, 1)}, "padding must be four integers"),
     "negative padding": ({"padding": (1, -1, 1, 1)}, r"padding must be in \[0, 2\^31\]"),
     "huge padding": ({"padding": (2**62, 0, 0, 0)}, r"padding must be in \[0, 2\^31\]"),
