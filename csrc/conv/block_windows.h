@@ -14,7 +14,7 @@ class BlockWindows {
   BlockWindows(const Job& job, float* work)
       : conv_(job.conv), plan_(job.plan), in_(job.operands.in), work_(work) {}
 
-  // Of pixels [begin, end).
+  // Copies the windows of pixels [begin, end), or points at them.
   void prepare(int64_t begin, int64_t end) {
     if (plan_.direct.inputs == Inputs::kGathered) gather(begin, end);
     if (plan_.direct.inputs == Inputs::kShared) point(begin, end);
@@ -22,11 +22,12 @@ class BlockWindows {
 
   // The copies of the block's windows, DirectPlan::pixel_floats apart.
   const float* gathered() const { return work_; }
-  // Of the tile that starts at the block's `pixel`: (runs, pixels), each at the first channel.
+  // The pointers of the tile that starts at the block's `pixel`: (runs, pixels), each at the first
+  // channel.
   const float* const* rows(int64_t pixel) const {
     return reinterpret_cast<const float**>(work_) + pixel * plan_.direct.passes.runs;
   }
-  // The work space behind.
+  // The work space that is left behind them.
   float* rest() const { return work_ + plan_.blocks.size * plan_.direct.pixel_floats; }
 
  private:

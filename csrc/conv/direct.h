@@ -49,11 +49,13 @@ class DirectPanel {
     }
   }
 
-  // As the block's.
-  void store(int64_t block) { store_sums(conv_, panel_, scratch_.sums, operands_.sums, block); }
+  // Writes the sums as those of the block.
+  void write_sums(int64_t block) {
+    store_sums(conv_, panel_, scratch_.sums, operands_.sums, block);
+  }
 
  private:
-  // From windows in one piece each, `stride` floats apart.
+  // Reads each window in one run, `stride` floats from the last.
   void run_whole(int64_t begin, int64_t end, const float* in, int64_t stride) {
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
       Tile tile = tile_at(begin + first, m);
@@ -117,7 +119,7 @@ class DirectPanel {
     return tile;
   }
 
-  // Where the outputs of m pixels go.
+  // Says where the outputs of m pixels go.
   const int64_t* scatter(int64_t pixel, int64_t m) {
     const Scatter& to = *operands_.scatter;
     for (int64_t i = 0; i < m; ++i, ++pixel) {
@@ -199,7 +201,7 @@ class Direct {
       DirectPanel on_block(job_, scratch_, windows_, panel, packed);
       if (job_.operands.sums) clear_sums(scratch_.sums);
       on_block.run(begin, end);
-      if (job_.operands.sums) on_block.store(block);
+      if (job_.operands.sums) on_block.write_sums(block);
       packed += job_.plan.layout.panel_floats();
     }
   }

@@ -5,7 +5,7 @@
 // To bring each input to its outputs' lanes would cost a shuffle for each product. Instead, inputs
 // stay where they are, and the weights are packed rotated (rotate_groups in pack.cc):
 //
-//   turn[r][m][lane] += in[m][lane] * panel[r][lane]              for r < G
+//   rotation[r][m][lane] += in[m][lane] * panel[r][lane]              for r < G
 //
 // which belongs to the output r lanes further within the group, to which it is shuffled once, at
 // the end.
@@ -19,8 +19,8 @@ namespace {
 
 template <int G>
 struct Grouped {
-  // As many rows at a time as keep a vector's turns in registers beside its weights and an input;
-  // nearly as many each time.
+  // As many rows go at a time as keep a vector's rotations in registers beside its weights and an
+  // input; nearly as many each time.
   static constexpr int kMost = (kRegisters - 2 - G) / G;
   static constexpr int kTimes = (kMR + kMost - 1) / kMost;
   static constexpr int kRows = kMR / kTimes;
@@ -30,15 +30,15 @@ struct Grouped {
     constexpr int kRest = M % kRows;
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) {
-      for (int m = 0; m + kRows <= M; m += kRows) sum_turns<M, kRows>(tile, m, n, acc + m);
-      if constexpr (kRest > 0) sum_turns<M, kRest>(tile, M - kRest, n, acc + M - kRest);
+      for (int m = 0; m + kRows <= M; m += kRows) sum_rotations<M, kRows>(tile, m, n, acc + m);
+      if constexpr (kRest > 0) sum_rotations<M, kRest>(tile, M - kRest, n, acc + M - kRest);
     }
   }
 
   // Sums vector n of `Rows` of the M rows, from `first` on.
   template <int M, int Rows, int N>
-  static void sum_turns(const Tile& tile, int first, int n, Vec (*acc)[N]) {
-    Vec turn[Rows][G] = {};
+  static void sum_rotations(const Tile& tile, int first, int n, Vec (*acc)[N]) {
+    Vec rotation[Rows][G] = {};
     const float* panel = tile.panel + n * kLanes;
     for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR) {
       const float* const* rows = tile.rows + run * M + first;
@@ -49,19 +49,19 @@ struct Grouped {
       for (int row = 0; row < Rows; ++row) {
         const Vec in = load(rows[row] + tile.offset + n * kLanes);
 #pragma GCC unroll 16
-        for (int r = 0; r < G; ++r) turn[row][r] += in * w[r];
+        for (int r = 0; r < G; ++r) rotation[row][r] += in * w[r];
       }
     }
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; ++row) {
-      Vec sum = turn[row][0];
+      Vec sum = rotation[row][0];
 #pragma GCC unroll 16
-      for (int r = 1; r < G; ++r) sum += rotate(turn[row][r], r);
+      for (int r = 1; r < G; ++r) sum += rotate(rotation[row][r], r);
       acc[row][n] = sum;
     }
   }
 
-  // Each lane's value to the lane `r` further in its group.
+  // Moves each lane's value to the lane `r` further in its group.
   static Vec rotate(Vec value, int r) {
     Lanes from;
     for (int lane = 0; lane < kLanes; ++lane) from[lane] = lane / G * G + (lane - r + G) % G;
@@ -69,7 +69,7 @@ struct Grouped {
   }
 };
 
-// Groups as wide as a vector: an input is the same for all lanes.
+// Where groups are as wide as a vector, an input is the same for all lanes.
 template <>
 struct Grouped<kLanes> {
   template <int M, int N>
@@ -92,7 +92,7 @@ struct Grouped<kLanes> {
   }
 };
 
-// G = 1, 2, 4, ... up to the lanes.
+// Chooses G among 1, 2, 4, ... up to the lanes.
 template <int G = 1>
 inline TileFunction grouped_tile_function(int64_t group, int64_t m, int64_t vectors) {
   if (group == G || G == kLanes) return tile_function<Grouped<G>>(m, vectors);

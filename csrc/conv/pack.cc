@@ -20,7 +20,7 @@ Four pick(Four a, Four b, Lanes lanes) {
 #endif
 }
 
-// Four rows of `length`, `stride` apart, to `length` rows of four, `to_stride` apart.
+// Transposes four rows of `length`, `stride` apart, to `length` rows of four, `to_stride` apart.
 void transpose(const float* from, int64_t stride, int64_t length, float* to, int64_t to_stride) {
   constexpr Lanes kLow{0, 4, 1, 5}, kHigh{2, 6, 3, 7}, kFirst{0, 1, 4, 5}, kLast{2, 3, 6, 7};
   int64_t d = 0;
@@ -39,10 +39,11 @@ void transpose(const float* from, int64_t stride, int64_t length, float* to, int
     for (int k = 0; k < 4; ++k) to[d * to_stride + k] = from[k * stride + d];
 }
 
-// Half of 16 lanes, by two vectors.
+// Groups narrower than 16 lanes have 8 channels at most, and a panel 2 x 16.
 constexpr int64_t kMaxRotatedFloats = 8 * 32;
 
-// From (depth, NR), where depth is an input channel and a lane an output channel of the same group.
+// Rotates a panel that is packed as (depth, NR), where depth is an input channel and a lane an
+// output channel of the same group.
 void rotate_groups(const Layout& layout, float* panel) {
   const int64_t last = layout.depth - 1;  // a power of two less one
   float tap[kMaxRotatedFloats];

@@ -1,4 +1,4 @@
-// The gradient by the weights, once, for any vector width:
+// The weight gradient, once, for any vector width:
 //
 //   d_kernel[i, j, c, o] = sum over pixels p of  in[window of p at (i, j), c] * d_out[p, o]
 //
@@ -74,7 +74,7 @@ void sum_products(const WeightTile& tile) {
   add_to_result<M, N>(tile, acc);
 }
 
-// Lane by lane, the first channel of its group.
+// For each lane the first channel of its group.
 template <int G>
 Lanes first_lanes() {
   Lanes lanes;
@@ -113,7 +113,7 @@ inline WeightFunction weight_function(int64_t m, int64_t columns) {
                            : pick_weight_function<2>(m, Heights{});
 }
 
-// All channels of the narrow groups, up to eight at a time. G = 1, 2, 4, ... up to the lanes.
+// Sums all channels of the narrow groups, up to eight at a time. G is 1, 2, 4, ... up to the lanes.
 template <int G = 1>
 inline void sum_all_grouped(int64_t group, WeightTile tile) {
   if (group != G && G != kLanes) return sum_all_grouped<(G < kLanes ? 2 * G : G)>(group, tile);
@@ -178,7 +178,8 @@ class WeightGradient {
         store(panel_ + p * kNR + n * kLanes, load_some(from + n * kLanes, count - n * kLanes));
   }
 
-  // Adds the block's products to the columns of a panel.
+  // Adds the block's products to the columns of a panel: to all rows of the result, where those of
+  // all taps lie side by side, or tap by tap.
   void add_block(int64_t first, int64_t pixels, int64_t column) {
     WeightTile tile{};
     tile.panel = panel_;
@@ -187,24 +188,25 @@ class WeightGradient {
     tile.out_stride = conv_.out_c;
     tile.first = first == unit_.first;
     tile.columns = smaller(kNR, unit_.columns - column);
-    const int64_t depth = conv_.group_in();
-    // Rows of the result lie side by side for all taps, or where channels are missing for one.
-    const int64_t runs = whole_ ? 1 : taps_, rows = whole_ ? taps_ * depth : unit_.channels;
-    for (int64_t run = 0; run < runs; ++run) {
-      const int64_t channel = grouped_ ? 0 : unit_.first_channel;
-      float* const out =
-          result_ + (run * depth + channel) * conv_.out_c + unit_.first_column + column;
-      tile.rows = rows_ + run * tap_floats_;
-      tile.out = out;
+    const int64_t depth = conv_.group_in(), channel = grouped_ ? 0 : unit_.first_channel;
+    for (int64_t tap = 0; tap < (whole_ ? 1 : taps_); ++tap) {
+      tile.rows = rows_ + tap * tap_floats_;
+      tile.out = result_ + (tap * depth + channel) * conv_.out_c + unit_.first_column + column;
       if (grouped_)
         sum_all_grouped(depth, tile);
       else
-        for_each_tile(rows, [&](int64_t top, int64_t m) {
-          tile.rows = rows_ + run * tap_floats_ + top;
-          tile.out = out + top * conv_.out_c;
-          weight_function(m, tile.columns)(tile);
-        });
+        add_rows(tile, whole_ ? taps_ * depth : unit_.channels);
     }
+  }
+
+  // Adds the products of so many rows, from those of `tile` on.
+  void add_rows(const WeightTile& tile, int64_t rows) {
+    for_each_tile(rows, [&](int64_t top, int64_t m) {
+      WeightTile at_top = tile;
+      at_top.rows += top;
+      at_top.out += top * conv_.out_c;
+      weight_function(m, tile.columns)(at_top);
+    });
   }
 
   const Conv& conv_;

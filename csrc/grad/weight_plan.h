@@ -1,4 +1,4 @@
-// How the gradient by the weights is cut into work: plain data. The result is a matrix of (tap,
+// How the weight gradient is cut into work: plain data. The result is a matrix of (tap,
 // input channel) by output channel, each of whose numbers is a sum over the pixels.
 //
 //   block   pixels whose windows and outputs fit the cache, or Winograd's tiles: added up in

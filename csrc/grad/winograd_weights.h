@@ -1,4 +1,4 @@
-// The gradient by the weights of 3x3 windows with stride 1, by Winograd's transforms:
+// The weight gradient of 3x3 windows with stride 1, by Winograd's transforms:
 //
 //   V = B^T d B                tiles of inputs, as forward                    (transform_inputs)
 //   Z = A e A^T                tiles e of d_out                               (transform_panel)

@@ -22,14 +22,14 @@ struct Isa {
   TileShape tile;
   size_t (*scratch_bytes)(const Plan&);
   void (*run_unit)(const Job&, Memory&, int64_t unit);
-  // Rows [first, last) of the outputs, numbered over (batch, out_h).
+  // Computes rows [first, last) of the outputs, numbered over (batch, out_h).
   void (*max_pool)(const Pool&, const float* in, float* out, int64_t first, int64_t last);
-  // Of one image, channels [first, last).
+  // Computes channels [first, last) of one image.
   void (*max_pool_gradient)(const Pool&, const float* in, const float* d_out, float* d_in,
                             int64_t image, int64_t first, int64_t last);
-  // WeightPlan::work_floats of scratch.
+  // Needs WeightPlan::work_floats of scratch.
   void (*run_weight_unit)(const WeightJob&, char* work, int64_t unit);
-  // Of pixels [first, first + pixels); see norm.h.
+  // These take pixels [first, first + pixels); see norm.h.
   void (*normalize)(const Normalize&, int64_t first, int64_t pixels, float* out);
   void (*add_norm_sums)(const Norm&, int64_t first, int64_t pixels, double* sums);
   void (*norm_gradient)(const Norm&, const NormCoefficients&, int64_t first, int64_t pixels,
