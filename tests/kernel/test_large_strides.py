@@ -8,12 +8,12 @@ from kernel_case import Case, assert_exact, assert_same_bits, on_every_isa
 from resfuse import _ext, ffi
 from resfuse.kernel import ffi_gradients
 
-STRIDES = (6, 65537, 2**31, 2**32 + 1, 2**62, 2**63 - 1)
+STRIDES = (6, 65537, 2**31, 2**32 + 1, 2**63 - 1)
 FAR = ((70000, 0), (1, 1))  # all of a window lies in the padding, or none
 CASES = [
     *(Case(2, (5, 5), (8, 8), (3, 3), (stride, stride), groups=8) for stride in STRIDES),
-    *(Case(1, (5, 6), (20, 33), (3, 2), (stride, 2**63 - 1)) for stride in STRIDES),
-    *(Case(1, (4, 5), (32, 32), (1, 1), (1, stride)) for stride in STRIDES),
+    Case(1, (5, 6), (20, 33), (3, 2), (2**31, 2**63 - 1)),
+    Case(1, (4, 5), (32, 32), (1, 1), (1, 2**62)),
     Case(1, (5, 5), (16, 16), (3, 3), (2**62, 2), ((1, 1), (1, 1)), groups=4),
     Case(1, (5, 5), (8, 8), (3, 3), (66000, 2), FAR, groups=8),
     Case(2, (5, 5), (4, 20), (3, 3), (66000, 2), FAR),
@@ -25,7 +25,7 @@ def test_convolution(case):
     assert_exact(case)
 
 
-@pytest.mark.parametrize("case", CASES[::3], ids=repr)
+@pytest.mark.parametrize("case", CASES[2::2], ids=repr)
 def test_gradients(case):
     gradient_case.assert_exact(case)
 
