@@ -33,6 +33,10 @@ inline Vec splat(float value) { return value - Vec{}; }
 // Differs from max(0, v): the comparison is false for NaN, which must pass.
 inline Vec relu(Vec value) { return value < 0.0f ? Vec{} : value; }
 
+// As many doubles as a vector has floats, at any double's address. No function takes or returns one
+// by value: without wide registers that would depend on the compiler.
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double)), aligned(8)));
+
 typedef int32_t Lanes __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
 // Returns value[lanes[0]], value[lanes[1]], ...
@@ -44,6 +48,14 @@ inline Vec shuffle(Vec value, Lanes lanes) {
 #else
   return __builtin_shuffle(value, lanes);
 #endif
+}
+
+// Whether no lane is infinite or NaN: x - x is 0 for all other numbers.
+inline bool all_finite(Vec value) {
+  const Lanes others = value - value != 0.0f;
+  int32_t any = 0;
+  for (int lane = 0; lane < kLanes; ++lane) any |= others[lane];
+  return any == 0;
 }
 
 // The first `count` lanes, where an array ends; the others read as zero and are left unwritten.

@@ -77,18 +77,4 @@ void run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int
                [&] { return pool_rows; });
 }
 
-// Mean and biased variance of each channel, from the sums of its blocks added in their order.
-inline void reduce_sums(const Job& job, float* mean, float* var) {
-  const int64_t channels = job.conv.out_c;
-  const auto count = static_cast<double>(job.conv.pixels());
-  for (int64_t o = 0; o < channels; ++o) {
-    double total[3] = {};
-    for (int64_t row = 0; row < job.plan.blocks.count * 3; ++row)
-      total[row % 3] += job.operands.sums[row * channels + o];
-    const double m2 = total[2] + (total[1] - total[0] * total[0] / count);
-    mean[o] = static_cast<float>(total[0] / count);
-    var[o] = static_cast<float>(m2 < 0.0 ? 0.0 : m2 / count);
-  }
-}
-
 }  // namespace resfuse

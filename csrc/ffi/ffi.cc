@@ -6,6 +6,7 @@
 #include "conv/run.h"
 #include "ffi/ffi_common.h"
 #include "ffi/select.h"
+#include "norm/statistics.h"
 
 namespace resfuse {
 namespace {
@@ -61,7 +62,9 @@ ffi::Error conv_statistics_impl(ffi::ThreadPool pool, Input x, Input kernel, Out
   if (!sums) return out_of_memory("sums");
   job.operands = {x.typed_data(), kernel.typed_data(), to_write(y), nullptr, sums.get()};
   const ffi::Error error = run_job(job, isa, pool);
-  if (error.success()) reduce_sums(job, mean->typed_data(), var->typed_data());
+  if (error.success())
+    combine_statistics(sums.get(), job.plan.blocks.count, conv.out_c, mean->typed_data(),
+                       var->typed_data());
   return error;
 }
 
