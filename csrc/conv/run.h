@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-#include "base/lease.h"
+#include "base/memory.h"
 #include "base/parallel.h"
 #include "isa/isa.h"
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "base/pages.h"
+#include "base/memory.h"
 #include "ffi/ffi.h"
 #include "ffi/problem.h"
 
@@ -43,15 +43,14 @@ inline auto schedule_on(ffi::ThreadPool& pool) {
 }
 
 // What every handler gets besides its buffers and attributes.
-inline auto bind() { return ffi::Ffi::Bind().Ctx<ffi::RunId>().Ctx<ffi::ThreadPool>(); }
+inline auto bind() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>(); }
 
 // The handler as XLA calls it: without its exceptions, which only allocation can throw here.
 template <auto implementation>
 struct NoThrow;
 template <typename... Args, ffi::Error (*implementation)(Args...)>
 struct NoThrow<implementation> {
-  static ffi::Error call(ffi::RunId run, Args... args) {
-    give_back_what_compiling_took(run.run_id);
+  static ffi::Error call(Args... args) {
     try {
       return implementation(std::move(args)...);
     } catch (const std::exception& error) {

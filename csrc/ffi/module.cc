@@ -5,7 +5,6 @@
 
 #include <string>
 
-#include "base/pages.h"
 #include "ffi/ffi.h"
 #include "ffi/plans.h"
 #include "ffi/select.h"
@@ -67,7 +66,6 @@ NB_MODULE(_ext, m) {
   m.def("use_isa", use_isa, nb::arg("name"));
   m.def("use_algorithm", use_algorithm, nb::arg("name"));
   resfuse::bind_plans(m);
-  m.def("expect_program", [] { resfuse::runs_to_trim() = 2; });
   m.def("fma_peak", fma_peak, nb::arg("seconds"));
   m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
 }

@@ -116,8 +116,6 @@ def fma_peak(seconds: float = 0.05) -> float:
 
 def call(name: str, out: Any, **options: Any) -> Callable[..., Any]:
     """The extension's call ``name`` with results like ``out``, as ``jax.ffi.ffi_call`` makes it."""
-    if _ext:
-        _ext.expect_program()  # this is traced, so something will be compiled
     return jax.ffi.ffi_call(f"resfuse_{name}", out, **options)
 
 
