@@ -45,7 +45,8 @@ struct Scatter {
 struct Taps;  // pack.h
 
 // What one call reads and writes. Training asks for sums instead of an epilogue: out is then acc,
-// and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles.
+// and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles: Moments
+// (norm/statistics.h).
 struct Operands {
   const float* in;
   const float* kernel;  // packed as in pack.h, or HWIO: Plan::packing says which

@@ -59,22 +59,4 @@ bool run(const Isa& isa, Job job, Schedule schedule) {
                    [&](Memory& memory, int64_t unit) { isa.run_unit(job, memory, unit); });
 }
 
-// As many rows of outputs a unit as are worth waking a thread for.
-template <typename Schedule>
-void run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int64_t max_threads,
-              Schedule schedule) {
-  constexpr int64_t kUnitFloats = 1 << 16;
-  // In doubles: windows may be far larger than their images.
-  const double row_floats = static_cast<double>(pool.out_w * pool.channels) *
-                            static_cast<double>(pool.window_h) * static_cast<double>(pool.window_w);
-  const int64_t rows = static_cast<int64_t>(kUnitFloats / (row_floats + 1)) + 1;
-  const auto pool_rows = [&](int64_t unit) {
-    const int64_t last = (unit + 1) * rows;
-    isa.max_pool(pool, in, out, unit * rows, last < pool.rows() ? last : pool.rows());
-  };
-  const int64_t units = pool.out_w == 0 ? 0 : (pool.rows() + rows - 1) / rows;
-  parallel_for(units, units < max_threads ? units : max_threads, schedule,
-               [&] { return pool_rows; });
-}
-
 }  // namespace resfuse

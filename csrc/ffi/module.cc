@@ -1,37 +1,25 @@
-// The Python module: hands out the handlers, and says and sets what they run on.
+// The Python module, which hands out the handlers, and says and sets what they run on.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
 #include <string>
 
-#include "ffi/ffi.h"
+#include "ffi/call.h"
 #include "ffi/plans.h"
-#include "ffi/select.h"
 #include "isa/isa.h"
 
 namespace nb = nanobind;
 
 namespace {
 
-template <typename Handler>
-nb::capsule encapsulate(Handler* handler) {
-  return nb::capsule(reinterpret_cast<void*>(handler));
-}
-
 nb::dict registrations() {
   nb::dict targets;
-  targets["resfuse_conv_affine"] = encapsulate(resfuse::conv_affine);
-  targets["resfuse_conv_statistics"] = encapsulate(resfuse::conv_statistics);
-  targets["resfuse_pack"] = encapsulate(resfuse::pack);
-  targets["resfuse_max_pool"] = encapsulate(resfuse::max_pool);
-  targets["resfuse_conv_input_gradient"] = encapsulate(resfuse::conv_input_gradient);
-  targets["resfuse_conv_weight_gradient"] = encapsulate(resfuse::conv_weight_gradient);
-  targets["resfuse_conv_gradients"] = encapsulate(resfuse::conv_gradients);
-  targets["resfuse_normalize"] = encapsulate(resfuse::normalize);
-  targets["resfuse_norm_sums"] = encapsulate(resfuse::norm_sums);
-  targets["resfuse_norm_gradient"] = encapsulate(resfuse::norm_gradient);
-  targets["resfuse_max_pool_gradient"] = encapsulate(resfuse::max_pool_gradient);
+  for (const auto& family : {resfuse::conv_handlers(), resfuse::gradient_handlers(),
+                             resfuse::norm_handlers(), resfuse::pool_handlers()})
+    for (const auto& [name, handle] : family)
+      targets[("resfuse_" + std::string(name)).c_str()] =
+          nb::capsule(reinterpret_cast<void*>(handle));
   return targets;
 }
 

@@ -18,9 +18,9 @@ namespace {
 
 Conv checked(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
              int64_t groups) {
-  Conv conv;
-  const Problem problem = make_conv(x, kernel, {strides, padding, groups}, conv);
-  if (!problem.empty()) throw nb::value_error(problem.c_str());
+  Check check;
+  const Conv conv = make_conv(x, kernel, {strides, padding, groups}, check);
+  if (!check.passed()) throw nb::value_error(check.complaint().c_str());
   return conv;
 }
 

@@ -1,5 +1,4 @@
-// Runs the gradients of a convolution, and that of pooling, on the ISA in use, on the threads that
-// it is given.
+// Runs the gradients of a convolution on the ISA in use, on the threads that it is given.
 
 #pragma once
 
@@ -75,22 +74,6 @@ bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, cons
       [&](Memory& memory, int64_t unit) { isa.run_weight_unit(job, memory.bytes, unit); });
   if (chunks > 1) add_results(job.d_kernel, chunks, floats, d_kernel, max_threads, schedule);
   return done;
-}
-
-// A unit is one image, some of its channels.
-template <typename Schedule>
-void run_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const float* d_out,
-                       float* d_in, int64_t max_threads, Schedule schedule) {
-  constexpr int64_t kChannels = 64;
-  const int64_t pieces = (pool.channels + kChannels - 1) / kChannels;
-  const auto unit = [&](int64_t index) {
-    const int64_t first = index % pieces * kChannels;
-    isa.max_pool_gradient(pool, in, d_out, d_in, index / pieces, first,
-                          std::min(first + kChannels, pool.channels));
-  };
-  const int64_t floats = pool.in_h * pool.in_w * pool.batch * pool.channels;
-  parallel_for(pool.batch * pieces, floats > 2 * kPieceFloats ? max_threads : 1, schedule,
-               [&] { return unit; });
 }
 
 }  // namespace resfuse

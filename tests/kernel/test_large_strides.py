@@ -56,7 +56,7 @@ REFUSED = {  # x, kernel, strides, padding and groups, and what the error says
     "padded rows": ((1, 1, 2**26, 64), (1, 1, 64, 8), (9, 9), (2**31, 0, 0, 0), 1, "padding"),
     "padding": ((1, 4, 4, 8), (3, 3, 8, 8), (1, 1), (LIMIT, 0, 0, 0), 1, "padding must be in"),
     "negative size": ((1, -4, 4, 8), (3, 3, 8, 8), (1, 1), (0, 0, 0, 0), 1, "at least 0"),
-    "groups": ((1, 4, 4, 8), (3, 3, 8, 8), (1, 1), (0, 0, 0, 0), LIMIT, "do not fit"),
+    "groups": ((1, 4, 4, 8), (3, 3, 8, 8), (1, 1), (0, 0, 0, 0), LIMIT, "groups must be in"),
 }
 
 
