@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import IO
 
 from typer.testing import CliRunner
 
@@ -20,6 +21,12 @@ def resfuse_without(module: str, *arguments: object) -> subprocess.CompletedProc
     """Runs ``resfuse`` where ``module`` cannot be imported."""
     program = f"import sys; sys.modules[{module!r}] = None; from resfuse.cli import main; main()"
     return _run(sys.executable, "-c", program, *map(str, arguments))
+
+
+def resfuse_into(stdout: IO[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs ``resfuse`` with this standard output."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=300)
 
 
 def assert_refused(*arguments: object, why: str) -> None:

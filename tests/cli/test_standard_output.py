@@ -1,0 +1,77 @@
+"""Standard output that cannot be written ends a command in one line, and Ctrl-C ends it at once."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from cli_driver import resfuse_into
+from resfuse.cli import app, main
+
+FULL = "resfuse: cannot write: No space left on device"
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], stdout: Any) -> object:
+    """What the command exits with: a number, or a message."""
+    monkeypatch.setattr(sys, "argv", ["resfuse", *arguments])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        patch.setattr(sys, "stderr", sys.stderr)  # which may be replaced
+        with pytest.raises(SystemExit) as end:
+            main()
+    return end.value.code
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["--help"], ["train", "--help"]])
+@pytest.mark.parametrize("buffering", [-1, 1])
+def test_full(arguments: list[str], buffering: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", buffering) as full:
+        assert ended(monkeypatch, arguments, full) == FULL
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["--help"]])
+def test_a_reader_that_has_seen_enough(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, sink = os.pipe()
+    os.close(source)
+    pipe = open(sink, "w")
+    assert ended(monkeypatch, arguments, pipe) == 1
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ended(monkeypatch, ["info"], None) == "resfuse: standard output is closed"
+
+
+def test_the_interpreter_adds_nothing_when_it_ends() -> None:
+    with open("/dev/full", "w") as full:
+        result = resfuse_into(full, "info")
+    assert (result.returncode, result.stderr) == (1, f"{FULL}\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "within"),
+    [(signal.default_int_handler, signal.SIG_DFL), (signal.SIG_IGN, signal.SIG_IGN)],
+)
+def test_ctrl_c_ends_a_command_that_has_nothing_to_lose(
+    before: Any, within: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(app, "app", lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, before)
+    main()
+    assert seen == [within]
