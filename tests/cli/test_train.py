@@ -89,7 +89,7 @@ def test_the_recipe_of_the_book(tmp_path: Path) -> None:
     write_mnist(tmp_path / "fashion", train=12, test=2)
     assert app.train.__doc__
     recipe = app.train.__doc__.partition("resfuse train ")[2].split()
-    assert {"d2l-resnet18", "96", "256", "0.05"} <= {*recipe}
+    assert {"d2l-resnet18", "96", "128", "0.01"} <= {*recipe}
     recipe[recipe.index("FOLDER")] = str(tmp_path / "fashion")
     out = tmp_path / "run"
     result = train(out, *recipe, "--batch-size", 4, "--epochs", 1, "--log-every", 1)
