@@ -1,12 +1,14 @@
 """What is refused before the work begins, and that results appear whole or not at all."""
 
+import errno
+import fcntl
 import signal
 from pathlib import Path
 
 import pytest
 
 from cli_driver import assert_refused, resfuse_without
-from resfuse.cli.files import publish, staging
+from resfuse.cli.files import claimed, publish, staging
 from resfuse.cli.interrupts import held_back
 
 
@@ -28,6 +30,46 @@ def test_out_below_a_file_is_refused(file: Path) -> None:
 
 def test_out_that_nobody_may_write_is_refused() -> None:
     assert_refused("demo", "--out", "/proc/resfuse", why="cannot write to /proc/resfuse")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo", "--out", ""),
+        ("train", "--out", ""),
+        ("train", "--data", " "),
+        ("predict", "", "picture"),
+        ("predict", "run", ""),
+        ("bench", "--json", ""),
+        ("bench", "--plot", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_working_directory(arguments: tuple[str, ...]) -> None:
+    assert_refused(*arguments, why="it is empty")
+
+
+@pytest.mark.parametrize("command", [("demo",), ("train",), ("train", "--resume")])
+def test_out_that_another_command_writes_into_is_refused(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    with claimed(tmp_path / "out"):
+        why = f"cannot write to {tmp_path / 'out'}: another command is writing there"
+        assert_refused(*command, "--out", tmp_path / "out", why=why)
+        assert not list((tmp_path / "out").iterdir())
+    with claimed(tmp_path / "out"):  # as before
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_is_refused_only_where_there_are_locks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with claimed(tmp_path), claimed(tmp_path):
+        pass
 
 
 def test_a_checkpoint_of_something_else_is_not_replaced(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The commands and their options. What they do is imported when they run, so that help is quick."""
 
 import enum
+import io
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,13 +49,31 @@ class Format(enum.StrEnum):
     CSV = "csv"
 
 
+def _path(text: str) -> Path:
+    return Path(_text(text))
+
+
+def _text(text: str) -> str:
+    """Refuses an empty path, which would be the working directory."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty")
+    return text
+
+
+@app.callback()
+def prepare() -> None:
+    """Lets names of files that are not UTF-8 through to standard output as they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
 @app.command()
 def demo(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 12,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Split, weights, order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the checkpoint and report.png go.")] = Path(
-        "resfuse-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(parser=_path, help="Where the checkpoint and report.png go.")
+    ] = Path("resfuse-demo"),
     implementation: Annotated[
         Implementation | None, typer.Option(help="What to train with; by default the op chooses.")
     ] = None,
@@ -70,8 +90,9 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
+            parser=_text,
             help="digits (the default); a folder of IDX files, of a folder of images for each "
-            "class, or of Parquet files; or the name of a Hugging Face dataset."
+            "class, or of Parquet files; or the name of a Hugging Face dataset.",
         ),
     ] = None,
     model: Annotated[
@@ -106,7 +127,9 @@ def train(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Weights, order; 0 by default.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where all results go.")] = Path("resfuse-run"),
+    out: Annotated[Path, typer.Option(parser=_path, help="Where all results go.")] = Path(
+        "resfuse-run"
+    ),
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out, with its options.")
     ] = False,
@@ -124,8 +147,8 @@ def train(
 
     As "Dive into Deep Learning" trains ResNet-18 on the files of Fashion-MNIST in a folder:
 
-    resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 256
-    --epochs 10 --optimizer sgd --lr 0.05 --momentum 0 --schedule constant
+    resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 128
+    --epochs 10 --optimizer sgd --lr 0.01 --momentum 0 --schedule constant
     """
     from resfuse.cli.training.command import Request, run
     from resfuse.cli.training.outputs import Intervals
@@ -152,9 +175,12 @@ def train(
 @app.command()
 def predict(
     checkpoint: Annotated[
-        Path, typer.Argument(help="The --out of a training, or one of its checkpoints.")
+        Path,
+        typer.Argument(parser=_path, help="The --out of a training, or one of its checkpoints."),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(parser=_path, help="Image files, or folders of them.")
+    ],
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     top: Annotated[int, typer.Option(min=1, help="Classes of each image, likeliest first.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
@@ -183,8 +209,12 @@ def bench(
     filter_: Annotated[
         str, typer.Option("--filter", help="Only cases whose name holds this text.")
     ] = "",
-    json: Annotated[Path | None, typer.Option(help="Write every timing to this file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the result into this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(parser=_path, help="Write every timing to this file.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(parser=_path, help="Draw the result into this file.")
+    ] = None,
 ) -> None:
     """Time the op and the basic block against plain Flax, each engine in its own process."""
     from resfuse.cli.bench.layers import run

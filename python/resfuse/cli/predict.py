@@ -40,7 +40,11 @@ def run(checkpoint: Path, images: Sequence[Path], form: str, top: int, batch_siz
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         refuse(f"{path}: there is no such file or folder")
-    return [path] if not path.is_dir() else pictures_in(path) or refuse(f"{path}: no images in it")
+    if path.is_dir():
+        return pictures_in(path) or refuse(f"{path}: no images in it")
+    if not path.is_file():  # reading a pipe or a device may never end
+        refuse(f"{path}: it is not a regular file")
+    return [path]
 
 
 def _pixels(file: Path, shape: tuple[int, int, int]) -> Pixels | BadData:
