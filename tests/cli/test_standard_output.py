@@ -46,10 +46,8 @@ def test_a_reader_that_has_seen_enough(
 ) -> None:
     source, sink = os.pipe()
     os.close(source)
-    pipe = open(sink, "w")
-    assert ended(monkeypatch, arguments, pipe) == 1
-    with contextlib.suppress(BrokenPipeError):
-        pipe.close()
+    with contextlib.suppress(BrokenPipeError), open(sink, "w") as pipe:
+        assert ended(monkeypatch, arguments, pipe) == 1
     assert capsys.readouterr().err == ""
 
 
