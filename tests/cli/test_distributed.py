@@ -105,22 +105,16 @@ def test_two_processes_do_as_one_until_one_dies_and_then_one_goes_on(
     assert_same_curve(rows(out), rows(alone))
 
 
-def lifelines() -> tuple[Lifeline, Lifeline, list[int]]:
-    """Of two processes; each adds its number to the list when it has lost the other."""
-    lost: list[int] = []
-    ends = socket.socketpair()
-    first, second = (Lifeline([end], lambda i=i: lost.append(i)) for i, end in enumerate(ends))
-    return first, second, lost
-
-
 def test_processes_that_are_done_wait_for_each_other() -> None:
-    first, second, lost = lifelines()
-    closing = threading.Thread(target=first.close)
-    closing.start()
-    assert closing.is_alive()
-    second.close()
-    closing.join(10)
-    assert not closing.is_alive()
+    lost: list[int] = []
+    with socketpair() as ends:
+        first, second = (Lifeline([end], lambda i=i: lost.append(i)) for i, end in enumerate(ends))
+        closing = threading.Thread(target=first.close)
+        closing.start()
+        assert closing.is_alive()
+        second.close()
+        closing.join(10)
+        assert not closing.is_alive()
     assert not lost
 
 
@@ -130,13 +124,20 @@ def test_a_process_that_ends_or_falls_silent_is_lost(
 ) -> None:
     monkeypatch.setattr(lifeline, "SILENT_FOR", 0.2 if silent else 60)
     monkeypatch.setattr(lifeline, "EVERY", 0.01)
-    here, there = socket.socketpair()
     lost = threading.Event()
-    Lifeline([here], lost.set)
-    if not silent:
-        assert there.recv(1) == lifeline.ALIVE
-        there.close()
-    assert lost.wait(10)
+    with socketpair() as (here, there):
+        Lifeline([here], lost.set)
+        if not silent:
+            assert there.recv(1) == lifeline.ALIVE
+            there.close()
+        assert lost.wait(10)
+
+
+@contextlib.contextmanager
+def socketpair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    here, there = socket.socketpair()
+    with here, there:
+        yield here, there
 
 
 def test_only_sums_travel_between_devices() -> None:

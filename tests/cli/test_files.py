@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cli_driver import assert_refused, resfuse_without
+from cli_driver import assert_refused
 from resfuse.cli.files import claimed, publish, staging
 from resfuse.cli.interrupts import held_back
+from resfuse.kernel import extension
 
 
 @pytest.fixture
@@ -86,12 +87,15 @@ def test_unknown_implementations_are_refused(tmp_path: Path) -> None:
     assert_refused("demo", "--implementation", "cuda", "--out", tmp_path, why="'ffi', 'xla'")
 
 
-def test_the_kernel_is_refused_where_it_is_not_live(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    result = resfuse_without("resfuse._ext", "demo", "--implementation", "ffi", "--out", out)
-    assert result.returncode == 2
-    assert "the kernel is not live" in result.stderr
-    assert not out.exists()
+def test_the_kernel_is_refused_where_it_is_not_live(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(extension, "available", lambda: False)
+    monkeypatch.setattr(extension, "unavailable_reason", lambda: "it was not built")
+    options = ("--implementation", "ffi", "--out", tmp_path / "out")
+    why = "--implementation ffi: the kernel is not live: it was not built"
+    assert_refused("demo", *options, why=why)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("below", ["", "new/deeper"])

@@ -4,12 +4,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cli_driver import resfuse_into
+from cli_driver import ended, resfuse_into
 from resfuse.cli import app, main
 
 FULL = "resfuse: cannot write: No space left on device"
@@ -22,22 +22,12 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def ended(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], stdout: Any) -> object:
-    """What the command exits with: a number, or a message."""
-    monkeypatch.setattr(sys, "argv", ["resfuse", *arguments])
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", stdout)
-        patch.setattr(sys, "stderr", sys.stderr)  # which may be replaced
-        with pytest.raises(SystemExit) as end:
-            main()
-    return end.value.code
-
-
 @pytest.mark.parametrize("arguments", [["info"], ["--help"], ["train", "--help"]])
 @pytest.mark.parametrize("buffering", [-1, 1])
 def test_full(arguments: list[str], buffering: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w", buffering) as full:
-        assert ended(monkeypatch, arguments, full) == FULL
+        monkeypatch.setattr(sys, "stdout", full)
+        assert ended(*arguments) == FULL
 
 
 @pytest.mark.parametrize("arguments", [["info"], ["--help"]])
@@ -47,12 +37,14 @@ def test_a_reader_that_has_seen_enough(
     source, sink = os.pipe()
     os.close(source)
     with contextlib.suppress(BrokenPipeError), open(sink, "w") as pipe:
-        assert ended(monkeypatch, arguments, pipe) == 1
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert ended(*arguments) == 1
     assert capsys.readouterr().err == ""
 
 
 def test_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ended(monkeypatch, ["info"], None) == "resfuse: standard output is closed"
+    monkeypatch.setattr(sys, "stdout", None)
+    assert ended("info") == "resfuse: standard output is closed"
 
 
 def test_the_interpreter_adds_nothing_when_it_ends() -> None:

@@ -30,7 +30,9 @@ def count(name: str, classes: int, shape: tuple[int, int, int]) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(variables.params))
 
 
-@pytest.mark.parametrize("name", MILLIONS)
+@pytest.mark.parametrize(
+    "name", ["resnet18", *(pytest.param(each, marks=pytest.mark.long) for each in [*MILLIONS][1:])]
+)
 def test_networks_have_torchvisions_names_and_sizes(name: str) -> None:
     assert count(name, 1000, (224, 224, 3)) / 1e6 == pytest.approx(MILLIONS[name], abs=0.005)
 

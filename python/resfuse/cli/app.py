@@ -49,15 +49,16 @@ class Format(enum.StrEnum):
     CSV = "csv"
 
 
-def _path(text: str) -> Path:
-    return Path(_text(text))
+def _path(given: str | Path) -> Path:
+    """The path that was given, or that of the default."""
+    return Path(_text(str(given)))
 
 
-def _text(text: str) -> str:
+def _text(given: str) -> str:
     """Refuses an empty path, which would be the working directory."""
-    if not text.strip():
+    if not given.strip():
         raise typer.BadParameter("it is empty")
-    return text
+    return given
 
 
 @app.callback()
