@@ -10,7 +10,7 @@ import typer
 import resfuse
 from models import Model
 from resfuse.cli.bench.results import OURS, YNN_OFF, Engine, Task
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 
 _ONNX = ("onnx", "torch")  # torch writes the files
 ENGINES = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli_driver import assert_refused
+from resfuse.cli.ending import held_back
 from resfuse.cli.files import claimed, publish, staging
-from resfuse.cli.interrupts import held_back
 from resfuse.kernel import extension
 
 

@@ -14,10 +14,9 @@ from rich.table import Table
 from resfuse.cli import report
 from resfuse.cli.compare import Comparison, compare
 from resfuse.cli.data import in_order, load
+from resfuse.cli.ending import held_back, refuse
 from resfuse.cli.files import claimed, publish, staging
-from resfuse.cli.interrupts import held_back
-from resfuse.cli.kernel import why_not_live
-from resfuse.cli.refuse import refuse
+from resfuse.cli.info import why_not_live
 from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.networks import module
 from resfuse.cli.training.options import Options
@@ -48,7 +47,7 @@ def run(epochs: int, seed: int, out: Path, implementation: str | None) -> None:
         report.draw(scratch / picture.name, name, history, images, comparison)
         check()
         publish(scratch, checkpoint, picture)
-    Console().print(_table(name, not_live, comparison))
+    Console(markup=False).print(_table(name, not_live, comparison))
     print(f"Wrote {checkpoint} and {picture}")
 
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 
 
 @contextlib.contextmanager

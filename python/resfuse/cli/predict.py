@@ -10,8 +10,8 @@ from resfuse.cli.data.dataset import BadData, Pixels
 from resfuse.cli.data.folders import pictures_in
 from resfuse.cli.data.pictures import fitted, opened, scaled
 from resfuse.cli.data.stream import Stream
+from resfuse.cli.ending import refuse
 from resfuse.cli.predict_output import Prediction, print_as
-from resfuse.cli.refuse import refuse
 from resfuse.cli.training.checkpoint import TrainedModel, load_model
 
 

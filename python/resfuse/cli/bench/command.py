@@ -12,9 +12,8 @@ from rich.progress import Progress
 from resfuse import ffi
 from resfuse.cli.bench import plot, report, results
 from resfuse.cli.bench.results import Result
+from resfuse.cli.ending import held_back, refuse
 from resfuse.cli.files import publish, staging
-from resfuse.cli.interrupts import held_back
-from resfuse.cli.refuse import refuse
 
 Check = Callable[[], None]
 

@@ -12,7 +12,7 @@ import resfuse
 from resfuse.cli.bench import command
 from resfuse.cli.bench.results import OURS, YNN_OFF, Case, Engine, Result, Task
 from resfuse.cli.bench.turns import Measurement
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 from resfuse.nnx import BasicBlock
 
 TASK = Task("layer", "call", "results", calls=1, tolerance=1e-3, at_least=0.03)

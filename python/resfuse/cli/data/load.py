@@ -10,7 +10,7 @@ from resfuse.cli.data import folders, hub, idx
 from resfuse.cli.data.albums import dataset, in_memory
 from resfuse.cli.data.dataset import BadData, Dataset, printable
 from resfuse.cli.data.listing import files_in
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 
 LEVELS = 16  # of grey above black in scikit-learn's digits
 

@@ -12,7 +12,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 import resfuse
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.checkpoints import FOLDER, Checkpoints
 from resfuse.cli.training.networks import Network, Shape, Variables, network
 from resfuse.cli.training.storage import first_line, read_record, restored

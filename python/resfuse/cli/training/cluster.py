@@ -16,7 +16,7 @@ import numpy as np
 import typer
 from jax.experimental import multihost_utils
 
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.lifeline import Lifeline
 

@@ -11,9 +11,8 @@ import jax
 
 from resfuse.cli.data import load
 from resfuse.cli.data.dataset import BadData
+from resfuse.cli.ending import fail, held_back, refuse
 from resfuse.cli.files import claimed
-from resfuse.cli.interrupts import held_back
-from resfuse.cli.refuse import fail, refuse
 from resfuse.cli.training.checkpoints import Checkpoints
 from resfuse.cli.training.cluster import Cluster, joined, share_arrays
 from resfuse.cli.training.devices import Devices

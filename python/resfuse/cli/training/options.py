@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.networks import NAMES
 
 LEARNING_RATES = {"sgd": 0.1, "adam": 2e-3, "adamw": 2e-3}

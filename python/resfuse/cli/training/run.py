@@ -10,7 +10,7 @@ from typing import Self
 import optax  # type: ignore[import-untyped]
 
 from resfuse.cli.data import Dataset, batches, in_order
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.networks import network
 from resfuse.cli.training.options import Options

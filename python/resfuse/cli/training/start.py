@@ -9,7 +9,7 @@ import jax
 import typer
 
 from resfuse.cli.data import Dataset
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.checkpoints import Checkpoints, has_checkpoints
 from resfuse.cli.training.cluster import share
 from resfuse.cli.training.options import Options

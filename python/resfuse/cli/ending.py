@@ -1,9 +1,24 @@
-"""Ctrl-C at the right moment."""
+"""How a command ends: refused, failed, or by Ctrl-C at the right moment."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import typer
+
+
+def refuse(message: str) -> NoReturn:
+    """Ends the command with one line on standard error and exit code 2."""
+    typer.echo(f"resfuse: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the command, which had begun its work, with one line on standard error and code 1."""
+    typer.echo(f"resfuse: {message}", err=True)
+    raise typer.Exit(1)
 
 
 @contextlib.contextmanager
