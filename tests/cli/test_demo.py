@@ -1,6 +1,4 @@
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import jax
@@ -11,12 +9,13 @@ from flax import nnx
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-from cli_driver import COMMAND
+import training_runs  # noqa: F401 - runs with equal options share their compiled programs
 from resfuse import ffi
 from resfuse.cli import compare
 from resfuse.cli.app import app
 from resfuse.cli.data import Batch, in_order, load
 from resfuse.cli.demo import save
+from resfuse.cli.training.trainer import Outcome, Trainer
 from resfuse.nnx import ResNetClassifier
 
 SEED = 1
@@ -33,7 +32,7 @@ def demo(out: Path) -> Result:
     return run("--seed", SEED, "--out", out)
 
 
-def run(*arguments: object) -> Result:
+def run(*arguments: object, expected: int = 0) -> Result:
     """The demo without the time that a process takes to start, and with one round of timings."""
     with (
         jax.numpy_dtype_promotion("standard"),  # optax mixes types
@@ -43,7 +42,7 @@ def run(*arguments: object) -> Result:
         result = CliRunner().invoke(
             app, ["demo", *map(str, arguments)], env={"COLUMNS": "200"}, catch_exceptions=False
         )
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == expected, result.output
     return result
 
 
@@ -129,28 +128,18 @@ def test_plain_flax_is_called_plain_flax(tmp_path: Path) -> None:
     assert rows(result.stdout)["Largest logit difference"] == ["0.0e+00"]
 
 
-@pytest.mark.usefixtures("demo")
-def test_ctrl_c_leaves_an_earlier_result_and_nothing_else(out: Path) -> None:
+def test_ctrl_c_leaves_an_earlier_result_and_nothing_else(
+    demo: Result, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def contents() -> dict[Path, bytes | None]:
         return {path: path.read_bytes() if path.is_file() else None for path in out.rglob("*")}
 
-    before = contents()
-    assert interrupted(out) == 130
+    def interrupted(self: Trainer, batch: Batch) -> Outcome:
+        signal.raise_signal(signal.SIGINT)
+        return step(self, batch)
+
+    assert demo.exit_code == 0
+    before, step = contents(), Trainer.step
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert run("--seed", SEED, "--out", out, expected=130).stdout == ""
     assert contents() == before
-
-
-def interrupted(out: Path) -> int:
-    """The exit code of a long demo after Ctrl-C in the middle of training."""
-    command = [*COMMAND, "demo", "--epochs", "10000", "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while not list(out.glob(".resfuse-*")):
-                assert process.poll() is None
-                time.sleep(0.05)
-            time.sleep(1)  # perhaps into the training
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert "Traceback" not in errors
-    return process.returncode
