@@ -29,8 +29,9 @@ def test_out_below_a_file_is_refused(file: Path) -> None:
     assert_refused("demo", "--out", file / "below", why="Not a directory")
 
 
-def test_out_that_nobody_may_write_is_refused() -> None:
-    assert_refused("demo", "--out", "/proc/resfuse", why="cannot write to /proc/resfuse")
+@pytest.mark.parametrize("command", ["demo", "train"])
+def test_out_that_nobody_may_write_is_refused(command: str) -> None:
+    assert_refused(command, "--out", "/proc/resfuse", why="cannot write to /proc/resfuse")
 
 
 @pytest.mark.parametrize(

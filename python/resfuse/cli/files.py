@@ -18,14 +18,11 @@ def claimed(directory: Path) -> Iterator[None]:
     nothing on file systems that have no locks for directories, as some of networks.
     """
     with _there(directory):
-        handle = os.open(directory, os.O_RDONLY)
+        with _refusing(directory):
+            handle = os.open(directory, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            refuse(f"cannot write to {directory}: another command is writing there")
-        except OSError:
-            pass
-        try:
+            with _refusing(directory):
+                _lock(handle)
             yield
         finally:
             os.close(handle)
@@ -38,10 +35,8 @@ def staging(directory: Path) -> Iterator[Path]:
     Making it shows, before the work begins, that results can be written.
     """
     with _there(directory):
-        try:
+        with _refusing(directory):
             scratch = tempfile.TemporaryDirectory(prefix=".resfuse-", dir=directory)
-        except OSError as error:
-            refuse(f"cannot write to {directory}: {error.strerror}")
         with scratch as name:
             yield Path(name)
 
@@ -57,16 +52,33 @@ def publish(scratch: Path, *targets: Path) -> None:
 @contextlib.contextmanager
 def _there(directory: Path) -> Iterator[None]:
     """Makes a directory; it and those made above it go again, unless something is in them then."""
-    try:
+    with _refusing(directory):
         made = [each for each in (directory, *directory.parents) if not each.exists()]
         directory.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        refuse(f"cannot write to {directory}: it is not a directory")
-    except OSError as error:
-        refuse(f"cannot write to {directory}: {error.strerror}")
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
             for each in made:
                 each.rmdir()
+
+
+@contextlib.contextmanager
+def _refusing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        refuse(f"cannot write to {directory}: it is not a directory")
+    except BlockingIOError:
+        refuse(f"cannot write to {directory}: another command is writing there")
+    except OSError as error:
+        refuse(f"cannot write to {directory}: {error.strerror}")
+
+
+def _lock(handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # there are no locks
+        return

@@ -124,14 +124,14 @@ def _connect_collectives() -> None:
 
 def _connected(cluster: Cluster) -> list[socket.socket]:
     """Process 0, on a port that the system chooses, with all others; and they with process 0."""
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-    dual = family == socket.AF_INET6
+    if cluster.index:
+        host = cluster.coordinator.rpartition(":")[0].strip("[]")
+        return [socket.create_connection((host, share(None)), JOIN_WITHIN)]
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
     with socket.create_server(("", 0), family=family, dualstack_ipv6=dual) as server:
-        port = share(server.getsockname()[1])
-        if cluster.index == 0:
-            return [server.accept()[0] for _ in range(cluster.processes - 1)]
-    host = cluster.coordinator.rpartition(":")[0].strip("[]")
-    return [socket.create_connection((host, port), JOIN_WITHIN)]
+        share(server.getsockname()[1])
+        return [server.accept()[0] for _ in range(cluster.processes - 1)]
 
 
 @contextlib.contextmanager
