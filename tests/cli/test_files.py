@@ -50,6 +50,11 @@ def test_an_empty_path_is_not_the_working_directory(arguments: tuple[str, ...]) 
     assert_refused(*arguments, why="it is empty")
 
 
+@pytest.mark.parametrize("command", ["demo", "train"])
+def test_out_whose_name_is_not_utf_8_is_refused(command: str, tmp_path: Path) -> None:
+    assert_refused(command, "--out", f"{tmp_path}/caf\udce9", why="its name is not UTF-8")
+
+
 @pytest.mark.parametrize("command", [("demo",), ("train",), ("train", "--resume")])
 def test_out_that_another_command_writes_into_is_refused(
     command: tuple[str, ...], tmp_path: Path

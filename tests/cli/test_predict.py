@@ -18,7 +18,7 @@ from data_files import pixels, write_classes, write_picture
 from resfuse.cli import data
 from resfuse.cli.app import app
 from resfuse.cli.predict_output import Prediction, print_as
-from resfuse.cli.training.checkpoint import load_model
+from resfuse.cli.training.trained import load_model
 from training_runs import train
 
 CLASSES = ("ape", "bee", "cat")

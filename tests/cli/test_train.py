@@ -13,7 +13,7 @@ from typer.testing import Result
 from data_files import write_mnist
 from resfuse import d2l
 from resfuse.cli import app
-from resfuse.cli.training.checkpoint import load_model
+from resfuse.cli.training.trained import load_model
 from training_runs import OPTIONS, events, steps, train
 
 
@@ -91,7 +91,7 @@ def test_the_recipe_of_the_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     The first loss is near that of guessing.
     """
-    monkeypatch.setattr(d2l, "ResNet18", functools.partial(d2l.ResNet, arch=((1, 8), (1, 16))))
+    monkeypatch.setattr(d2l, "ResNet18", functools.partial(d2l.ResNet, arch=((1, 8),)))
     write_mnist(tmp_path / "fashion", train=12, test=2)
     assert app.train.__doc__
     recipe = app.train.__doc__.partition("resfuse train ")[2].split()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import typer
 
-from resfuse.cli.training.checkpoint import load_model
 from resfuse.cli.training.checkpoints import Checkpoints
 from resfuse.cli.training.networks import Variables, network
 from resfuse.cli.training.options import Options
 from resfuse.cli.training.run import Position
 from resfuse.cli.training.storage import Record
+from resfuse.cli.training.trained import load_model
 from resfuse.cli.training.trainer import State
 
 SHAPE = (8, 8, 1)

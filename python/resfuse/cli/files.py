@@ -17,6 +17,10 @@ def claimed(directory: Path) -> Iterator[None]:
     The lock is the directory's own, and goes with the process, however that ends. It protects
     nothing on file systems that have no locks for directories, as some of networks.
     """
+    try:
+        str(directory.absolute()).encode()
+    except UnicodeEncodeError:  # Orbax knows no other names
+        refuse(f"cannot write to {directory}: its name is not UTF-8")
     with _there(directory):
         with _refusing(directory):
             handle = os.open(directory, os.O_RDONLY)

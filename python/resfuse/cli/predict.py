@@ -12,7 +12,7 @@ from resfuse.cli.data.pictures import fitted, opened, scaled
 from resfuse.cli.data.stream import Stream
 from resfuse.cli.ending import refuse
 from resfuse.cli.predict_output import Prediction, print_as
-from resfuse.cli.training.checkpoint import TrainedModel, load_model
+from resfuse.cli.training.trained import TrainedModel, load_model
 
 
 def run(checkpoint: Path, images: Sequence[Path], form: str, top: int, batch_size: int) -> None:

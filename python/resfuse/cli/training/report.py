@@ -8,8 +8,8 @@ import numpy as np
 from resfuse.cli import panels
 from resfuse.cli.data import in_order
 from resfuse.cli.training import metrics
-from resfuse.cli.training.checkpoint import TrainedModel
 from resfuse.cli.training.run import Run
+from resfuse.cli.training.trained import TrainedModel
 from resfuse.cli.training.trainer import Evaluation
 
 LOOKED_AT = 256  # test images that examples are chosen from
