@@ -1,5 +1,6 @@
 """The commands and their options. What they do is imported when they run, so that help is quick."""
 
+import dataclasses
 import enum
 import io
 import sys
@@ -151,23 +152,12 @@ def train(
     resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 128
     --epochs 10 --optimizer sgd --lr 0.01 --momentum 0 --schedule constant
     """
+    values = dict(locals())
     from resfuse.cli.training.command import Request, run
+    from resfuse.cli.training.options import Options
     from resfuse.cli.training.outputs import Intervals
 
-    options = {
-        "data": data,
-        "model": model,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizer": optimizer,
-        "lr": lr,
-        "schedule": schedule,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "augment": augment,
-        "size": size,
-        "seed": seed,
-    }
+    options = {field.name: values[field.name] for field in dataclasses.fields(Options)}
     given = {name: value for name, value in options.items() if value is not None}
     intervals = Intervals(checkpoint_every, log_every)
     run(Request(given, out, resume, intervals, (coordinator, num_processes, process_id)))
