@@ -45,25 +45,22 @@ def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(
     seed = os.environ[SWEEP_SEED]
     print(f"{SWEEP_SEED}={seed}")
     moments = random.Random(seed)
-    for _ in range(kills):
-        before = max(steps(tmp_path), default=-1)
+    for sent in [*[signal.SIGKILL] * kills, signal.SIGINT]:
         with start(tmp_path) as process:
-            wait_for_a_checkpoint_after(before, tmp_path, process)
+            wait_for_a_checkpoint_after(max(steps(tmp_path), default=-1), tmp_path, process)
             time.sleep(moments.uniform(0, 0.15))  # a step with its checkpoint takes about 0.1
-            process.kill()
-        if process.returncode != -signal.SIGKILL:
-            return  # it was faster
+            process.send_signal(sent)
+            output, errors = process.communicate(timeout=120)
+        if process.returncode == 0:
+            break  # it was faster
         arrays(tmp_path)  # the latest is whole
-    with start(tmp_path) as process:
-        wait_for_a_checkpoint_after(max(steps(tmp_path)), tmp_path, process)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=120)
-    if process.returncode == 0:
-        return  # it was faster
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    assert f"continue with: resfuse train --resume --out {tmp_path}" in output
-    assert max(steps(tmp_path)) == int(rows(tmp_path)[-1]["step"]) > 0
+        if sent == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 130
+            assert "Traceback" not in errors
+            assert f"continue with: resfuse train --resume --out {tmp_path}" in output
+            assert max(steps(tmp_path)) == int(rows(tmp_path)[-1]["step"]) > 0
     assert train(tmp_path, "--resume", *EVERY_STEP).exit_code == 0
     assert_same_bits(whole, tmp_path)
     assert rows(tmp_path) == rows(whole)
