@@ -7,14 +7,14 @@ import argparse
 import contextlib
 import functools
 import statistics
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 
 import resfuse
-from resfuse.cli.timing import seconds_per_call
-from resfuse.cli.turns import Worker, serve
+from resfuse.cli.bench.turns import Worker
+from resfuse.cli.bench.worker import seconds_per_call
 from resfuse.kernel import extension
 
 # Of a ResNet, a ResNeXt, and depthwise: size, channels, groups.
@@ -65,7 +65,7 @@ def print_shares(one: Worker, rounds: int) -> None:
     stages = DENSE + GROUPED + DEPTHWISE
     for isa in extension.isas():
         for shape in [(batch, *stage) for batch in (1, 8) for stage in stages]:
-            timings = [one.ask(isa, *shape) for _ in range(rounds)]
+            timings = [one.ask("run", "kernel:time", isa, *shape) for _ in range(rounds)]
             seconds, peak = (statistics.median(each) for each in zip(*timings, strict=True))
             share = statistics.median(1 / (time * peak) for time, peak in timings)
             every, inside = (gflop(*shape, padding=padding) for padding in (True, False))
@@ -79,7 +79,8 @@ def print_shares(one: Worker, rounds: int) -> None:
 def print_scaling(one: Worker, two: Worker, rounds: int) -> None:
     """Prints how many times as fast two threads are, for each instruction set."""
     for isa in extension.isas():
-        pairs = [[engine.ask(isa, *SCALING)[0] for engine in (one, two)] for _ in range(rounds)]
+        request = "run", "kernel:time", isa, *SCALING
+        pairs = [[engine.ask(*request)[0] for engine in (one, two)] for _ in range(rounds)]
         ratios = [alone / together for alone, together in pairs]
         print(
             f"{isa:8} {name(*SCALING)}: two threads are "
@@ -93,14 +94,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     with contextlib.ExitStack() as stack:
-        workers = [Worker("the kernel", __file__, "worker", threads=each) for each in (1, 2)]
+        here = str(Path(__file__).parent)
+        workers = [Worker("the kernel", threads, folder=here) for threads in (1, 2)]
         one, two = (stack.enter_context(contextlib.closing(worker)) for worker in workers)
         print_shares(one, rounds)
         print_scaling(one, two, rounds)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["worker"]:
-        serve(time)
-    else:
-        main()
+    main()

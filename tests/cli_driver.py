@@ -1,11 +1,15 @@
 """The command line as a user calls it."""
 
 import os
+import signal
 import subprocess
 import sys
+from typing import IO
 
+import pytest
 from typer.testing import CliRunner
 
+from resfuse.cli import main
 from resfuse.cli.app import app
 
 COMMAND = (sys.executable, "-m", "resfuse.cli")
@@ -20,6 +24,25 @@ def resfuse_without(module: str, *arguments: object) -> subprocess.CompletedProc
     """Runs ``resfuse`` where ``module`` cannot be imported."""
     program = f"import sys; sys.modules[{module!r}] = None; from resfuse.cli import main; main()"
     return _run(sys.executable, "-c", program, *map(str, arguments))
+
+
+def ended(*arguments: str) -> object:
+    """What ``main`` in this process exits with: a number, or a message for standard error."""
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["resfuse", *arguments])
+        patch.setattr(sys, "stdout", sys.stdout)  # they may be replaced
+        patch.setattr(sys, "stderr", sys.stderr)
+        with pytest.raises(SystemExit) as end:
+            main()
+    signal.signal(signal.SIGINT, before)
+    return end.value.code
+
+
+def resfuse_into(stdout: IO[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs ``resfuse`` with this standard output."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=300)
 
 
 def assert_refused(*arguments: object, why: str) -> None:

@@ -38,8 +38,18 @@ def pytest_configure() -> None:
     os.environ.setdefault(SWEEP_SEED, str(random.SystemRandom().getrandbits(32)))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``-m long --sample 20`` runs twenty of the long tests, which the seed draws."""
+    parser.addoption("--sample", type=int, help="run so many of the chosen tests, at random")
+
+
+@pytest.hookimpl(trylast=True)  # after -m has chosen
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first, so that at the end no worker waits for another."""
+    if (sample := config.getoption("sample")) is not None:
+        drawn = random.Random(os.environ[SWEEP_SEED]).sample(items, min(sample, len(items)))
+        config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
+        items[:] = [item for item in items if item in drawn]
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 

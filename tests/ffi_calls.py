@@ -45,8 +45,25 @@ CALLS = {
     NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], {}),
 }
 
+# The names of what each call takes and gives, optional ones in brackets.
+NAMES = {
+    AFFINE: ("x kernel scale shift [residual]", "y"),
+    STATISTICS: ("x kernel", "y mean var"),
+    PACK: ("kernel", "packed"),
+    MAX_POOL: ("x", "y"),
+    BY_INPUT: ("d_y kernel", "d_x"),
+    BY_WEIGHTS: ("x d_y", "d_kernel"),
+    BY_BOTH: ("x kernel d_y", "d_x d_kernel"),
+    POOL_GRADIENT: ("x d_y", "d_x"),
+    NORMALIZE: ("conv mean scale shift [residual]", "y"),
+    NORM_SUMS: ("d_y conv mean [y]", "plain weighted"),
+    NORM_GRADIENT: ("d_y conv mean a b d [y]", "d_conv [d_residual]"),
+}
+
 
 def as_attribute(value):
+    if isinstance(value, np.generic | np.ndarray):
+        return value
     kind = np.bool_ if isinstance(value, bool) else np.int64
     return np.array(value, kind) if isinstance(value, tuple) else kind(value)
 
@@ -56,18 +73,25 @@ def call(
 ):
     """A call that is right in all but what the arguments say.
 
-    ``dtype`` is that of the operands, or a list with one for each.
+    ``dtype`` is that of the operands, or a list with one for each; so is ``output_dtype`` of the
+    outputs. An attribute that is None is left out.
     """
     right_operands, right_outputs, right_attributes = CALLS[target]
-    results = [jax.ShapeDtypeStruct(shape, output_dtype) for shape in outputs or right_outputs]
-    attributes = {k: as_attribute(v) for k, v in (right_attributes | attributes).items()}
+    results = typed(outputs or right_outputs, output_dtype)
+    attributes = right_attributes | attributes
+    attributes = {k: as_attribute(v) for k, v in attributes.items() if v is not None}
     function = functools.partial(jax.ffi.ffi_call(target, results), **attributes)
-    shapes = operands or right_operands
-    dtypes = dtype if isinstance(dtype, list) else [dtype] * len(shapes)
-    arrays = (images(*shape).astype(d) for shape, d in zip(shapes, dtypes, strict=True))
+    arrays = (images(*x.shape).astype(x.dtype) for x in typed(operands or right_operands, dtype))
     return jax.block_until_ready(jax.jit(function)(*arrays))
 
 
+def typed(shapes, dtype):
+    dtypes = dtype if isinstance(dtype, list) else [dtype] * len(shapes)
+    return [jax.ShapeDtypeStruct(*pair) for pair in zip(shapes, dtypes, strict=True)]
+
+
 def refuses(message, target, **bad):
-    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+    with pytest.raises(
+        jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT: resfuse: .*(?:{message})"
+    ):
         call(target, **bad)

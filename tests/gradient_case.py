@@ -1,7 +1,5 @@
 """The two gradients of one convolution for the kernel's tests, as ``kernel_case.py`` has it."""
 
-import functools
-
 import jax
 import numpy as np
 
@@ -29,14 +27,20 @@ def compiled(case, operands, precision="highest"):
 
     Returns a function without arguments, for ``(d_x, d_kernel)`` on the ISA in use.
     """
-    spec = case.spec(*operands[:2], precision=precision)
+    run = compiled_together([case], [operands], precision)
+    return lambda: run()[0]
 
-    def both(x, kernel, d_y):
+
+def compiled_together(cases, operands, precision="highest"):
+    """:func:`compiled` of each case, in one program for all."""
+
+    def both(case, x, kernel, d_y):
+        spec = case.spec(x, kernel, precision)
         d_x = input_gradient(spec, case.size, d_y, kernel)
         return d_x, weight_gradient(spec, case.window, x, d_y)
 
-    call = functools.partial(jax.jit(both), *operands)
-    return lambda: [np.asarray(result) for result in call()]
+    program = jax.jit(lambda operands: [both(c, *o) for c, o in zip(cases, operands, strict=True)])
+    return lambda: jax.tree.map(np.asarray, program(operands))
 
 
 def expected(case, operands):
@@ -49,19 +53,29 @@ def expected(case, operands):
     )
 
 
-def assert_exact(case, seed=0):
+def assert_exact(*cases, seed=0):
     """Holds both against the oracle on integers, bit for bit, on every ISA."""
-    operands = integers(case, seed)
-    truth = expected(case, operands)
-    for isa, results in on_every_isa(compiled(case, operands)).items():
-        for name, got, exact in zip(NAMES, results, truth, strict=True):
-            assert_same_bits(got, exact.astype(np.float32), f"{name} of {case} on {isa}")
+
+    def check(got, exact, what):
+        assert_same_bits(got, exact.astype(np.float32), what)
+
+    _assert_on_integers(cases, seed, "highest", check)
 
 
-def assert_nearest_integers(case, seed=0):
+def assert_nearest_integers(*cases, seed=0):
     """Likewise at the default precision: Winograd's errors are far below 1/2 here."""
-    operands = integers(case, seed)
-    truth = expected(case, operands)
-    for isa, results in on_every_isa(compiled(case, operands, None)).items():
-        for name, got, exact in zip(NAMES, results, truth, strict=True):
-            assert (np.rint(got) == exact).all(), f"{name} of {case} on {isa}"
+
+    def check(got, exact, what):
+        assert (np.rint(got) == exact).all(), what
+
+    _assert_on_integers(cases, seed, None, check)
+
+
+def _assert_on_integers(cases, seed, precision, check):
+    operands = [integers(case, seed) for case in cases]
+    results = on_every_isa(compiled_together(cases, operands, precision))
+    for at, (case, each) in enumerate(zip(cases, operands, strict=True)):
+        truth = expected(case, each)
+        for isa, together in results.items():
+            for name, got, exact in zip(NAMES, together[at], truth, strict=True):
+                check(got, exact, f"{name} of {case} on {isa}")

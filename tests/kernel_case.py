@@ -5,6 +5,7 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 
 import oracle
 from resfuse import ffi
@@ -73,19 +74,34 @@ def normals(case, seed=0):
     return [random.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
+def in_programs(cases, size=16):
+    """Parametrizes a test by ``cases``, as many at a time as share a program.
+
+    Making one takes far longer than what these run.
+    """
+    parts = [cases[first : first + size] for first in range(0, len(cases), size)]
+    return pytest.mark.parametrize("cases", parts, ids=range(len(parts)))
+
+
 def compiled(case, operands, precision="highest"):
     """Both calls as one program, because compiling takes longer than running.
 
     Returns a function without arguments, for ``(affine, conv, mean, var)`` on the ISA in use.
     """
-    spec = case.spec(*operands[:2], precision=precision)
+    run = compiled_together([case], [operands], precision)
+    return lambda: run()[0]
 
-    def both(x, kernel, *rest):
+
+def compiled_together(cases, operands, precision="highest"):
+    """:func:`compiled` of each case, in one program for all."""
+
+    def both(case, x, kernel, *rest):
+        spec = case.spec(x, kernel, precision)
         y = affine_on_cpu(x, kernel, *rest, spec=spec, relu=case.relu)
         return y, *conv_statistics(spec, x, kernel)
 
-    call = functools.partial(jax.jit(both), *operands)
-    return lambda: [np.asarray(result) for result in call()]
+    program = jax.jit(lambda operands: [both(c, *o) for c, o in zip(cases, operands, strict=True)])
+    return lambda: jax.tree.map(np.asarray, program(operands))
 
 
 def compiled_packed(case, operands, precision=None):
@@ -94,16 +110,25 @@ def compiled_packed(case, operands, precision=None):
     Returns a function of the operands, for ``(unpacked, {isa: packed})``: the first is on the ISA
     in use, the others on their own, whatever is in use.
     """
-    spec = case.spec(*operands[:2], precision=precision)
-    call = functools.partial(affine_on_cpu, spec=spec, relu=case.relu)
+    run = compiled_packed_together([case], [operands], precision)
+    return lambda *operands: run([list(operands)])[0]
 
-    def every_way(x, kernel, *rest):
+
+def compiled_packed_together(cases, operands, precision=None):
+    """:func:`compiled_packed` of each case, in one program: a function of all their operands."""
+
+    def every_way(case, x, kernel, *rest):
+        spec = case.spec(x, kernel, precision)
+        call = functools.partial(affine_on_cpu, spec=spec, relu=case.relu)
         packed = on_every_isa(lambda: ffi.pack(kernel, spec))
         by_isa = {isa: call(x, kernel, *rest, packed=w) for isa, w in packed.items()}
         return call(x, kernel, *rest), by_isa
 
-    program = jax.jit(every_way).lower(*operands).compile()
-    return lambda *operands: jax.tree.map(np.asarray, program(*operands))
+    def all_cases(operands):
+        return [every_way(case, *each) for case, each in zip(cases, operands, strict=True)]
+
+    program = jax.jit(all_cases).lower(operands).compile()
+    return lambda operands: jax.tree.map(np.asarray, program(operands))
 
 
 def on_every_isa(call):
@@ -119,35 +144,40 @@ def on_every_isa(call):
     return results
 
 
-def assert_exact(case, seed=0):
+def assert_exact(*cases, seed=0):
     """Holds the kernel against the oracle on integers: images and means bit for bit."""
-    operands = integers(case, seed)
-    conv = case.convolve(*operands[:2])
-    mean, variance = oracle.statistics(conv)
-    expected = (oracle.affine(conv, *operands[2:], relu=case.relu), conv, mean)
-    _, tolerance = oracle.statistics_tolerance(conv)
-    for isa, (*got, var) in on_every_isa(compiled(case, operands)).items():
-        for name, ours, theirs in zip(("affine", "conv", "mean"), got, expected, strict=True):
-            assert_same_bits(ours, theirs.astype(np.float32), f"{name} of {case} on {isa}")
-        assert (abs(var - variance) <= tolerance).all(), f"var of {case} on {isa}"
+    operands = [integers(case, seed) for case in cases]
+    results = on_every_isa(compiled_together(cases, operands))
+    for at, (case, (x, kernel, *rest)) in enumerate(zip(cases, operands, strict=True)):
+        conv = case.convolve(x, kernel)
+        mean, variance = oracle.statistics(conv)
+        expected = (oracle.affine(conv, *rest, relu=case.relu), conv, mean)
+        _, tolerance = oracle.statistics_tolerance(conv)
+        for isa, together in results.items():
+            *got, var = together[at]
+            for name, ours, theirs in zip(("affine", "conv", "mean"), got, expected, strict=True):
+                assert_same_bits(ours, theirs.astype(np.float32), f"{name} of {case} on {isa}")
+            assert (abs(var - variance) <= tolerance).all(), f"var of {case} on {isa}"
 
 
-def assert_packed(case, seed=0):
+def assert_packed(*cases, seed=0):
     """Holds packed weights against unpacked ones, bit for bit, and on integers the oracle."""
-    rounding, exact = normals(case, seed), integers(case, seed)
-    run = compiled_packed(case, rounding)
-    algorithms = on_every_isa(case.algorithm)
-    results = on_every_isa(functools.partial(run, *rounding))
-    for in_use, (_, packed) in results.items():
+    rounding, exact = ([draw(case, seed) for case in cases] for draw in (normals, integers))
+    run = compiled_packed_together(cases, rounding)
+    results = on_every_isa(lambda: run(rounding))
+    for at, case in enumerate(cases):
+        for in_use, together in results.items():
+            for isa, got in together[at][1].items():
+                what = f"{case} packed for {isa}, with {in_use} in use"
+                assert_same_bits(got, results[isa][at][0], what)
+    for case, (x, kernel, *rest), (_, packed) in zip(cases, exact, run(exact), strict=True):
+        y = oracle.affine(case.convolve(x, kernel), *rest, relu=case.relu)
+        algorithms = on_every_isa(case.algorithm)
         for isa, got in packed.items():
-            what = f"{case} packed for {isa}, with {in_use} in use"
-            assert_same_bits(got, results[isa][0], what)
-    y = oracle.affine(case.convolve(*exact[:2]), *exact[2:], relu=case.relu)
-    for isa, got in run(*exact)[1].items():
-        if algorithms[isa] == "winograd":
-            assert np.abs(got - y).max() <= oracle.WINOGRAD_TOLERANCE * np.abs(y).max(), isa
-        else:
-            assert_same_bits(got, y.astype(np.float32), f"{case} packed for {isa}")
+            if algorithms[isa] == "winograd":
+                assert np.abs(got - y).max() <= oracle.WINOGRAD_TOLERANCE * np.abs(y).max(), isa
+            else:
+                assert_same_bits(got, y.astype(np.float32), f"{case} packed for {isa}")
 
 
 def assert_same_bits(got, expected, what):

@@ -8,6 +8,8 @@ import numpy as np
 EPSILON = float(np.finfo(np.float32).eps)
 # No register tile is higher, on any instruction set.
 TILE = 12
+# The outputs of Winograd's largest tile.
+WINOGRAD_TILE = 25
 # Largest error in units of the largest output: what oneDNN's tests allow its own Winograd.
 WINOGRAD_TOLERANCE = 2e-5
 # Of a product on its way through both sides of the three transforms, up to 5 operations and a
@@ -85,22 +87,25 @@ def statistics(y):
     return y.mean(0), y.var(0)
 
 
-def statistics_tolerance(y):
+def statistics_tolerance(y, tile=TILE):
     """How far from :func:`statistics` the kernel may be, whatever the data.
 
-    Totals are in doubles, and the mean is rounded once more, to float32. In float32 are, for each
-    tile of M pixels, the deviations from its first pixel, whose mean size is at most
-    ``1 + sqrt(M)`` standard deviations; their sum, off by ``M * EPSILON / 2`` of their sizes; and
-    the sum of their squares, at most M times the variance's, off by ``(M + 3) * EPSILON / 2``. The
-    first error moves the tiles' means as well, and the variance by twice as much.
+    In float32 are, for each ``tile`` of M pixels, the deviations from its first pixel, whose mean
+    size is at most ``1 + sqrt(M)`` standard deviations; their sum, off by ``M * EPSILON / 2`` of
+    their sizes; and the sum of their squares, at most M times the variance's, off by
+    ``(M + 3) * EPSILON / 2``. The first error moves the tiles' means as well, and the variance by
+    twice as much. The rest is in doubles, where means of blocks have a few roundings ``e``; those
+    change the variance by ``2 e`` standard deviations at most (Cauchy-Schwarz), and by ``e^2``. The
+    results are rounded once more, to float32.
     """
     mean, variance = statistics(y)
-    d = EPSILON * np.abs(y.astype(np.float64)).max((0, 1, 2))
-    mean_error = TILE * (1 + TILE**0.5) / 2 * EPSILON
-    variance_error = 2 * mean_error + TILE * (TILE + 3) / 2 * EPSILON
+    mean_error = tile * (1 + tile**0.5) / 2 * EPSILON
+    variance_error = 2 * mean_error + tile * (tile + 3) / 2 * EPSILON
+    deviation = np.sqrt(variance)
+    e = 8 * np.finfo(np.float64).eps * np.abs(y.astype(np.float64)).max((0, 1, 2))
     return (
-        EPSILON * np.abs(mean) + mean_error * np.sqrt(variance) + 1e-12 * d,
-        variance_error * variance + d**2,
+        EPSILON / 2 * np.abs(mean) + mean_error * deviation + e,
+        (variance_error + EPSILON / 2) * variance + 2 * e * deviation + e**2,
     )
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from tensorboardX.proto.event_pb2 import Event
 from typer.testing import CliRunner, Result
 
 from resfuse.cli.app import app
-from resfuse.cli.training import run, trainer
+from resfuse.cli.training import command, run, trainer
 from resfuse.cli.training.checkpoints import Checkpoints
 from resfuse.cli.training.networks import network
 from resfuse.cli.training.storage import restored
@@ -30,9 +31,17 @@ for module, function in (
     setattr(module, function, functools.cache(getattr(module, function)))
 
 
-def train(out: Path, *arguments: object) -> Result:
-    """``resfuse train`` in this process, with its two devices."""
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes types
+def train(out: Path, *arguments: object, drawn: bool = False) -> Result:
+    """``resfuse train`` in this process, with its two devices.
+
+    The picture, which would take most of the time, is left empty unless it is to be ``drawn``.
+    """
+    with (
+        jax.numpy_dtype_promotion("standard"),  # optax mixes types
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if not drawn:
+            patch.setattr(command, "_draw", lambda picture, *_: picture.touch())
         result = CliRunner().invoke(app, ["train", "--out", str(out), *map(str, arguments)])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception

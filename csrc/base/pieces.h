@@ -1,4 +1,4 @@
-// Loops over the elements of an array, in pieces for the threads.
+// Loops over the elements of an array, which threads share out in pieces.
 
 #pragma once
 

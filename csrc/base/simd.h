@@ -1,8 +1,9 @@
 // A vector of floats on the compiler's vector extensions. Arithmetic is the built-in operators;
 // a * b + c contracts to a fused multiply-add where the ISA has one (-ffp-contract=fast).
 //
-// Everything here and in direct.h has internal linkage: each isa_*.cc compiles its own copy with
-// its own flags, and the linker must not merge, say, the AVX-512 copy into the generic one.
+// Everything here, and what is built on it, has internal linkage: each isa_*.cc compiles its own
+// copy with its own flags, and the linker must not merge, say, the AVX-512 copy into the generic
+// one.
 
 #pragma once
 
@@ -23,18 +24,22 @@ typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 // The same at any float's address: users' arrays are aligned to 16 bytes at best.
 typedef float UnalignedVec __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
 
-// Not std::min, a template that the linker might take from another file.
+// Stands for std::min, a template that the linker might take from another file.
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
 inline Vec splat(float value) { return value - Vec{}; }
-// Not max(0, v): the comparison is false for NaN, which must pass.
+// Differs from max(0, v): the comparison is false for NaN, which must pass.
 inline Vec relu(Vec value) { return value < 0.0f ? Vec{} : value; }
+
+// As many doubles as a vector has floats, at any double's address. No function takes or returns one
+// by value: without wide registers that would depend on the compiler.
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double)), aligned(8)));
 
 typedef int32_t Lanes __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
-// value[lanes[0]], value[lanes[1]], ...
+// Returns value[lanes[0]], value[lanes[1]], ...
 inline Vec shuffle(Vec value, Lanes lanes) {
 #if defined(__clang__)
   Vec result;
@@ -43,6 +48,14 @@ inline Vec shuffle(Vec value, Lanes lanes) {
 #else
   return __builtin_shuffle(value, lanes);
 #endif
+}
+
+// Whether no lane is infinite or NaN: x - x is 0 for all other numbers.
+inline bool all_finite(Vec value) {
+  const Lanes others = value - value != 0.0f;
+  int32_t any = 0;
+  for (int lane = 0; lane < kLanes; ++lane) any |= others[lane];
+  return any == 0;
 }
 
 // The first `count` lanes, where an array ends; the others read as zero and are left unwritten.

@@ -1,5 +1,5 @@
-// The windows of a block's pixels, as all panels share them: copied side by side (Plan::gathers),
-// or as pointers to their pixels (Plan::shares_rows). Both lie at the start of the work space.
+// The windows of a block's pixels, as all panels share them: copied side by side (kGathered), or as
+// pointers to their pixels (kShared). Both lie at the start of the work space.
 
 #pragma once
 
@@ -14,37 +14,37 @@ class BlockWindows {
   BlockWindows(const Job& job, float* work)
       : conv_(job.conv), plan_(job.plan), in_(job.operands.in), work_(work) {}
 
-  void prepare(int64_t block) const {
-    const int64_t begin = block * plan_.block_size;
-    const int64_t end = smaller(begin + plan_.block_size, conv_.pixels());
-    if (plan_.gathers) gather(begin, end);
-    if (plan_.shares_rows) point(begin, end);
+  // Copies the windows of pixels [begin, end), or points at them.
+  void prepare(int64_t begin, int64_t end) {
+    if (plan_.direct.inputs == Inputs::kGathered) gather(begin, end);
+    if (plan_.direct.inputs == Inputs::kShared) point(begin, end);
   }
 
-  // The copy of the window of the block's `pixel`.
-  const float* gathered(int64_t pixel) const { return work_ + pixel * plan_.row_floats; }
-  // Of the tile that starts at the block's `pixel`: (runs, pixels), each at the first channel.
-  const float* const* rows(int64_t pixel) const { return pointers() + pixel * plan_.runs; }
-  // The work space behind.
-  float* rest() const { return work_ + plan_.block_size * pointer_floats(plan_); }
+  // The copies of the block's windows, DirectPlan::pixel_floats apart.
+  const float* gathered() const { return work_; }
+  // The pointers of the tile that starts at the block's `pixel`: (runs, pixels), each at the first
+  // channel.
+  const float* const* rows(int64_t pixel) const {
+    return reinterpret_cast<const float**>(work_) + pixel * plan_.direct.passes.runs;
+  }
+  // The work space that is left behind them.
+  float* rest() const { return work_ + plan_.blocks.size * plan_.direct.pixel_floats; }
 
  private:
-  const float** pointers() const { return reinterpret_cast<const float**>(work_); }
-
-  void gather(int64_t begin, int64_t end) const {
+  void gather(int64_t begin, int64_t end) {
     float* to = work_;
     for (int64_t pixel = begin; pixel < end; pixel += kMR) {
       Corner corners[kMR];
       const int64_t m = smaller(kMR, end - pixel);
       locate(conv_, pixel, m, corners);
-      for (int64_t p = 0; p < m; ++p, to += plan_.row_floats)
+      for (int64_t p = 0; p < m; ++p, to += plan_.direct.pixel_floats)
         gather_window(conv_, in_, corners[p], to);
     }
   }
 
-  void point(int64_t begin, int64_t end) const {
+  void point(int64_t begin, int64_t end) {
     const Images images{conv_.in_h, conv_.in_w, conv_.in_c};
-    const float** to = pointers();
+    auto** to = reinterpret_cast<const float**>(work_);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
       Corner corners[kMR];
       locate(conv_, begin + first, m, corners);

@@ -45,15 +45,16 @@ struct Scatter {
 struct Taps;  // pack.h
 
 // What one call reads and writes. Training asks for sums instead of an epilogue: out is then acc,
-// and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles.
+// and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles: Moments
+// (norm/statistics.h).
 struct Operands {
   const float* in;
-  const float* kernel;  // packed as in pack.h, or HWIO: Plan::packed says which
+  const float* kernel;  // packed as in pack.h, or HWIO: Plan::packing says which
   float* out;
   const Epilogue* epilogue = nullptr;  // in inference
   double* sums = nullptr;              // (blocks, 3, out_c), in training
   const Scatter* scatter = nullptr;    // where outputs are not dense
-  const Taps* transposed = nullptr;    // the kernel's, for a gradient by the input
+  const Taps* transposed = nullptr;    // the kernel's, for an input gradient
 };
 
 }  // namespace resfuse

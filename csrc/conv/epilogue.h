@@ -8,8 +8,8 @@
 namespace resfuse {
 namespace {
 
-// A panel's part of the operands, all at its first channel. Without an epilogue scale is null and
-// the accumulator itself is stored.
+// The operands as a panel sees them, each at its first channel. Without an epilogue scale is null
+// and the accumulator itself is stored.
 struct Output {
   float* out;
   const float *residual, *scale, *shift;
@@ -43,8 +43,7 @@ inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, int6
   store_some(to.out + at, acc, count);
 }
 
-// The same for M pixels, `stride` apart, of N whole vectors each: what the branches ask is asked
-// once.
+// Finishes M pixels, `stride` apart, of N whole vectors each, and asks what the branches ask once.
 template <int M, int N>
 __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel,
                                                        int64_t stride, Vec (&acc)[M][N]) {

@@ -20,7 +20,7 @@ Four pick(Four a, Four b, Lanes lanes) {
 #endif
 }
 
-// Four rows of `length`, `stride` apart, to `length` rows of four, `to_stride` apart.
+// Transposes four rows of `length`, `stride` apart, to `length` rows of four, `to_stride` apart.
 void transpose(const float* from, int64_t stride, int64_t length, float* to, int64_t to_stride) {
   constexpr Lanes kLow{0, 4, 1, 5}, kHigh{2, 6, 3, 7}, kFirst{0, 1, 4, 5}, kLast{2, 3, 6, 7};
   int64_t d = 0;
@@ -39,10 +39,11 @@ void transpose(const float* from, int64_t stride, int64_t length, float* to, int
     for (int k = 0; k < 4; ++k) to[d * to_stride + k] = from[k * stride + d];
 }
 
-// Half of 16 lanes, by two vectors.
+// Groups narrower than 16 lanes have 8 channels at most, and a panel 2 x 16.
 constexpr int64_t kMaxRotatedFloats = 8 * 32;
 
-// From (depth, NR), where depth is an input channel and a lane an output channel of the same group.
+// Rotates a panel that is packed as (depth, NR), where depth is an input channel and a lane an
+// output channel of the same group.
 void rotate_groups(const Layout& layout, float* panel) {
   const int64_t last = layout.depth - 1;  // a power of two less one
   float tap[kMaxRotatedFloats];
@@ -67,11 +68,11 @@ size_t Layout::bytes() const {
 Layout make_layout(const Conv& conv, int64_t nr) {
   Layout layout{};
   const int64_t group_out = conv.group_out(), lanes = nr / 2;
-  layout.lanes = conv.groups > 1 && conv.group_in() == group_out && group_out <= lanes &&
-                 lanes % group_out == 0;
-  layout.rotated = layout.lanes && group_out > 1 && group_out < lanes;
-  layout.panels_per_group = ((layout.lanes ? conv.out_c : group_out) + nr - 1) / nr;
-  layout.panels = layout.panels_per_group * (layout.lanes ? 1 : conv.groups);
+  layout.grouped = conv.groups > 1 && conv.group_in() == group_out && group_out <= lanes &&
+                   lanes % group_out == 0;
+  layout.rotated = layout.grouped && group_out > 1 && group_out < lanes;
+  layout.panels_per_group = ((layout.grouped ? conv.out_c : group_out) + nr - 1) / nr;
+  layout.panels = layout.panels_per_group * (layout.grouped ? 1 : conv.groups);
   layout.taps = conv.kernel_h * conv.kernel_w;
   layout.depth = conv.group_in();
   layout.nr = nr;
@@ -79,7 +80,7 @@ Layout make_layout(const Conv& conv, int64_t nr) {
 }
 
 Panel panel_at(const Conv& conv, const Layout& layout, int64_t index) {
-  const int64_t width = layout.lanes ? conv.out_c : conv.group_out();
+  const int64_t width = layout.grouped ? conv.out_c : conv.group_out();
   const int64_t group = index / layout.panels_per_group;
   const int64_t offset = index % layout.panels_per_group * layout.nr;
   return {group, group * width + offset, std::min(layout.nr, width - offset)};

@@ -1,7 +1,7 @@
 // Packed weights: (panels, taps, depth, NR), in the order in which a register tile reads them.
 //
 //   panel   NR output channels of one group, or, where groups are narrower than a vector (Layout::
-//           lanes), NR output channels whatever their groups; zeros where there are no more
+//           grouped), NR output channels whatever their groups; zeros where there are no more
 //   tap     a pixel of the window, kernel_h * kernel_w of them
 //   depth   the input channels of a group
 
@@ -15,7 +15,7 @@
 namespace resfuse {
 
 struct Layout {
-  bool lanes;    // an output channel's lane holds the inputs of its own group, see lanes.h
+  bool grouped;  // an output channel's lane holds the inputs of its own group, see grouped.h
   bool rotated;  // groups narrower than a vector: depth r has the weights from each lane's input to
                  // the output r lanes further in its group
   int64_t panels_per_group, panels;
@@ -35,14 +35,14 @@ Panel panel_at(const Conv& conv, const Layout& layout, int64_t index);
 void pack_panel(const Conv& conv, const Layout& layout, const float* kernel, int64_t index,
                 float* to);
 
-// Which taps of a larger kernel, `kernel_w` wide, are a convolution's, turned round: its tap (i, j)
-// is the kernel's (last_h - step_h * i, last_w - step_w * j).
+// Which taps of a larger kernel, `kernel_w` wide, are a convolution's, flipped: its tap (i, j) is
+// the kernel's (last_h - step_h * i, last_w - step_w * j).
 struct Taps {
   int64_t last_h, step_h, last_w, step_w, kernel_w;
 };
 
-// As pack_panel, from a kernel whose input channels are this convolution's outputs, and the other
-// way round: what the gradient by the input needs (input_gradient.h).
+// Packs like pack_panel, but from a kernel whose input channels are this convolution's outputs, and
+// the other way round: what the input gradient needs (grad/input_gradient.h).
 void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& taps,
                            const float* kernel, int64_t index, float* to);
 

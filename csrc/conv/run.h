@@ -4,9 +4,9 @@
 
 #include <atomic>
 
-#include "base/isa.h"
-#include "base/lease.h"
+#include "base/memory.h"
 #include "base/parallel.h"
+#include "isa/isa.h"
 
 namespace resfuse {
 
@@ -46,48 +46,17 @@ bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule sc
 template <typename Schedule>
 bool run(const Isa& isa, Job job, Schedule schedule) {
   const Layout& layout = job.plan.layout;
-  const Lease lease = Lease::weights(job.plan.pack_first ? layout.bytes() : 0);
-  if (job.plan.pack_first) {
+  const bool packs = job.plan.packing == Packing::kCall;
+  const Lease lease = Lease::weights(packs ? layout.bytes() : 0);
+  if (packs) {
     auto* const packed = reinterpret_cast<float*>(lease.data());
     if (!packed) return false;
     const auto pack = [&](int64_t panel, float* to) { pack_panel(job, panel, to); };
     pack_all(layout, packed, pack, job.plan.threads, schedule);
     job.operands.kernel = packed;
   }
-  return run_units(job.plan.units, job.plan.threads, isa.scratch_bytes(job.plan), schedule,
+  return run_units(job.plan.units(), job.plan.threads, isa.scratch_bytes(job.plan), schedule,
                    [&](Memory& memory, int64_t unit) { isa.run_unit(job, memory, unit); });
-}
-
-// As many rows of outputs a unit as are worth waking a thread for.
-template <typename Schedule>
-void run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int64_t max_threads,
-              Schedule schedule) {
-  constexpr int64_t kUnitFloats = 1 << 16;
-  // In doubles: windows may be far larger than their images.
-  const double row_floats = static_cast<double>(pool.out_w * pool.channels) *
-                            static_cast<double>(pool.window_h) * static_cast<double>(pool.window_w);
-  const int64_t rows = static_cast<int64_t>(kUnitFloats / (row_floats + 1)) + 1;
-  const auto pool_rows = [&](int64_t unit) {
-    const int64_t last = (unit + 1) * rows;
-    isa.max_pool(pool, in, out, unit * rows, last < pool.rows() ? last : pool.rows());
-  };
-  const int64_t units = pool.out_w == 0 ? 0 : (pool.rows() + rows - 1) / rows;
-  parallel_for(units, units < max_threads ? units : max_threads, schedule,
-               [&] { return pool_rows; });
-}
-
-// Mean and biased variance of each channel, from the sums of its blocks added in their order.
-inline void reduce_sums(const Job& job, float* mean, float* var) {
-  const int64_t channels = job.conv.out_c;
-  const auto count = static_cast<double>(job.conv.pixels());
-  for (int64_t o = 0; o < channels; ++o) {
-    double total[3] = {};
-    for (int64_t row = 0; row < job.plan.blocks * 3; ++row)
-      total[row % 3] += job.operands.sums[row * channels + o];
-    const double m2 = total[2] + (total[1] - total[0] * total[0] / count);
-    mean[o] = static_cast<float>(total[0] / count);
-    var[o] = static_cast<float>(m2 < 0.0 ? 0.0 : m2 / count);
-  }
 }
 
 }  // namespace resfuse

@@ -1,9 +1,16 @@
 // Statistics of the outputs, gathered while they are in registers.
 //
-// For each channel a block of pixels keeps three sums over its tiles, in doubles: the total s of a
-// tile's M pixels, s^2 / M, and M2, the squared deviations from the tile's own mean. s^2 / M may
-// cancel against the grand total: a mean a thousand times the deviation costs six of sixteen digits
-// (Chan, Golub & LeVeque 1983, eq. 1.5b, for many samples).
+// For each channel, a block of pixels keeps the sums of the deviations from a shift, its first
+// pixel, and of their squares, in doubles. A tile of M pixels adds to them from floats: with the
+// deviations d of its pixels from its own first one,
+//
+//   total   += s = M (first - shift) + sum d
+//   squares += s^2 / M + M2             with M2 = sum d^2 - (sum d)^2 / M
+//
+// (Chan, Golub & LeVeque 1983, eq. 1.5b and 1.6). Floats near each other have an exact difference,
+// so nothing here grows with the mean. Both differences of squares, M2 and the block's at the end,
+// lose only log2 of the number of pixels in bits, because the subtracted shift is itself one of
+// them.
 
 #pragma once
 
@@ -17,45 +24,64 @@ namespace {
 constexpr int kVectors = 2;
 constexpr int kNR = kVectors * kLanes;
 
-// Of a panel: a row for each of the three sums.
-typedef double Sums[3][kNR];
-// As many doubles as a vector has floats.
-typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
+// The sums of a panel's channels over the pixels of a block so far.
+struct Sums {
+  double count[kVectors];  // of the pixels
+  Doubles shift[kVectors], total[kVectors], squares[kVectors];
+};
 
 inline void clear_sums(Sums& sums) {
-  for (double (&row)[kNR] : sums)
-    for (double& sum : row) sum = 0.0;
+  for (double& count : sums.count) count = 0.0;
 }
 
-// Adds a tile: a vector of channels, from `channel` of the panel on, of `count` pixels. Summed are
-// their deviations d from the first, which are exact where deviations are small beside the mean:
-// the total is M first + sum d, and M2 = sum d^2 - (sum d)^2 / M (their eq. 1.6), which loses four
-// bits at most, since the first is one of the M.
-inline void add_to_sums(const Vec* pixels, int count, Sums& sums, int64_t channel) {
-  const Vec first = pixels[0];
-  Vec sum = {}, squares = {};
-  for (int m = 1; m < count; ++m) {
-    const Vec d = pixels[m] - first;
-    sum += d;
+// Adds a tile whose sums overflow in floats, or which is not finite itself.
+__attribute__((noinline)) inline void add_in_doubles(const Vec* pixels, int count,
+                                                     const Doubles& shift, Doubles& total,
+                                                     Doubles& squares) {
+  for (int m = 0; m < count; ++m) {
+    const Doubles d = __builtin_convertvector(pixels[m], Doubles) - shift;
+    total += d;
     squares += d * d;
   }
-  const float inverse = 1.0f / static_cast<float>(count);
-  const Doubles total =
-      __builtin_convertvector(first, Doubles) * count + __builtin_convertvector(sum, Doubles);
-  const Doubles m2 = __builtin_convertvector(squares - sum * sum * inverse, Doubles);
-  for (int lane = 0; lane < kLanes; ++lane) {
-    sums[0][channel + lane] += total[lane];
-    sums[1][channel + lane] += total[lane] * total[lane] * (1.0 / count);
-    sums[2][channel + lane] += m2[lane];
-  }
 }
 
-// As the block's, in (blocks, 3, out_c) doubles.
+// Adds a tile of `count` pixels to the vector of channels that begins at `channel` of the panel.
+inline void add_to_sums(const Vec* pixels, int count, Sums& sums, int64_t channel) {
+  const int64_t vector = channel / kLanes;
+  Doubles &shift = sums.shift[vector], &total = sums.total[vector];
+  Doubles& squares = sums.squares[vector];
+  const Doubles first = __builtin_convertvector(pixels[0], Doubles);
+  if (sums.count[vector] == 0.0) {
+    // Deviations from infinity would all be NaN, where the mean is infinite.
+    const Vec finite = pixels[0] - pixels[0] == 0.0f ? pixels[0] : Vec{};
+    shift = __builtin_convertvector(finite, Doubles);
+    total = squares = Doubles{};
+  }
+  sums.count[vector] += count;
+  Vec sum = {}, sum_of_squares = {};
+  for (int m = 1; m < count; ++m) {
+    const Vec d = pixels[m] - pixels[0];
+    sum += d;
+    sum_of_squares += d * d;
+  }
+  const Vec m2 = sum_of_squares - sum * sum * (1.0f / static_cast<float>(count));
+  if (!all_finite(m2)) return add_in_doubles(pixels, count, shift, total, squares);
+  const Doubles s = (first - shift) * count + __builtin_convertvector(sum, Doubles);
+  total += s;
+  squares += s * s * (1.0 / count) + __builtin_convertvector(m2, Doubles);
+}
+
+// Writes the block's Moments (norm/statistics.h), in (blocks, 3, out_c) doubles.
 inline void store_sums(const Conv& conv, const Panel& panel, const Sums& sums, double* to,
                        int64_t block) {
-  for (int64_t row = 0; row < 3; ++row)
-    for (int64_t o = 0; o < panel.columns; ++o)
-      to[(block * 3 + row) * conv.out_c + panel.channel + o] = sums[row][o];
+  to += block * 3 * conv.out_c + panel.channel;
+  for (int64_t o = 0; o < panel.columns; ++o) {
+    const int64_t vector = o / kLanes, lane = o % kLanes;
+    const double count = sums.count[vector], total = sums.total[vector][lane];
+    to[o] = count;
+    to[conv.out_c + o] = sums.shift[vector][lane] + total / count;
+    to[2 * conv.out_c + o] = sums.squares[vector][lane] - total * total / count;
+  }
 }
 
 }  // namespace

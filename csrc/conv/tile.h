@@ -19,7 +19,7 @@ namespace {
 // for the broadcast inputs. 12 pointers to rows also just fit into x86's general registers.
 constexpr int kMR = kRegisters == 32 ? 12 : 6;
 
-// One register tile: which runs it reads, and what becomes of it.
+// Says which runs a register tile reads, and what becomes of it.
 struct Tile {
   const float* const* rows;  // (runs, m): each row's pointer into each run
   int64_t offset;            // floats from there to the panel's inputs
@@ -36,7 +36,8 @@ struct Tile {
   int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
 };
 
-// From tile.acc: where the panel ends within the tile, where outputs are scattered, or in training.
+// Finishes outputs from tile.acc, which is rare: where the panel ends within the tile, where
+// outputs are scattered, or in training.
 template <int M, int N>
 __attribute__((noinline)) void finish_some(const Tile& tile) {
   const auto acc = [&](int m, int n) { return load(tile.acc + (m * N + n) * kLanes); };
@@ -52,7 +53,7 @@ __attribute__((noinline)) void finish_some(const Tile& tile) {
                     acc(m, n));
 }
 
-// acc[m][:] += rows[run][m][k] * panel[k][:] for each run and k < length.
+// Accumulates rows[run][m][k] * panel[k][:] for each run and k < length.
 struct Dense {
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
@@ -61,7 +62,7 @@ struct Dense {
       add_run(tile.rows + run * M, tile.offset, tile.length, panel, acc);
   }
 
-  // Advances `panel`.
+  // Accumulates one run, and advances `panel` by it.
   template <int M, int N>
   static void add_run(const float* const* rows, int64_t offset, int64_t length, const float*& panel,
                       Vec (&acc)[M][N]) {
@@ -99,7 +100,7 @@ __attribute__((always_inline)) inline void prefetch(const Tile& tile) {
     }
 }
 
-// A whole tile; `Kind` accumulates its runs.
+// Computes a whole tile, whose runs `Kind` accumulates.
 template <typename Kind, int M, int N>
 void compute_tile(const Tile& tile) {
   if (tile.last) prefetch<M, N>(tile);
@@ -121,7 +122,7 @@ void compute_tile(const Tile& tile) {
 
 using TileFunction = void (*)(const Tile&);
 
-// Every height from 1 to MR, so that a remainder costs only what it computes.
+// Every height from 1 to MR is compiled, so that a remainder costs only what it computes.
 template <typename Kind, int N, int... M>
 TileFunction pick_height(int64_t m, std::integer_sequence<int, M...>) {
   static constexpr TileFunction functions[] = {compute_tile<Kind, M + 1, N>...};

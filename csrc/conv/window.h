@@ -18,7 +18,7 @@ struct Corner {
   bool inside;
 };
 
-// The windows of `count` pixels from `pixel` on.
+// Locates the windows of `count` pixels from `pixel` on.
 inline void locate(const Conv& conv, int64_t pixel, int64_t count, Corner* corners) {
   int64_t x = pixel % conv.out_w;
   int64_t y = pixel / conv.out_w % conv.out_h;
@@ -37,7 +37,7 @@ inline void locate(const Conv& conv, int64_t pixel, int64_t count, Corner* corne
   }
 }
 
-// Overlapping vectors in place of a scalar remainder.
+// Copies vectors, of which the last two overlap: there is no scalar remainder.
 inline void copy(const float* from, int64_t length, float* to) {
   if (length < kLanes) {
     for (int64_t k = 0; k < length; ++k) to[k] = from[k];
@@ -53,7 +53,7 @@ struct Run {
   int64_t begin, real, length;
 };
 
-// Those outside the row are zero, too.
+// Copies a run; what of it lies outside the row is zero, too.
 inline void copy_run(const Conv& conv, const float* row, const Run& run, float* to) {
   const int64_t left = run.begin < 0 ? -run.begin : 0;
   const int64_t right = smaller(run.real, conv.in_w * conv.in_c - run.begin);
@@ -62,16 +62,17 @@ inline void copy_run(const Conv& conv, const float* row, const Run& run, float* 
   for (int64_t k = right; k < run.length; ++k) to[k] = 0.0f;
 }
 
-// Into row `y` itself, at zeros, or, where the run crosses the left or right edge or has fewer real
-// floats, at a padded copy in `to`.
-inline const float* point_at_run(const Conv& conv, const float* row, int64_t y, const Run& run,
-                                 float* to) {
+// Returns a pointer into row `y` itself, which begins at `in + row`; to zeros; or, where the run
+// crosses the left or right edge or has fewer real floats, to a padded copy, which it makes in
+// `to`.
+inline const float* point_at_run(const Conv& conv, const float* in, int64_t row, int64_t y,
+                                 const Run& run, float* to) {
   const int64_t row_floats = conv.in_w * conv.in_c;
   const bool outside = run.begin + run.real <= 0 || run.begin >= row_floats;
   if (y < 0 || y >= conv.in_h || outside) return kZeros;
   const bool inside = run.begin >= 0 && run.begin + run.real <= row_floats;
-  if (inside && run.real == run.length) return row + run.begin;
-  copy_run(conv, row, run, to);
+  if (inside && run.real == run.length) return in + row + run.begin;
+  copy_run(conv, in + row, run, to);
   return to;
 }
 
@@ -80,23 +81,23 @@ struct Images {
   int64_t height, width, channels;
 };
 
-// The first channel of a pixel, or zeros where it lies outside its image.
+// Returns a pointer to the first channel of a pixel, or to zeros where it lies outside its image.
 inline const float* point_at_pixel(const float* images, const Images& shape, int64_t image,
                                    int64_t y, int64_t x) {
   if (y < 0 || y >= shape.height || x < 0 || x >= shape.width) return kZeros;
   return images + ((image * shape.height + y) * shape.width + x) * shape.channels;
 }
 
-// `run` of row `corner.y + i` of the image, all of it in `to`.
+// Copies `run` of row `corner.y + i` of the image to `to`.
 inline void gather_run(const Conv& conv, const float* in, const Corner& corner, int64_t i,
                        const Run& run, float* to) {
   const int64_t y = corner.y + i;
-  const float* row = in + (corner.image * conv.in_h + y) * conv.in_w * conv.in_c;
-  const float* from = point_at_run(conv, row, y, run, to);
+  const int64_t row = (corner.image * conv.in_h + y) * conv.in_w * conv.in_c;
+  const float* from = point_at_run(conv, in, row, y, run, to);
   if (from != to) copy(from, run.length, to);
 }
 
-// A pixel's window, its rows side by side in `to`, and up to a vector beyond them overwritten. A
+// Copies a pixel's window, its rows side by side, to `to`; up to a vector beyond is overwritten. A
 // row shorter than a vector is copied as one where another row of the images follows, for it may
 // run into that.
 inline void gather_window(const Conv& conv, const float* in, const Corner& corner, float* to) {

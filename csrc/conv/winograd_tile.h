@@ -3,6 +3,7 @@
 #pragma once
 
 #include "conv/window.h"
+#include "conv/winograd_plan.h"
 #include "conv/winograd_transforms.h"
 
 namespace resfuse {
@@ -14,13 +15,12 @@ struct TilePosition {
   int64_t image, y, x;
 };
 
-// `tiles_h` x `tiles_w` tiles of each image, `output` a side.
-inline TilePosition locate_tile(int64_t tile, int64_t tiles_h, int64_t tiles_w, int64_t output) {
-  const int64_t row = tile / tiles_w;
-  return {row / tiles_h, row % tiles_h * output, tile % tiles_w * output};
+inline TilePosition locate_tile(int64_t tile, const Tiling& tiling) {
+  const int64_t row = tile / tiling.w;
+  return {row / tiling.h, row % tiling.h * tiling.output, tile % tiling.w * tiling.output};
 }
 
-// Pixels of a tile: the first channel of each, or zeros where it lies outside the image.
+// Points at the first channel of each pixel of a tile, or at zeros where it lies outside the image.
 template <int Size>
 inline void point_at_pixels(const float* images, const Images& shape, const TilePosition& at,
                             const float* (&to)[Size][Size]) {
@@ -37,7 +37,8 @@ inline void point_at_inputs(const Conv& conv, const float* in, const TilePositio
   point_at_pixels(in, {conv.in_h, conv.in_w, conv.in_c}, first, to);
 }
 
-// V = B^T d B of `channels` channels from `first` on; the points are `stride` floats apart.
+// Computes V = B^T d B of `channels` channels from `first` on; the points are `stride` floats
+// apart.
 template <typename F>
 inline void transform_inputs(const float* const (&in)[F::kInput][F::kInput], int64_t first,
                              int64_t channels, int64_t stride, float* to) {

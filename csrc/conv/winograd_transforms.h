@@ -67,7 +67,8 @@ struct F4 {
   }
 };
 
-// The points' polynomials are those of F4 times (x - 1/2), and that of 1/2 itself. Only forward.
+// The points' polynomials are those of F4 times (x - 1/2), and that of 1/2 itself. It has no
+// gradients.
 struct F5 {
   static constexpr int kStride = 1, kOutput = 5, kInput = 7;
 
@@ -186,9 +187,9 @@ struct F2 {
   }
 };
 
-// Both sides: columns first, then rows. `in(i, j)` reads, `out(i, j, value)` writes. Always
-// inlined, so that its callers' loops step their pointers: 5 to 14 percent of convolutions of few
-// tiles.
+// Transforms both sides: columns first, then rows. `in(i, j)` reads, `out(i, j, value)` writes. It
+// is always inlined, so that its callers' loops step their pointers: 5 to 14 percent of
+// convolutions of few tiles.
 template <auto transform, int In, int Out, typename Read, typename Write>
 __attribute__((always_inline)) inline void transform_square(Read in, Write out) {
   Vec half[Out][In];

@@ -1,46 +1,31 @@
-// The Python module: hands out the handlers, and says and sets what they run on.
+// The Python module, which hands out the handlers, and says and sets what they run on.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
 #include <string>
 
-#include "base/isa.h"
-#include "base/pages.h"
-#include "ffi/ffi.h"
-#include "ffi/select.h"
+#include "ffi/call.h"
+#include "ffi/plans.h"
+#include "isa/isa.h"
 
 namespace nb = nanobind;
 
 namespace {
 
-template <typename Handler>
-nb::capsule encapsulate(Handler* handler) {
-  return nb::capsule(reinterpret_cast<void*>(handler));
-}
-
 nb::dict registrations() {
   nb::dict targets;
-  targets["resfuse_conv_affine"] = encapsulate(resfuse::conv_affine);
-  targets["resfuse_conv_statistics"] = encapsulate(resfuse::conv_statistics);
-  targets["resfuse_pack"] = encapsulate(resfuse::pack);
-  targets["resfuse_max_pool"] = encapsulate(resfuse::max_pool);
-  targets["resfuse_conv_input_gradient"] = encapsulate(resfuse::conv_input_gradient);
-  targets["resfuse_conv_weight_gradient"] = encapsulate(resfuse::conv_weight_gradient);
-  targets["resfuse_conv_gradients"] = encapsulate(resfuse::conv_gradients);
-  targets["resfuse_normalize"] = encapsulate(resfuse::normalize);
-  targets["resfuse_norm_sums"] = encapsulate(resfuse::norm_sums);
-  targets["resfuse_norm_gradient"] = encapsulate(resfuse::norm_gradient);
-  targets["resfuse_max_pool_gradient"] = encapsulate(resfuse::max_pool_gradient);
+  for (const auto& family : {resfuse::conv_handlers(), resfuse::gradient_handlers(),
+                             resfuse::norm_handlers(), resfuse::pool_handlers()})
+    for (const auto& [name, handle] : family)
+      targets[("resfuse_" + std::string(name)).c_str()] =
+          nb::capsule(reinterpret_cast<void*>(handle));
   return targets;
 }
 
 nb::tuple isas() {
-  const resfuse::Isa* usable[resfuse::kMaxIsas];
-  const int count = resfuse::usable_isas(usable);
   nb::list names;
-  for (int i = 0; i < count; ++i) names.append(usable[i]->name);
+  for (const resfuse::Isa* isa : resfuse::usable_isas()) names.append(isa->name);
   return nb::tuple(names);
 }
 
@@ -52,18 +37,6 @@ void use_isa(const std::string& name) {
 void use_algorithm(const std::string& name) {
   if (!resfuse::use_algorithm(name))
     throw nb::value_error(("no algorithm named '" + name + "'").c_str());
-}
-
-// The algorithm that a call takes, and the shape of its packed weights, on the ISA in use.
-nb::tuple plan(const resfuse::Shape& x, const resfuse::Shape& kernel, const resfuse::Shape& strides,
-               const resfuse::Shape& padding, int64_t groups, bool winograd) {
-  resfuse::Conv conv;
-  const auto problem = resfuse::make_conv(x, kernel, {strides, padding, groups}, conv);
-  if (!problem.empty()) throw nb::value_error(problem.c_str());
-  const resfuse::TileShape tile = resfuse::isa_in_use().tile;
-  const auto plan =
-      resfuse::make_plan(conv, tile, {resfuse::choice_in_use(winograd), true, false, 1});
-  return nb::make_tuple(resfuse::name_of(plan.algorithm), resfuse::packed_shape(plan.layout));
 }
 
 double fma_peak(double seconds) {
@@ -80,9 +53,7 @@ NB_MODULE(_ext, m) {
   m.def("isa", [] { return resfuse::isa_in_use().name; });
   m.def("use_isa", use_isa, nb::arg("name"));
   m.def("use_algorithm", use_algorithm, nb::arg("name"));
-  m.def("plan", plan, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"), nb::arg("padding"),
-        nb::arg("groups"), nb::arg("winograd"));
-  m.def("expect_program", [] { resfuse::runs_to_trim() = 2; });
+  resfuse::bind_plans(m);
   m.def("fma_peak", fma_peak, nb::arg("seconds"));
   m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
 }

@@ -12,17 +12,19 @@ std::atomic<Choice>& chosen() {
 
 }  // namespace
 
-Problem find_isa(const Conv& conv, const Shape& packed, const Isa*& isa) {
-  const auto reads = [&](const Isa& candidate) {
-    return packed_shape(make_layout(conv, candidate.tile.nr)) == packed;
+const Isa& find_isa(const Conv& conv, const Shape& packed, Check& check) {
+  const Isa& in_use = isa_in_use();
+  if (!check.passed()) return in_use;
+  const auto reads = [&](const Isa& isa) {
+    return packed_shape(make_layout(conv, isa.tile.nr)) == packed;
   };
-  const Isa* isas[kMaxIsas];
-  const int count = usable_isas(isas);
-  isa = &isa_in_use();
-  for (int i = 0; i < count && !reads(*isa); ++i) isa = isas[i];
-  if (reads(*isa)) return {};
-  return "packed weights have shape " + to_string(packed) + ", which is none that the " +
-         "instruction sets of this machine read: pack them here";
+  if (reads(in_use)) return in_use;
+  for (const Isa* isa : usable_isas())
+    if (reads(*isa)) return *isa;
+  check.that(false, "packed weights have shape ", packed, ", expected ",
+             packed_shape(make_layout(conv, in_use.tile.nr)),
+             " or that of another instruction set of this machine: pack them here");
+  return in_use;
 }
 
 Choice choice_in_use(bool winograd) { return winograd ? chosen().load() : Choice::kDirect; }
@@ -36,8 +38,8 @@ bool use_algorithm(const std::string& name) {
 
 const char* name_of(Algorithm algorithm) {
   switch (algorithm) {
-    case Algorithm::kLanes:
-      return "lanes";
+    case Algorithm::kGrouped:
+      return "grouped";
     case Algorithm::kWinograd:
       return "winograd";
     default:

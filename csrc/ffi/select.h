@@ -3,17 +3,17 @@
 
 #pragma once
 
-#include "base/isa.h"
-#include "ffi/problem.h"
+#include "ffi/validate.h"
+#include "isa/isa.h"
 
 namespace resfuse {
 
 // The ISA in use if it reads weights packed in this shape, or another of this machine that does.
-Problem find_isa(const Conv& conv, const Shape& packed, const Isa*& isa);
+const Isa& find_isa(const Conv& conv, const Shape& packed, Check& check);
 
-// Winograd only where the caller allows it; where he does, what `use_algorithm` says.
+// Direct unless the caller allows `winograd`; then what `use_algorithm` said last.
 Choice choice_in_use(bool winograd);
-// "fastest", "direct" or "winograd"; false for another name.
+// Takes "fastest", "direct" or "winograd"; false for another name.
 bool use_algorithm(const std::string& name);
 
 const char* name_of(Algorithm algorithm);

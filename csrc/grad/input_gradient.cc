@@ -5,17 +5,18 @@
 namespace resfuse {
 namespace {
 
-// Along one side of the image.
+// One side of the image, and what goes along it.
 struct Side {
   int64_t in, kernel, stride, pad;
 };
 
-struct Part {
-  int64_t first, count;  // rows of the input
+// The same of a phase: rows `first`, `first` + stride, ... of the input, `count` in all.
+struct PhaseSide {
+  int64_t first, count;
   int64_t taps, remainder, pad;
 };
 
-Part part_at(const Side& side, int64_t remainder) {
+PhaseSide phase_at(const Side& side, int64_t remainder) {
   const int64_t offset = (remainder - side.pad) % side.stride;
   const int64_t first = offset < 0 ? offset + side.stride : offset;
   const int64_t count = first < side.in ? (side.in - 1 - first) / side.stride + 1 : 0;
@@ -24,22 +25,35 @@ Part part_at(const Side& side, int64_t remainder) {
   return {first, count, taps, remainder, taps - 1 - q};
 }
 
-std::vector<Part> parts(const Side& side) {
-  std::vector<Part> all;
+std::vector<PhaseSide> phases_of(const Side& side) {
+  std::vector<PhaseSide> phases;
   for (int64_t remainder = 0; remainder < std::min(side.stride, side.kernel); ++remainder)
-    if (const Part part = part_at(side, remainder); part.count > 0) all.push_back(part);
-  return all;
+    if (const PhaseSide phase = phase_at(side, remainder); phase.count > 0) phases.push_back(phase);
+  return phases;
 }
 
-Phase make_phase(const Conv& conv, const Part& y, const Part& x) {
-  Phase phase{};
-  phase.conv = {conv.batch, conv.out_h, conv.out_w, conv.out_c, y.taps, x.taps, y.count,
-                x.count,    conv.in_c,  1,          1,          y.pad,  x.pad,  conv.groups};
-  phase.taps = {y.remainder + conv.stride_h * (y.taps - 1), conv.stride_h,
-                x.remainder + conv.stride_w * (x.taps - 1), conv.stride_w, conv.kernel_w};
+// The convolution of d_out, whose channels are the outputs of `conv`.
+Conv convolution(const Conv& conv, const PhaseSide& y, const PhaseSide& x) {
+  Conv phase{};
+  phase.batch = conv.batch, phase.groups = conv.groups;
+  phase.in_h = conv.out_h, phase.in_w = conv.out_w, phase.in_c = conv.out_c;
+  phase.kernel_h = y.taps, phase.kernel_w = x.taps;
+  phase.out_h = y.count, phase.out_w = x.count, phase.out_c = conv.in_c;
+  phase.stride_h = phase.stride_w = 1;
+  phase.pad_top = y.pad, phase.pad_left = x.pad;
+  return phase;
+}
+
+Phase make_phase(const Conv& conv, const PhaseSide& y, const PhaseSide& x) {
+  Phase phase{convolution(conv, y, x), {}, {}};
+  phase.taps.last_h = y.remainder + conv.stride_h * (y.taps - 1), phase.taps.step_h = conv.stride_h;
+  phase.taps.last_w = x.remainder + conv.stride_w * (x.taps - 1), phase.taps.step_w = conv.stride_w;
+  phase.taps.kernel_w = conv.kernel_w;
   const int64_t row = conv.in_w * conv.in_c;
-  phase.scatter = {y.first * row + x.first * conv.in_c, conv.in_h * row, conv.stride_h * row,
-                   conv.stride_w * conv.in_c};
+  phase.scatter.first = y.first * row + x.first * conv.in_c;
+  phase.scatter.image = conv.in_h * row;
+  phase.scatter.row = conv.stride_h * row;
+  phase.scatter.pixel = conv.stride_w * conv.in_c;
   return phase;
 }
 
@@ -48,8 +62,8 @@ Phase make_phase(const Conv& conv, const Part& y, const Part& x) {
 std::vector<Phase> input_gradient_phases(const Conv& conv) {
   std::vector<Phase> phases;
   if (conv.pixels() == 0) return phases;
-  for (const Part& y : parts({conv.in_h, conv.kernel_h, conv.stride_h, conv.pad_top}))
-    for (const Part& x : parts({conv.in_w, conv.kernel_w, conv.stride_w, conv.pad_left}))
+  for (const PhaseSide& y : phases_of({conv.in_h, conv.kernel_h, conv.stride_h, conv.pad_top}))
+    for (const PhaseSide& x : phases_of({conv.in_w, conv.kernel_w, conv.stride_w, conv.pad_left}))
       phases.push_back(make_phase(conv, y, x));
   return phases;
 }

@@ -1,4 +1,4 @@
-// The gradient by the input, as convolutions with stride 1 of the gradient by the output:
+// The input gradient, as convolutions with stride 1 of the output's gradient:
 //
 //   d_in[y] = sum over i with (y + pad - i) a multiple of the stride s
 //             of  d_out[(y + pad - i) / s] * kernel[i]                    (likewise along x)
@@ -8,8 +8,8 @@
 //
 //   d_in[first + s u] = sum over t of  d_out[q + u - t] * kernel[r + s t],
 //
-// a convolution whose weights are turned round, t to T - 1 - t, and whose channels change places.
-// Stride 1 has a single phase: the kernel flipped. No zeros are put between the pixels, and nothing
+// a convolution whose kernel is flipped, t to T - 1 - t, and whose channels change places. Stride 1
+// has a single phase: the whole kernel. No zeros are put between the pixels, and nothing
 // is multiplied by them.
 
 #pragma once
@@ -27,8 +27,8 @@ struct Phase {
   Scatter scatter;  // where its outputs lie in d_in
 };
 
-// Those that meet taps and pixels. Where the stride is larger than the window, pixels remain that
-// belong to none; their gradient is zero.
+// The phases that meet taps and pixels. Where the stride is larger than the window, pixels remain
+// that belong to none; their gradient is zero.
 std::vector<Phase> input_gradient_phases(const Conv& conv);
 bool phases_cover_input(const Conv& conv);
 

@@ -1,4 +1,4 @@
-// Runs the gradients on the ISA in use, on the threads that it is given.
+// Runs the gradients of a convolution on the ISA in use, on the threads that it is given.
 
 #pragma once
 
@@ -14,13 +14,15 @@ void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedul
             [&](int64_t first, int64_t count) { std::fill_n(to + first, count, 0.0f); });
 }
 
-// One phase of the gradient by the input. False when there is no memory.
+// Runs one phase of the input gradient. False when there is no memory.
 template <typename Schedule>
 bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_out,
                const float* kernel, float* d_in, Choice choice, int64_t max_threads,
                Schedule schedule) {
   const Request request{dense ? choice : Choice::kDirect, false, false, max_threads};
-  Job job{phase.conv, make_plan(phase.conv, isa.tile, request), {d_out, kernel, d_in}};
+  Job job{phase.conv,
+          make_plan(phase.conv, isa.tile, machine_in_use(), request),
+          {d_out, kernel, d_in}};
   job.operands.transposed = &phase.taps;
   if (!dense) job.operands.scatter = &phase.scatter;
   return run(isa, job, schedule);
@@ -61,33 +63,17 @@ bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, cons
     return true;
   }
   WeightJob job{conv, make_weight_plan(conv, isa.tile, choice), in, d_out, d_kernel};
-  const int64_t chunks = job.plan.chunks;
+  const int64_t chunks = job.plan.chunks.count;
   const Lease results =
       Lease::weights(chunks > 1 ? static_cast<size_t>(chunks * floats) * sizeof(float) : 0);
   if (chunks > 1) job.d_kernel = reinterpret_cast<float*>(results.data());
   if (chunks > 1 && !job.d_kernel) return false;
   const bool done = run_units(
-      job.plan.units, weight_threads(conv, job.plan, max_threads),
+      job.plan.units(), weight_threads(conv, job.plan, max_threads),
       job.plan.work_floats * sizeof(float), schedule,
       [&](Memory& memory, int64_t unit) { isa.run_weight_unit(job, memory.bytes, unit); });
   if (chunks > 1) add_results(job.d_kernel, chunks, floats, d_kernel, max_threads, schedule);
   return done;
-}
-
-// A unit is one image, some of its channels.
-template <typename Schedule>
-void run_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const float* d_out,
-                       float* d_in, int64_t max_threads, Schedule schedule) {
-  constexpr int64_t kChannels = 64;
-  const int64_t parts = (pool.channels + kChannels - 1) / kChannels;
-  const auto unit = [&](int64_t index) {
-    const int64_t first = index % parts * kChannels;
-    isa.max_pool_gradient(pool, in, d_out, d_in, index / parts, first,
-                          std::min(first + kChannels, pool.channels));
-  };
-  const int64_t floats = pool.in_h * pool.in_w * pool.batch * pool.channels;
-  parallel_for(pool.batch * parts, floats > 2 * kPieceFloats ? max_threads : 1, schedule,
-               [&] { return unit; });
 }
 
 }  // namespace resfuse

@@ -1,11 +1,11 @@
-// The gradient by the weights, once, for any vector width:
+// The weight gradient, once, for any vector width:
 //
 //   d_kernel[i, j, c, o] = sum over pixels p of  in[window of p at (i, j), c] * d_out[p, o]
 //
 // a matrix product whose reduction runs over the pixels:
 //
 //   for each block of pixels                               (weight_plan.h)
-//     copy their windows side by side: rows                (pixels, taps, channels of the part)
+//     copy their windows side by side: rows                (pixels, taps, channels of the unit)
 //     for each panel of NR = 2 vectors of output channels
 //       copy d_out's panel                                 (pixels, NR)
 //       for each tile of MR rows of the result, for each pixel
@@ -17,7 +17,6 @@
 
 #pragma once
 
-#include "base/isa.h"
 #include "conv/tile.h"
 #include "conv/window.h"
 #include "grad/weight_plan.h"
@@ -75,7 +74,7 @@ void sum_products(const WeightTile& tile) {
   add_to_result<M, N>(tile, acc);
 }
 
-// Lane by lane, the first channel of its group.
+// For each lane the first channel of its group.
 template <int G>
 Lanes first_lanes() {
   Lanes lanes;
@@ -114,7 +113,7 @@ inline WeightFunction weight_function(int64_t m, int64_t columns) {
                            : pick_weight_function<2>(m, Heights{});
 }
 
-// All channels of the narrow groups, up to eight at a time. G = 1, 2, 4, ... up to the lanes.
+// Sums all channels of the narrow groups, up to eight at a time. G is 1, 2, 4, ... up to the lanes.
 template <int G = 1>
 inline void sum_all_grouped(int64_t group, WeightTile tile) {
   if (group != G && G != kLanes) return sum_all_grouped<(G < kLanes ? 2 * G : G)>(group, tile);
@@ -130,15 +129,16 @@ class WeightGradient {
         plan_(job.plan),
         job_(job),
         unit_(unit),
+        grouped_(plan_.algorithm == Algorithm::kGrouped),
         taps_(conv_.kernel_h * conv_.kernel_w),
-        tap_floats_(plan_.lanes ? kNR : unit.channels),
-        whole_(!plan_.lanes && unit.channels == conv_.in_c &&
+        tap_floats_(grouped_ ? kNR : unit.channels),
+        whole_(!grouped_ && unit.channels == conv_.in_c &&
                conv_.kernel_w * conv_.in_c <= kMaxPassFloats),
         rows_(work),
         panel_(work + plan_.block_size * plan_.row_floats),
         result_(job.d_kernel + unit.chunk * conv_.reduction() * conv_.out_c) {}
 
-  void run() const {
+  void run() {
     for (int64_t first = unit_.first; first < unit_.last; first += plan_.block_size) {
       const int64_t pixels = smaller(plan_.block_size, unit_.last - first);
       gather(first, pixels);
@@ -150,8 +150,8 @@ class WeightGradient {
   }
 
  private:
-  // The windows of the block's pixels: whole rows of them where the part has all channels.
-  void gather(int64_t first, int64_t pixels) const {
+  // Copies the windows of the block's pixels: whole rows of them where the unit has all channels.
+  void gather(int64_t first, int64_t pixels) {
     for (int64_t done = 0; done < pixels; done += kMR) {
       Corner corners[kMR];
       const int64_t count = smaller(kMR, pixels - done);
@@ -161,7 +161,7 @@ class WeightGradient {
     }
   }
 
-  void gather_pixel(const Corner& corner, float* to) const {
+  void gather_pixel(const Corner& corner, float* to) {
     if (whole_) return gather_window(conv_, job_.in, corner, to);
     const int64_t channel = unit_.group * conv_.group_in() + unit_.first_channel;
     for (int64_t i = 0; i < conv_.kernel_h; ++i)
@@ -170,7 +170,7 @@ class WeightGradient {
                    {(corner.x + j) * conv_.in_c + channel, unit_.channels, tap_floats_}, to);
   }
 
-  void gather_panel(int64_t first, int64_t pixels, int64_t column) const {
+  void gather_panel(int64_t first, int64_t pixels, int64_t column) {
     const float* from = job_.d_out + first * conv_.out_c + column;
     const int64_t count = smaller(kNR, unit_.first_column + unit_.columns - column);
     for (int64_t p = 0; p < pixels; ++p, from += conv_.out_c)
@@ -178,35 +178,42 @@ class WeightGradient {
         store(panel_ + p * kNR + n * kLanes, load_some(from + n * kLanes, count - n * kLanes));
   }
 
-  // Adds the block's products to the columns of a panel.
-  void add_block(int64_t first, int64_t pixels, int64_t column) const {
-    WeightTile tile{rows_,       panel_, plan_.row_floats,    pixels, nullptr,
-                    conv_.out_c, 0,      first == unit_.first};
+  // Adds the block's products to the columns of a panel: to all rows of the result, where those of
+  // all taps lie side by side, or tap by tap.
+  void add_block(int64_t first, int64_t pixels, int64_t column) {
+    WeightTile tile{};
+    tile.panel = panel_;
+    tile.stride = plan_.row_floats;
+    tile.pixels = pixels;
+    tile.out_stride = conv_.out_c;
+    tile.first = first == unit_.first;
     tile.columns = smaller(kNR, unit_.columns - column);
-    const int64_t depth = conv_.group_in();
-    // Rows of the result lie side by side for all taps, or where channels are missing for one.
-    const int64_t runs = whole_ ? 1 : taps_, rows = whole_ ? taps_ * depth : unit_.channels;
-    for (int64_t run = 0; run < runs; ++run) {
-      const int64_t channel = plan_.lanes ? 0 : unit_.first_channel;
-      float* const out =
-          result_ + (run * depth + channel) * conv_.out_c + unit_.first_column + column;
-      tile.rows = rows_ + run * tap_floats_;
-      tile.out = out;
-      if (plan_.lanes)
+    const int64_t depth = conv_.group_in(), channel = grouped_ ? 0 : unit_.first_channel;
+    for (int64_t tap = 0; tap < (whole_ ? 1 : taps_); ++tap) {
+      tile.rows = rows_ + tap * tap_floats_;
+      tile.out = result_ + (tap * depth + channel) * conv_.out_c + unit_.first_column + column;
+      if (grouped_)
         sum_all_grouped(depth, tile);
       else
-        for_each_tile(rows, [&](int64_t top, int64_t m) {
-          tile.rows = rows_ + run * tap_floats_ + top;
-          tile.out = out + top * conv_.out_c;
-          weight_function(m, tile.columns)(tile);
-        });
+        add_rows(tile, whole_ ? taps_ * depth : unit_.channels);
     }
+  }
+
+  // Adds the products of so many rows, from those of `tile` on.
+  void add_rows(const WeightTile& tile, int64_t rows) {
+    for_each_tile(rows, [&](int64_t top, int64_t m) {
+      WeightTile at_top = tile;
+      at_top.rows += top;
+      at_top.out += top * conv_.out_c;
+      weight_function(m, tile.columns)(at_top);
+    });
   }
 
   const Conv& conv_;
   const WeightPlan& plan_;
   const WeightJob& job_;
   const WeightUnit unit_;
+  const bool grouped_;
   const int64_t taps_, tap_floats_;  // from one tap of a window to the next
   const bool whole_;                 // rows of windows lie in one piece
   float *const rows_, *const panel_, *const result_;

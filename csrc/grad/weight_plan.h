@@ -1,32 +1,37 @@
-// How the gradient by the weights is cut into work: plain data, from the sizes and the ISA alone,
-// so that neither the sums nor their order depend on the threads.
+// How the weight gradient is cut into work: plain data. The result is a matrix of (tap,
+// input channel) by output channel, each of whose numbers is a sum over the pixels.
 //
-//   part    some input channels of a group, with all taps of the window: rows of the result
-//   slab    some output channels of a group: columns of the result
-//   block   pixels whose windows, `row_floats` for each, and outputs fit the cache; or Winograd's
-//           tiles
-//   chunk   some blocks in turn. Each has a result of its own; they are added at the end.
-//   unit    a part, a slab and a chunk: what a thread takes at a time
+//   block   pixels whose windows and outputs fit the cache, or Winograd's tiles: added up in
+//           registers, and then to the result
+//   chunk   some blocks in turn. Each has a result of its own; they are added in their order.
+//   unit    some input channels with all taps of the window, some output channels, and a chunk:
+//           what a thread takes at a time
+//
+// Blocks and chunks decide the order of the sums. So the plan follows from the sizes and the
+// instruction set alone, and no Machine is asked: it is cut for the caches of kReferenceMachine.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "base/arithmetic.h"
 #include "conv/conv.h"
 #include "conv/plan.h"
 
 namespace resfuse {
 
 struct WeightPlan {
-  bool lanes;  // narrow groups share vectors, see pack.h; a part is then a slab as well
-  int64_t nr;
-  int64_t part_channels, parts, slab_channels, slabs, groups;
-  int64_t block_size, chunk_size, chunks;  // in pixels, or in Winograd's tiles
-  int64_t row_floats;
-  int64_t tile_output, tiles_h, tiles_w;  // Winograd's, see plan.h; tile_output 0: direct
-  int64_t units;
-  size_t work_floats;  // scratch of one thread
+  Algorithm algorithm;  // grouped: a unit's input channels are its output channels
+  int64_t groups;       // those that a unit cannot cross
+  Cut inputs, outputs;  // the channels of a group
+  int64_t block_size;   // in pixels, or in Winograd's tiles
+  Cut chunks;           // of the same
+  int64_t row_floats;   // direct and grouped: from the copy of one window to the next
+  Tiling tiling;        // of Winograd
+  size_t work_floats;   // scratch of one thread
+
+  int64_t units() const { return groups * inputs.count * outputs.count * chunks.count; }
 };
 
 struct WeightJob {

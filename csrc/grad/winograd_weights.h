@@ -1,4 +1,4 @@
-// The gradient by the weights of 3x3 windows with stride 1, by Winograd's transforms:
+// The weight gradient of 3x3 windows with stride 1, by Winograd's transforms:
 //
 //   V = B^T d B                tiles of inputs, as forward                    (transform_inputs)
 //   Z = A e A^T                tiles e of d_out                               (transform_panel)
@@ -8,16 +8,14 @@
 // the transpose of the forward algorithm, stage by stage: y = A^T [(G g G^T) . (B^T d B)] A is
 // linear in g, and this is the transpose of that map. As forward, 36 products do the work of 144.
 //
-//   inputs V    (points, tiles, channels of the part)
+//   inputs V    (points, tiles, channels of the unit)
 //   panel Z     (points, tiles, NR)
-//   products P  (panels of the slab, points, channels of the part, NR)
+//   products P  (panels of the unit, points, channels of the unit, NR)
 
 #pragma once
 
-#include "base/isa.h"
 #include "conv/winograd_tile.h"
 #include "grad/weight_gradient.h"
-#include "grad/weight_plan.h"
 
 namespace resfuse {
 namespace {
@@ -32,14 +30,14 @@ class WinogradWeights {
         plan_(job.plan),
         job_(job),
         unit_(unit),
-        inputs_point_(plan_.block_size * plan_.part_channels + kWinogradPad),
+        inputs_point_(plan_.block_size * plan_.inputs.size + kWinogradPad),
         panel_point_(plan_.block_size * kNR + kWinogradPad),
-        products_point_(plan_.part_channels * kNR + kWinogradPad),
+        products_point_(plan_.inputs.size * kNR + kWinogradPad),
         inputs_(work),
         panel_(inputs_ + kPoints * inputs_point_),
         products_(panel_ + kPoints * panel_point_) {}
 
-  void run() const {
+  void run() {
     for (int64_t first = unit_.first; first < unit_.last; first += plan_.block_size) {
       const int64_t tiles = smaller(plan_.block_size, unit_.last - first);
       transform_block(first, tiles);
@@ -52,23 +50,21 @@ class WinogradWeights {
   }
 
  private:
-  TilePosition locate(int64_t tile) const {
-    return locate_tile(tile, plan_.tiles_h, plan_.tiles_w, kOutput);
-  }
+  TilePosition locate(int64_t tile) const { return locate_tile(tile, plan_.tiling); }
   float* products(int64_t column) const {
     return products_ + column / kNR * kPoints * products_point_;
   }
 
-  void transform_block(int64_t first, int64_t tiles) const {
+  void transform_block(int64_t first, int64_t tiles) {
     for (int64_t t = 0; t < tiles; ++t) {
       const float* in[kInput][kInput];
       point_at_inputs<F>(conv_, job_.in, locate(first + t), in);
       transform_inputs<F>(in, unit_.first_channel, unit_.channels, inputs_point_,
-                          inputs_ + t * plan_.part_channels);
+                          inputs_ + t * plan_.inputs.size);
     }
   }
 
-  void transform_panel(int64_t first, int64_t tiles, int64_t column) const {
+  void transform_panel(int64_t first, int64_t tiles, int64_t column) {
     const int64_t columns = unit_.columns - column;
     for (int64_t t = 0; t < tiles; ++t) {
       const float* pixels[kOutput][kOutput];
@@ -85,8 +81,12 @@ class WinogradWeights {
     }
   }
 
-  void multiply(int64_t tiles, int64_t column, bool first) const {
-    WeightTile tile{nullptr, nullptr, plan_.part_channels, tiles, nullptr, kNR, kNR, first};
+  void multiply(int64_t tiles, int64_t column, bool first) {
+    WeightTile tile{};
+    tile.stride = plan_.inputs.size;
+    tile.pixels = tiles;
+    tile.out_stride = tile.columns = kNR;
+    tile.first = first;
     for (int64_t point = 0; point < kPoints; ++point) {
       tile.panel = panel_ + point * panel_point_;
       for_each_tile(unit_.channels, [&](int64_t top, int64_t m) {
@@ -97,7 +97,7 @@ class WinogradWeights {
     }
   }
 
-  void transform_weights(int64_t column) const {
+  void transform_weights(int64_t column) {
     float* const result = job_.d_kernel + unit_.chunk * 9 * conv_.in_c * conv_.out_c;
     for (int64_t c = 0; c < unit_.channels; ++c)
       for (int64_t n = 0; n < kNR; n += kLanes) {
@@ -120,14 +120,6 @@ class WinogradWeights {
   const int64_t inputs_point_, panel_point_, products_point_;  // floats from point to point
   float *const inputs_, *const panel_, *const products_;
 };
-
-inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
-  const WeightUnit unit = weight_unit_at(job.conv, job.plan, index);
-  auto* const floats = reinterpret_cast<float*>(work);
-  if (job.plan.tile_output == 0) return WeightGradient(job, floats, unit).run();
-  with_outputs(job.plan.tile_output,
-               [&](auto f) { WinogradWeights<decltype(f)>(job, floats, unit).run(); });
-}
 
 }  // namespace
 }  // namespace resfuse

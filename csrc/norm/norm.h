@@ -7,8 +7,8 @@
 //   sums      s1 = sum g,  s2 = sum g * (c - mean)              over the pixels, for each channel
 //   gradient  d_c = a * g + b * (c - mean) + d,  d_residual = g     with a, b, d for each channel
 //
-// What a, b and d are follows from s1 and s2 (gradients.py). The sums must be complete before the
-// first gradient is known, so each array is read twice: no fewer passes exist.
+// What a, b and d are follows from s1 and s2 (kernel/batch_norm.py). The sums must be complete
+// before the first gradient is known, so each array is read twice: no fewer passes exist.
 
 #pragma once
 

@@ -8,6 +8,7 @@
 namespace resfuse {
 namespace {
 
+// Writes y of `pixels` pixels from `first` on.
 inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, float* out) {
   for (int64_t p = first; p < first + pixels; ++p)
     for (int64_t channel = 0; channel < norm.channels; channel += kLanes) {
@@ -21,7 +22,7 @@ inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, floa
     }
 }
 
-// One vector of channels of a pixel: g, and conv - mean.
+// g and conv - mean of one vector of channels of a pixel.
 struct NormVector {
   Vec g, deviation;
 
@@ -34,8 +35,21 @@ struct NormVector {
   }
 };
 
-// Adds the sums of `pixels` pixels from `first` on to `sums`, two rows of all channels. Of a few
-// pixels in floats, of those sums in doubles.
+// The same as add_norm_sums for `count` channels, where its sums overflow in floats.
+__attribute__((noinline)) inline void add_norm_sums_in_doubles(const Norm& norm, int64_t first,
+                                                               int64_t pixels, int64_t channel,
+                                                               int64_t count, double* sums) {
+  for (int64_t p = first; p < first + pixels; ++p)
+    for (int64_t c = channel; c < channel + count; ++c) {
+      const int64_t at = p * norm.channels + c;
+      const double g = !norm.y || norm.y[at] > 0.0f ? norm.d_y[at] : 0.0;
+      sums[c] += g;
+      sums[norm.channels + c] += g * (static_cast<double>(norm.conv[at]) - norm.mean[c]);
+    }
+}
+
+// Adds the sums over `pixels` pixels from `first` on to `sums`, two rows of all channels: 16 pixels
+// in floats, and those sums in doubles, so that roundings do not grow with the number of pixels.
 inline void add_norm_sums(const Norm& norm, int64_t first, int64_t pixels, double* sums) {
   constexpr int64_t kPixels = 16;
   for (int64_t done = 0; done < pixels; done += kPixels) {
@@ -48,6 +62,10 @@ inline void add_norm_sums(const Norm& norm, int64_t first, int64_t pixels, doubl
         plain += at.g;
         weighted += at.g * at.deviation;
       }
+      if (!all_finite(plain) || !all_finite(weighted)) {
+        add_norm_sums_in_doubles(norm, first + done, last - done, channel, count, sums);
+        continue;
+      }
       for (int lane = 0; lane < count; ++lane) {
         sums[channel + lane] += plain[lane];
         sums[norm.channels + channel + lane] += weighted[lane];
@@ -56,7 +74,7 @@ inline void add_norm_sums(const Norm& norm, int64_t first, int64_t pixels, doubl
   }
 }
 
-// d_residual may be null.
+// Writes the gradient of `pixels` pixels from `first` on; `d_residual` may be null.
 inline void norm_gradient(const Norm& norm, const NormCoefficients& by, int64_t first,
                           int64_t pixels, float* d_conv, float* d_residual) {
   for (int64_t p = first; p < first + pixels; ++p)

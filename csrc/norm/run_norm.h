@@ -1,12 +1,12 @@
-// Runs the passes of batch norm on the ISA in use, on the threads that it is given.
+// Runs the passes of batch norm on an ISA, on the threads that it is given.
 
 #pragma once
 
 #include <memory>
 #include <new>
 
-#include "base/isa.h"
 #include "base/pieces.h"
+#include "isa/isa.h"
 
 namespace resfuse {
 
@@ -25,7 +25,8 @@ void run_normalize(const Isa& isa, const Normalize& norm, float* out, int64_t ma
             [&](int64_t first, int64_t count) { isa.normalize(norm, first, count, out); });
 }
 
-// Sums are kept by block of pixels, whose number follows from the sizes alone.
+// Sums are kept by block of pixels, whose number follows from the sizes alone, and added in their
+// order. False when there is no memory.
 template <typename Schedule>
 bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weighted,
                    int64_t max_threads, Schedule schedule) {

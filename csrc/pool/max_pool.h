@@ -24,9 +24,9 @@ inline void pool_pixel(const Pool& pool, const float* image, int64_t top, int64_
     const int64_t count = pool.channels - c;
     Vec best = splat(-std::numeric_limits<float>::infinity());
     for (int64_t i = first_i; i < last_i; ++i) {
-      const float* in = image + ((top + i) * pool.in_w + left) * pool.channels + c;
+      const float* row = image + (top + i) * pool.in_w * pool.channels + c;
       for (int64_t j = first_j; j < last_j; ++j)
-        best = larger(best, load_some(in + j * pool.channels, count));
+        best = larger(best, load_some(row + (left + j) * pool.channels, count));
     }
     store_some(out + c, best, count);
   }

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 ffi_version: tuple[int, int]
 
@@ -6,7 +7,6 @@ def registrations() -> dict[str, object]: ...
 def isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
 def use_isa(name: str) -> None: ...
-def expect_program() -> None: ...
 def fma_peak(seconds: float) -> float: ...
 def use_algorithm(name: str) -> None: ...
 def plan(
@@ -17,3 +17,26 @@ def plan(
     groups: int,
     winograd: bool,
 ) -> tuple[str, Sequence[int]]: ...
+def plan_in_full(
+    x: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    winograd: bool,
+    *,
+    packed: bool = False,
+    training: bool = False,
+    threads: int = 1,
+    l2: int | None = None,
+) -> dict[str, Any]: ...
+def weight_plan_in_full(
+    x: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    winograd: bool,
+) -> dict[str, Any]: ...
+def machine() -> tuple[int, int, int]: ...
+def use_machine(l1d: int, l2: int, l3: int) -> None: ...

@@ -11,9 +11,13 @@ from resfuse.cli import data
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_images_and_labels_are_those_of_the_files(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "then"), [("", ""), (".gz", ".gz"), (".gz", ""), ("", ".gz")])
+def test_images_and_labels_are_those_of_the_files(suffix: str, then: str, tmp_path: Path) -> None:
     written = write_mnist(tmp_path, suffix=suffix)
+    for file in [*tmp_path.iterdir()]:  # browsers decompress some, and leave their names
+        file.rename(str(file).removesuffix(".gz") + then)
+    (tmp_path / "train-images-idx3-ubyt").touch()
+    (tmp_path / "train-images-idx3-ubyte-folder").mkdir()
     dataset = data.load(str(tmp_path), size=None, seed=0)
     assert dataset.image_shape == (28, 28, 1)
     assert dataset.classes == tuple("0123456789")
@@ -49,6 +53,8 @@ def spoil(folder: Path, what: str) -> Path:
         images.write_bytes(b"")
     elif what == "truncated":
         images.write_bytes(images.read_bytes()[:-1])
+    elif what == "type":
+        images.write_bytes(bytes([0, 0, 12]) + images.read_bytes()[3:])
     elif what == "dimensions":
         write_idx(images, pixels(40, 28))
     elif what == "no images":
@@ -76,6 +82,7 @@ def spoil(folder: Path, what: str) -> Path:
     [
         ("text", "not an IDX file of bytes in 3 dimensions"),
         ("empty", "not an IDX file of bytes in 3 dimensions"),
+        ("type", "it begins with 00 00 0c 03, expected 00 00 08 03"),
         ("dimensions", "not an IDX file of bytes in 3 dimensions"),
         ("truncated", "expected 31360 bytes for (40, 28, 28), found 31359"),
         ("no images", "no images"),

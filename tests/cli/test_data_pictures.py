@@ -1,6 +1,8 @@
 """What becomes of a picture of any mode, size and orientation."""
 
 import io
+import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from data_files import pixels
 from resfuse.cli.data.dataset import BadData
-from resfuse.cli.data.pictures import fitted, is_grey, opened, scaled
+from resfuse.cli.data.pictures import fitted, is_grey, opened, scaled, upright
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -54,9 +56,11 @@ def test_every_grey_mode_keeps_black_and_white(mode: str, channels: int) -> None
     assert seen.shape == (1, 4, channels)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
-def test_16_bits_are_scaled_and_not_clipped(kind: str) -> None:
-    values = np.array([[0, 256, 32768, 65535]], np.uint16)
+@pytest.mark.parametrize(
+    ("kind", "type_"), [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2"), ("PPM", "<u2")]
+)
+def test_16_bits_are_scaled_and_not_clipped(kind: str, type_: str) -> None:
+    values = np.array([[0, 256, 32768, 65535]], type_)
     with through_file(Image.fromarray(values), kind) as image:
         assert is_grey(image)
         np.testing.assert_array_equal(fitted(image, (1, 4, 1))[0, :, 0], [0, 1, 128, 255])
@@ -71,6 +75,14 @@ def test_what_is_transparent_is_white(kind: str) -> None:
         assert fitted(opened_image, (1, 2, 3)).tolist() == [[list(RED), list(WHITE)]]
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_of_animated_pictures_the_first_is_seen(kind: str) -> None:
+    first, second = (Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    with through_file(first, kind, save_all=True, append_images=[second], **options) as image:
+        assert np.abs(fitted(image, (4, 4, 3)).astype(int) - RED).max() <= 2
+
+
 def test_pictures_are_turned_upright() -> None:
     image = Image.new("RGB", (16, 8), RED)
     image.paste(BLUE, (8, 0, 16, 8))
@@ -79,6 +91,15 @@ def test_pictures_are_turned_upright() -> None:
     with through_file(image, "PNG", exif=exif) as turned:
         seen = fitted(turned, (16, 8, 3))
     np.testing.assert_array_equal(seen[[0, 15], 4], [RED, BLUE])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("note", [b"Exif\0\0no TIFF at all", b"Exif\0\0MM\0*\0\0\0\x08\0\x05"])
+def test_broken_notes_beside_the_pixels_do_not_matter(kind: str, note: bytes) -> None:
+    with through_file(Image.new("RGB", (8, 4), RED), kind, exif=note) as image:
+        assert upright(image) == (4, 8)
+        assert np.abs(fitted(image, (4, 8, 3)).astype(int) - RED).max() <= 8
 
 
 def banded() -> NDArray[np.uint8]:
@@ -115,10 +136,18 @@ def test_values_are_scaled_to_exactly_0_and_1() -> None:
     np.testing.assert_array_equal(seen, (np.arange(256) / 255).astype(np.float32))
 
 
-def truncated() -> bytes:
+def truncated(kind: str) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels(40, 40, 3)).save(file, "PNG")
-    return file.getvalue()[:1000]
+    Image.fromarray(pixels(40, 40, 3)).save(file, kind)
+    return file.getvalue()[:-30]
+
+
+def bomb() -> bytes:
+    """A small PNG that says that it has 40000 x 40000 pixels."""
+    header = b"IHDR" + (40000).to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
+    chunks = ((13, header), (0, b"IDAT"))
+    parts = [size.to_bytes(4) + each + zlib.crc32(each).to_bytes(4) for size, each in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 @pytest.mark.parametrize(
@@ -126,10 +155,11 @@ def truncated() -> bytes:
     [
         (b"", "not an image"),
         (b"hello", "not an image"),
-        (truncated(), "broken image"),
+        *((truncated(kind), "broken image") for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP")),
         (b"BM" + bytes(60), "broken image"),
+        (bomb(), "broken image: Image size (1600000000 pixels) exceeds limit"),
     ],
-    ids=["empty", "text", "truncated", "bitmap"],
+    ids=["empty", "text", "png", "jpeg", "gif", "webp", "bmp", "bitmap", "bomb"],
 )
 def test_what_cannot_be_read_is_named(content: bytes, why: str, tmp_path: Path) -> None:
     file = tmp_path / "cat.png"
@@ -142,6 +172,13 @@ def test_what_cannot_be_read_is_named(content: bytes, why: str, tmp_path: Path) 
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(BadData, match=r"cat\.png: .*No such file"), opened(Path("no"), "cat.png"):
+        pass
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cat.png")
+    expected = pytest.raises(BadData, match=r"cat\.png: expected a file, found")
+    with expected, opened(tmp_path / "cat.png", "cat.png"):
         pass
 
 

@@ -161,6 +161,22 @@ def test_images_that_cannot_be_read_are_refused(
     assert_load_refused(file, capsys, why)
 
 
-def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, capsys: CaptureText) -> None:
-    (tmp_path / "bad.parquet").write_text("hello")
-    assert_load_refused(tmp_path / "bad.parquet", capsys, "Parquet")
+@pytest.mark.parametrize("content", ["", "hello", "truncated"])
+def test_a_file_that_is_no_parquet_is_refused(
+    content: str, tmp_path: Path, capsys: CaptureText, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_parquet(tmp_path / "0.parquet", [0, 1])
+    bad = tmp_path / "1.parquet"
+    write_parquet(bad, [0, 1])
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:-30] if content == "truncated" else content.encode())
+    assert_load_refused(bad, capsys, "Parquet")
+    assert_load_refused(tmp_path, capsys, f"{bad}: broken Parquet file: ")
+    assert not caplog.records
+
+
+def test_files_that_do_not_fit_together_are_refused(tmp_path: Path, capsys: CaptureText) -> None:
+    write_parquet(tmp_path / "0.parquet", [0, 1])
+    write_parquet(tmp_path / "1.parquet", [0, 1], label="labels")
+    why = f"1.parquet: expected columns image, label as in {tmp_path}/0.parquet, found image, la"
+    assert_load_refused(tmp_path, capsys, why)

@@ -1,6 +1,4 @@
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import jax
@@ -11,12 +9,13 @@ from flax import nnx
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-from cli_driver import COMMAND, resfuse
+import training_runs  # noqa: F401 - runs with equal options share their compiled programs
 from resfuse import ffi
 from resfuse.cli import compare
 from resfuse.cli.app import app
 from resfuse.cli.data import Batch, in_order, load
 from resfuse.cli.demo import save
+from resfuse.cli.training.trainer import Outcome, Trainer
 from resfuse.nnx import ResNetClassifier
 
 SEED = 1
@@ -28,21 +27,22 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def demo(out: Path) -> subprocess.CompletedProcess[str]:
+def demo(out: Path) -> Result:
     """The demo as it is, once for the tests that look at what it says and writes."""
-    result = resfuse("demo", "--seed", SEED, "--out", out)
-    assert result.returncode == 0, result.stderr
-    return result
+    return run("--seed", SEED, "--out", out)
 
 
-def in_this_process(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Result:
+def run(*arguments: object, expected: int = 0) -> Result:
     """The demo without the time that a process takes to start, and with one round of timings."""
-    monkeypatch.setattr(compare, "ROUNDS", 1)
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes types
+    with (
+        jax.numpy_dtype_promotion("standard"),  # optax mixes types
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(compare, "ROUNDS", 1)
         result = CliRunner().invoke(
             app, ["demo", *map(str, arguments)], env={"COLUMNS": "200"}, catch_exceptions=False
         )
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == expected, result.output
     return result
 
 
@@ -72,7 +72,7 @@ def restored(checkpoint: Path) -> ResNetClassifier:
 
 
 def test_accuracy_is_at_least_97_percent_and_the_kernel_agrees_with_flax(
-    demo: subprocess.CompletedProcess[str],
+    demo: Result,
 ) -> None:
     table = rows(demo.stdout)
     kernel, flax = (float(each.rstrip("%")) for each in table["Accuracy"])
@@ -84,7 +84,7 @@ def test_accuracy_is_at_least_97_percent_and_the_kernel_agrees_with_flax(
     assert "not live" not in demo.stdout
 
 
-def test_speeds_and_ratio_belong_together(demo: subprocess.CompletedProcess[str]) -> None:
+def test_speeds_and_ratio_belong_together(demo: Result) -> None:
     table = rows(demo.stdout)
     kernel, flax = (float(each.replace(",", "")) for each in table["Images per second"])
     assert kernel > 0
@@ -92,31 +92,27 @@ def test_speeds_and_ratio_belong_together(demo: subprocess.CompletedProcess[str]
     assert float(table["Times as fast as plain Flax"][0]) == pytest.approx(kernel / flax, rel=0.5)
 
 
-def test_results_are_a_checkpoint_and_a_picture_and_nothing_else(
-    demo: subprocess.CompletedProcess[str], out: Path
-) -> None:
+def test_results_are_a_checkpoint_and_a_picture_and_nothing_else(demo: Result, out: Path) -> None:
     assert sorted(each.name for each in out.iterdir()) == ["checkpoint", "report.png"]
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
     assert "report.png" in demo.stdout
 
 
-def test_checkpoint_holds_the_model_that_was_measured(
-    demo: subprocess.CompletedProcess[str], out: Path
-) -> None:
+def test_checkpoint_holds_the_model_that_was_measured(demo: Result, out: Path) -> None:
     right = logits(restored(out / "checkpoint")).argmax(-1) == held_out()[1]
     assert rows(demo.stdout)["Accuracy"][0] == f"{right.mean():.2%}"
 
 
-def test_checkpoint_restores_to_the_same_logits(tmp_path: Path) -> None:
+def test_checkpoint_restores_to_the_same_variables(tmp_path: Path) -> None:
     model = ResNetClassifier(1, 32, 10, rngs=nnx.Rngs(SEED))
     save(model, tmp_path / "checkpoint")
-    np.testing.assert_array_equal(logits(restored(tmp_path / "checkpoint")), logits(model))
+    states = (nnx.state(each) for each in (restored(tmp_path / "checkpoint"), model))
+    jax.tree.map(np.testing.assert_array_equal, *states)
 
 
-def test_same_seed_prints_the_same_table_times_aside(
-    demo: subprocess.CompletedProcess[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    again = in_this_process(monkeypatch, "--seed", SEED, "--out", tmp_path)
+@pytest.mark.long
+def test_same_seed_prints_the_same_table_times_aside(demo: Result, tmp_path: Path) -> None:
+    again = run("--seed", SEED, "--out", tmp_path)
     tables = [rows(each.stdout) for each in (demo, again)]
     for table in tables:
         del table["Images per second"], table["Times as fast as plain Flax"]
@@ -124,36 +120,26 @@ def test_same_seed_prints_the_same_table_times_aside(
     assert tables[0] == tables[1]
 
 
-def test_plain_flax_is_called_plain_flax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ("--epochs", 1, "--implementation", "xla")
-    result = in_this_process(monkeypatch, *options, "--out", tmp_path)
+@pytest.mark.long
+def test_plain_flax_is_called_plain_flax(tmp_path: Path) -> None:
+    result = run("--epochs", 1, "--implementation", "xla", "--out", tmp_path)
     assert "kernel is not live" in result.stdout
     assert "Flax against Flax" in " ".join(result.stdout.split())
     assert rows(result.stdout)["Largest logit difference"] == ["0.0e+00"]
 
 
-@pytest.mark.usefixtures("demo")
-def test_ctrl_c_leaves_an_earlier_result_and_nothing_else(out: Path) -> None:
+def test_ctrl_c_leaves_an_earlier_result_and_nothing_else(
+    demo: Result, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def contents() -> dict[Path, bytes | None]:
         return {path: path.read_bytes() if path.is_file() else None for path in out.rglob("*")}
 
-    before = contents()
-    assert interrupted(out) == 130
+    def interrupted(self: Trainer, batch: Batch) -> Outcome:
+        signal.raise_signal(signal.SIGINT)
+        return step(self, batch)
+
+    assert demo.exit_code == 0
+    before, step = contents(), Trainer.step
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert run("--seed", SEED, "--out", out, expected=130).stdout == ""
     assert contents() == before
-
-
-def interrupted(out: Path) -> int:
-    """The exit code of a long demo after Ctrl-C in the middle of training."""
-    command = [*COMMAND, "demo", "--epochs", "10000", "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while not list(out.glob(".resfuse-*")):
-                assert process.poll() is None
-                time.sleep(0.05)
-            time.sleep(3)  # into the training
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert "Traceback" not in errors
-    return process.returncode

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,9 @@ import optax
 import pytest
 
 from cli_driver import COMMAND, assert_refused
+from resfuse.cli.training import lifeline
 from resfuse.cli.training.devices import Devices
+from resfuse.cli.training.lifeline import Lifeline
 from resfuse.cli.training.networks import network
 from resfuse.cli.training.trainer import Trainer
 from training_runs import OPTIONS, rows, steps, train
@@ -58,23 +60,14 @@ def two_processes(out: Path, *arguments: object) -> Iterator[list[subprocess.Pop
 
 
 def kill(processes: list[subprocess.Popen[str]], victim: int, out: Path, step: int) -> str:
-    """Kills one when there is a checkpoint of the step; returns what the other one says.
-
-    The other learns that from its collectives at once. If it was process 0 that died, it learns
-    it from C++ code as well, which it does first when it was out of the collectives: it is halted
-    for that.
-    """
+    """Kills one when there is a checkpoint of the step; returns what the other one says."""
     give_up = time.monotonic() + 120
     while max(steps(out), default=0) < step:
         assert time.monotonic() < give_up
         assert all(process.poll() is None for process in processes)
         time.sleep(0.02)
     killed, left = processes[victim], processes[1 - victim]
-    if victim == 0:
-        left.send_signal(signal.SIGSTOP)
     killed.kill()
-    killed.wait()
-    left.send_signal(signal.SIGCONT)
     _, errors = left.communicate(timeout=60)
     assert left.returncode == 1
     return errors
@@ -89,7 +82,7 @@ def assert_same_curve(got: list[dict[str, str]], one: list[dict[str, str]]) -> N
                 assert float(a[name]) == pytest.approx(float(b[name]), rel=1e-3, abs=1e-2), (a, b)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_two_processes_do_as_one_until_one_dies_and_then_one_goes_on(
     victim: int, alone: Path, tmp_path: Path
 ) -> None:
@@ -103,13 +96,48 @@ def test_two_processes_do_as_one_until_one_dies_and_then_one_goes_on(
     with two_processes(out, *given, *EVERY_STEP) as processes:
         errors = kill(processes, victim, out, 6)
     assert errors.splitlines()[-1] == ENDED
-    for other in ("Traceback", "stack trace", "coordination"):
+    for other in ("Traceback", "stack trace"):
         assert other not in errors
     done = int(rows(out)[-1]["step"])
     assert 6 <= done < 10
     assert_same_curve(rows(out), rows(alone)[: len(rows(out))])
     assert train(out, "--resume", "--log-every", 1).exit_code == 0
     assert_same_curve(rows(out), rows(alone))
+
+
+def test_processes_that_are_done_wait_for_each_other() -> None:
+    lost: list[int] = []
+    with socketpair() as ends:
+        first, second = (Lifeline([end], lambda i=i: lost.append(i)) for i, end in enumerate(ends))
+        closing = threading.Thread(target=first.close)
+        closing.start()
+        assert closing.is_alive()
+        second.close()
+        closing.join(10)
+        assert not closing.is_alive()
+    assert not lost
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_process_that_ends_or_falls_silent_is_lost(
+    silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifeline, "SILENT_FOR", 0.2 if silent else 60)
+    monkeypatch.setattr(lifeline, "EVERY", 0.01)
+    lost = threading.Event()
+    with socketpair() as (here, there):
+        Lifeline([here], lost.set)
+        if not silent:
+            assert there.recv(1) == lifeline.ALIVE
+            there.close()
+        assert lost.wait(10)
+
+
+@contextlib.contextmanager
+def socketpair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    here, there = socket.socketpair()
+    with here, there:
+        yield here, there
 
 
 def test_only_sums_travel_between_devices() -> None:

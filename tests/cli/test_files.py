@@ -1,13 +1,16 @@
 """What is refused before the work begins, and that results appear whole or not at all."""
 
+import errno
+import fcntl
 import signal
 from pathlib import Path
 
 import pytest
 
-from cli_driver import assert_refused, resfuse_without
-from resfuse.cli.files import publish, staging
-from resfuse.cli.interrupts import held_back
+from cli_driver import assert_refused
+from resfuse.cli.ending import held_back
+from resfuse.cli.files import claimed, publish, staging
+from resfuse.kernel import extension
 
 
 @pytest.fixture
@@ -26,8 +29,54 @@ def test_out_below_a_file_is_refused(file: Path) -> None:
     assert_refused("demo", "--out", file / "below", why="Not a directory")
 
 
-def test_out_that_nobody_may_write_is_refused() -> None:
-    assert_refused("demo", "--out", "/proc/resfuse", why="cannot write to /proc/resfuse")
+@pytest.mark.parametrize("command", ["demo", "train"])
+def test_out_that_nobody_may_write_is_refused(command: str) -> None:
+    assert_refused(command, "--out", "/proc/resfuse", why="cannot write to /proc/resfuse")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo", "--out", ""),
+        ("train", "--out", ""),
+        ("train", "--data", " "),
+        ("predict", "", "picture"),
+        ("predict", "run", ""),
+        ("bench", "--json", ""),
+        ("bench", "--plot", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_working_directory(arguments: tuple[str, ...]) -> None:
+    assert_refused(*arguments, why="it is empty")
+
+
+@pytest.mark.parametrize("command", ["demo", "train"])
+def test_out_whose_name_is_not_utf_8_is_refused(command: str, tmp_path: Path) -> None:
+    assert_refused(command, "--out", f"{tmp_path}/caf\udce9", why="its name is not UTF-8")
+
+
+@pytest.mark.parametrize("command", [("demo",), ("train",), ("train", "--resume")])
+def test_out_that_another_command_writes_into_is_refused(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    with claimed(tmp_path / "out"):
+        why = f"cannot write to {tmp_path / 'out'}: another command is writing there"
+        assert_refused(*command, "--out", tmp_path / "out", why=why)
+        assert not list((tmp_path / "out").iterdir())
+    with claimed(tmp_path / "out"):  # as before
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_is_refused_only_where_there_are_locks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with claimed(tmp_path), claimed(tmp_path):
+        pass
 
 
 def test_a_checkpoint_of_something_else_is_not_replaced(tmp_path: Path) -> None:
@@ -44,12 +93,15 @@ def test_unknown_implementations_are_refused(tmp_path: Path) -> None:
     assert_refused("demo", "--implementation", "cuda", "--out", tmp_path, why="'ffi', 'xla'")
 
 
-def test_the_kernel_is_refused_where_it_is_not_live(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    result = resfuse_without("resfuse._ext", "demo", "--implementation", "ffi", "--out", out)
-    assert result.returncode == 2
-    assert "the kernel is not live" in result.stderr
-    assert not out.exists()
+def test_the_kernel_is_refused_where_it_is_not_live(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(extension, "available", lambda: False)
+    monkeypatch.setattr(extension, "unavailable_reason", lambda: "it was not built")
+    options = ("--implementation", "ffi", "--out", tmp_path / "out")
+    why = "--implementation ffi: the kernel is not live: it was not built"
+    assert_refused("demo", *options, why=why)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("below", ["", "new/deeper"])

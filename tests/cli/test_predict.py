@@ -17,7 +17,8 @@ from cli_driver import assert_refused, resfuse
 from data_files import pixels, write_classes, write_picture
 from resfuse.cli import data
 from resfuse.cli.app import app
-from resfuse.cli.training.checkpoint import load_model
+from resfuse.cli.predict_output import Prediction, print_as
+from resfuse.cli.training.trained import load_model
 from training_runs import train
 
 CLASSES = ("ape", "bee", "cat")
@@ -108,6 +109,23 @@ def test_the_table_has_a_row_for_each_image_whatever_its_name(
         assert 33 <= float(share.strip().rstrip("%")) <= 100
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_table_has_room_for_any_number_of_classes(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    classes = [(f"class-{number}", number / 100) for number in range(12)]
+    print_as("table", [Prediction(name, classes) for name in ("first.png", "second.png")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    for name in ("first.png", "second.png"):
+        start = [row[0] for row in rows].index(name)
+        shown = rows[start : start + 12]
+        assert [row[0] for row in shown] == [name, *[""] * 11]
+        assert [tuple(row[1:]) for row in shown] == [(name, f"{p:.1%}") for name, p in classes]
+
+
 def test_broken_images_are_reported_and_passed_over(
     trained: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -154,7 +172,10 @@ def test_a_named_file_may_have_any_suffix(trained: Path, tmp_path: Path) -> None
 
 def test_what_cannot_be_predicted_is_refused(trained: Path, pictures: Path, tmp_path: Path) -> None:
     file = pictures / "ape" / "0.png"
+    os.mkfifo(tmp_path / "pipe")
     for arguments, why in {
+        (trained, tmp_path / "pipe"): f"{tmp_path}/pipe: it is not a regular file",
+        (trained, file, "/dev/zero"): "/dev/zero: it is not a regular file",
         (trained, tmp_path / "gone.png"): f"{tmp_path}/gone.png: there is no such file or folder",
         (trained, tmp_path): f"{tmp_path}: no images in it",
         (tmp_path, file): f"{tmp_path}",

@@ -1,6 +1,7 @@
 """Which checkpoints are kept, and what is read from them."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import jax
@@ -8,16 +9,16 @@ import numpy as np
 import pytest
 import typer
 
-from resfuse.cli.training.checkpoint import load_model
 from resfuse.cli.training.checkpoints import Checkpoints
 from resfuse.cli.training.networks import Variables, network
 from resfuse.cli.training.options import Options
-from resfuse.cli.training.position import Position
-from resfuse.cli.training.record import Record
+from resfuse.cli.training.run import Position
+from resfuse.cli.training.storage import Record
+from resfuse.cli.training.trained import load_model
 from resfuse.cli.training.trainer import State
 
 SHAPE = (8, 8, 1)
-CLASSES = ("no", "yes")
+CLASSES = ("no", os.fsdecode(b"\xe9"))
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,21 @@
 """Runs that cannot go on: the last good checkpoint stays, one line says why, the code is 1."""
 
+import itertools
 import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import typer
 
 from cli_driver import assert_refused
-from resfuse.cli.training import trainer
+from resfuse.cli import data
+from resfuse.cli.data.dataset import BadData
+from resfuse.cli.training import command, run, trainer
 from training_runs import OPTIONS, arrays, steps, train
 
 EVERY_STEP = ("--checkpoint-every", 1)
@@ -100,6 +106,38 @@ def test_a_disk_that_fills_while_orbax_writes_ends_the_run(
     assert steps(tmp_path) == [0, 1]
 
 
+def test_an_image_that_breaks_in_the_middle_loses_no_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def batches(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from itertools.islice(data.batches(*arguments, **options), 3)
+        raise BadData("cat/7.png: broken image: truncated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "batches", batches)
+        result = train(tmp_path, *OPTIONS)
+    assert result.exit_code == 1
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("resfuse"))
+    assert line.startswith("resfuse: cat/7.png: broken image: truncated; ")
+    assert line.endswith(f"continue with: resfuse train --resume --out {tmp_path}")
+    assert steps(tmp_path) == [0, 3]
+
+
+def test_ctrl_c_is_held_back_only_in_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """While the data are loaded it ends the command at once."""
+    handlers = []
+
+    def load(*_: Any, **__: Any) -> NoReturn:
+        handlers.append(signal.getsignal(signal.SIGINT))
+        raise typer.Exit(3)
+
+    monkeypatch.setattr(command, "load", load)
+    assert train(tmp_path).exit_code == 3
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
 def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     why = "--batch-size 1438: digits has only 1437 training images"
     assert_refused("train", "--batch-size", 1438, "--out", tmp_path / "run", why=why)
@@ -110,8 +148,14 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     [
         (["--model", "resnet19"], "--model resnet19: it must be one of tiny, resnet18, "),
         (["--data", "/nowhere"], "--data /nowhere: there is no such"),
-        (["--lr", 0], "--lr 0: it must be positive and finite"),
-        (["--lr", "nan"], "--lr nan: it must be positive and finite"),
+        (["--lr", 0], "--lr 0: it must be positive"),
+        (["--lr", "nan"], "--lr nan: it must be finite, and not negative"),
+        (["--lr", "inf"], "--lr inf: it must be finite, and not negative"),
+        (["--lr", -1], "--lr -1: it must be finite, and not negative"),
+        (["--lr", 1e39], "--lr 1e+39: it must be finite, and not negative"),  # as a float32
+        (["--weight-decay", "inf"], "--weight-decay inf: it must be finite"),
+        (["--weight-decay", "nan"], "--weight-decay"),
+        (["--optimizer", "sgd", "--momentum", "nan"], "--momentum"),
         (["--momentum", 0.5], "--momentum 0.5: adamw has none; sgd does"),
         (["--optimizer", "lion"], "--optimizer"),
         (["--schedule", "wsd"], "--schedule"),
@@ -128,4 +172,4 @@ def test_bad_options_are_refused(options: list[object], why: str, tmp_path: Path
 def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "file"
     out.touch()
-    assert_refused("train", "--out", out, why=f"--out {out}: ")
+    assert_refused("train", "--out", out, why=f"cannot write to {out}: it is not a directory")

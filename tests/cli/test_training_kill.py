@@ -13,7 +13,6 @@ from cli_driver import COMMAND
 from conftest import SWEEP_SEED
 from training_runs import OPTIONS, arrays, assert_same_bits, rows, steps, train
 
-KILLS = 2
 EVERY_STEP = ("--checkpoint-every", 1, "--log-every", 1)  # so that most moments are in a save
 
 
@@ -27,7 +26,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(out: Path) -> subprocess.Popen[str]:
     command = [*COMMAND, "train", "--out", out, "--resume", *OPTIONS, *EVERY_STEP]
-    return subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(list(map(str, command)), stdout=pipe, stderr=pipe, text=True)
 
 
 def wait_for_a_checkpoint_after(step: int, out: Path, process: subprocess.Popen[str]) -> None:
@@ -38,37 +38,29 @@ def wait_for_a_checkpoint_after(step: int, out: Path, process: subprocess.Popen[
         time.sleep(0.001)
 
 
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
-    whole: Path, tmp_path: Path
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(
+    kills: int, whole: Path, tmp_path: Path
 ) -> None:
     seed = os.environ[SWEEP_SEED]
     print(f"{SWEEP_SEED}={seed}")
     moments = random.Random(seed)
-    for _ in range(KILLS):
-        before = max(steps(tmp_path), default=-1)
+    for sent in [*[signal.SIGKILL] * kills, signal.SIGINT]:
         with start(tmp_path) as process:
-            wait_for_a_checkpoint_after(before, tmp_path, process)
+            wait_for_a_checkpoint_after(max(steps(tmp_path), default=-1), tmp_path, process)
             time.sleep(moments.uniform(0, 0.15))  # a step with its checkpoint takes about 0.1
-            process.kill()
-        if process.returncode != -signal.SIGKILL:
+            process.send_signal(sent)
+            output, errors = process.communicate(timeout=120)
+        if process.returncode == 0:
             break  # it was faster
         arrays(tmp_path)  # the latest is whole
+        if sent == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 130
+            assert "Traceback" not in errors
+            assert f"continue with: resfuse train --resume --out {tmp_path}" in output
+            assert max(steps(tmp_path)) == int(rows(tmp_path)[-1]["step"]) > 0
     assert train(tmp_path, "--resume", *EVERY_STEP).exit_code == 0
     assert_same_bits(whole, tmp_path)
     assert rows(tmp_path) == rows(whole)
-
-
-def test_ctrl_c_saves_and_says_how_to_continue(whole: Path, tmp_path: Path) -> None:
-    command = [*COMMAND, "train", "--out", tmp_path, *OPTIONS, "--log-every", 1]
-    with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        wait_for_a_checkpoint_after(-1, tmp_path, process)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    assert f"continue with: resfuse train --resume --out {tmp_path}" in output
-    assert max(steps(tmp_path)) == int(rows(tmp_path)[-1]["step"]) > 0
-    assert train(tmp_path, "--resume").exit_code == 0
-    assert_same_bits(whole, tmp_path)

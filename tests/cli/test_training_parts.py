@@ -1,6 +1,8 @@
 """Networks by name, optimizers against their formulas, and the display on a terminal."""
 
 import io
+import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from resfuse.cli import panels
 from resfuse.cli.training import display
 from resfuse.cli.training.display import Display
 from resfuse.cli.training.metrics import Row
 from resfuse.cli.training.networks import NAMES, network
-from resfuse.cli.training.optimizers import learning_rate, optimizer
 from resfuse.cli.training.options import Options
+from resfuse.cli.training.run import learning_rate, optimizer
 
 MILLIONS = {  # of parameters, with 1000 classes of images in colour, as torchvision counts
     "resnet18": 11.69,
@@ -27,7 +30,9 @@ def count(name: str, classes: int, shape: tuple[int, int, int]) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(variables.params))
 
 
-@pytest.mark.parametrize("name", MILLIONS)
+@pytest.mark.parametrize(
+    "name", ["resnet18", *(pytest.param(each, marks=pytest.mark.long) for each in [*MILLIONS][1:])]
+)
 def test_networks_have_torchvisions_names_and_sizes(name: str) -> None:
     assert count(name, 1000, (224, 224, 3)) / 1e6 == pytest.approx(MILLIONS[name], abs=0.005)
 
@@ -114,3 +119,29 @@ def test_a_terminal_gets_a_bar_and_a_line_an_epoch(monkeypatch: pytest.MonkeyPat
     assert "5/10" in text
     assert "1,234 images/s" in text
     assert "step 5/10  loss 1.2500  accuracy 50.0%  test loss 2.5000  test accuracy 12.5%" in text
+
+
+def test_names_of_any_kind_are_drawn(tmp_path: Path) -> None:
+    """A warning, as of a glyph that no font has, would be an error here."""
+    broken = os.fsdecode(b"caf\xe9")
+    names = ("$5$", "$\\frac$", "a_{b", "猫", "кошки", "a\tb", broken, "x" * 200, "[/]", "100%")
+    labels = np.arange(len(names))
+    images = np.zeros((len(names), 2, 2, 3), np.float32)
+    with panels.report(tmp_path / "report.png", "$x on $y", names) as (curve, matrix, some, _):
+        panels.curves(curve.subplots(), "Loss", "loss", {"a": [1.0]})
+        panels.confusion(matrix.subplots(), np.eye(len(names), dtype=int), names)
+        panels.examples(some, images, labels, labels[::-1], names)
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_data_are_found_from_any_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "digits").mkdir()  # the name means scikit-learn's
+    monkeypatch.chdir(tmp_path)
+    there = {name: Options.of({"data": name}) for name in ("pictures", "digits", "a/name")}
+    assert [each.data for each in there.values()] == [f"{tmp_path}/pictures", "digits", "a/name"]
+    monkeypatch.chdir("/")
+    assert not there["pictures"].differences({"data": str(tmp_path / "pictures")})
+    assert there["pictures"].differences({"data": "pictures"})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from covering import covering
-from kernel_case import Case, assert_exact, compiled, integers, on_every_isa
+from kernel_case import Case, assert_exact, compiled, in_programs, integers, on_every_isa
 
 GEOMETRY = {
     "batch": (1, 2, 5),
@@ -58,18 +58,17 @@ def table(**channels):
     return [case(row) for row in covering(channels | GEOMETRY, valid)]
 
 
-@pytest.mark.parametrize("case", table(inputs=CHANNELS, outputs=CHANNELS), ids=repr)
-def test_one_group(case):
-    assert_exact(case)
+@in_programs(table(inputs=CHANNELS, outputs=CHANNELS))
+def test_one_group(cases):
+    assert_exact(*cases)
 
 
-@pytest.mark.parametrize("case", table(**GROUPS), ids=repr)
-def test_groups(case):
-    assert_exact(case)
+@in_programs(table(**GROUPS))
+def test_groups(cases):
+    assert_exact(*cases)
 
 
-@pytest.mark.parametrize(
-    "case",
+@in_programs(
     [
         Case(1, (3, 5), (10300, 17), (1, 1)),
         Case(2, (3, 5), (10240, 3), (1, 1)),
@@ -83,11 +82,10 @@ def test_groups(case):
         Case(2, (12, 12), (17, 17), (11, 11), padding=((5, 5), (5, 5)), groups=17),
         Case(1, (3, 4), (20600, 6), (1, 2), padding=((0, 0), (1, 1)), groups=2),
         Case(1, (4, 4), (6000, 4), (3, 3), padding=((1, 1), (1, 1)), groups=2),
-    ],
-    ids=repr,
+    ]
 )
-def test_windows_in_many_passes(case):
-    assert_exact(case)
+def test_windows_in_many_passes(cases):
+    assert_exact(*cases)
 
 
 @pytest.mark.parametrize(

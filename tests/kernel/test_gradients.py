@@ -6,7 +6,7 @@ import pytest
 import oracle
 from covering import covering
 from gradient_case import assert_exact, compiled, integers, normals
-from kernel_case import Case, on_every_isa
+from kernel_case import Case, in_programs, on_every_isa
 
 GEOMETRY = {
     "batch": (1, 2, 5),
@@ -52,26 +52,25 @@ def table(**channels):
     return [case(row) for row in rows]
 
 
-@pytest.mark.parametrize("case", table(inputs=CHANNELS, outputs=(*CHANNELS, 65)), ids=repr)
-def test_one_group(case):
-    assert_exact(case)
+@in_programs(table(inputs=CHANNELS, outputs=(*CHANNELS, 65)))
+def test_one_group(cases):
+    assert_exact(*cases)
 
 
-@pytest.mark.parametrize("case", table(**LANES), ids=repr)
-def test_groups_that_share_vectors(case):
-    assert_exact(case)
+@in_programs(table(**LANES))
+def test_groups_that_share_vectors(cases):
+    assert_exact(*cases)
 
 
-@pytest.mark.parametrize("case", table(**UNEQUAL), ids=repr)
-def test_other_groups(case):
-    assert_exact(case)
+@in_programs(table(**UNEQUAL))
+def test_other_groups(cases):
+    assert_exact(*cases)
 
 
 SAME = ((1, 1), (1, 1))
 
 
-@pytest.mark.parametrize(
-    "case",
+@in_programs(
     [
         # Blocks of pixels, and the chunks of them that get a result each.
         Case(3, (41, 47), (5, 7), (3, 3), padding=SAME),
@@ -90,11 +89,10 @@ SAME = ((1, 1), (1, 1))
         Case(1, (9, 8), (17, 5), (27, 25), padding=((13, 13), (12, 12))),
         Case(1, (1, 70), (4, 4), (1, 67), padding=((0, 0), (33, 33)), groups=4),
         Case(1, (2, 3), (40, 3), (2, 2), (2**31, 2**31), SAME),
-    ],
-    ids=repr,
+    ]
 )
-def test_more_than_one_piece(case):
-    assert_exact(case)
+def test_more_than_one_piece(cases):
+    assert_exact(*cases)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from kernel_case import (
     assert_exact,
     assert_same_bits,
     compiled_packed,
+    in_programs,
     normals,
     on_every_isa,
 )
@@ -43,24 +44,20 @@ def case(row):
                 padding, row["groups"], row["residual"], row["relu"])  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "case", [case(row) for row in covering(AXES, lambda r: 0 < case(r).work < MOST_WORK)], ids=repr
-)
-def test_exact(case):
-    assert_exact(case)
+@in_programs([case(row) for row in covering(AXES, lambda r: 0 < case(r).work < MOST_WORK)])
+def test_exact(cases):
+    assert_exact(*cases)
 
 
-@pytest.mark.parametrize(
-    "case",
+@in_programs(
     [  # more pixels of a window than one pass takes
         Case(2, (9, 8), (33, 33), (9, 9), padding=((4, 4), (4, 4)), groups=33),
         Case(1, (3, 4), (20, 20), (13, 5), padding=((6, 6), (2, 2)), groups=5),
         Case(1, (2, 70), (18, 18), (1, 67), padding=((0, 0), (33, 33)), groups=9),
-    ],
-    ids=repr,
+    ]
 )
-def test_many_passes(case):
-    assert_exact(case)
+def test_many_passes(cases):
+    assert_exact(*cases)
 
 
 def test_more_channels_than_zeros_outside_the_image():
@@ -72,7 +69,7 @@ def test_more_channels_than_zeros_outside_the_image():
 def test_taken_where_groups_fill_vectors(width):
     case = Case(1, (5, 5), (3 * width, 3 * width), (3, 3), groups=3)
     for isa, algorithm in on_every_isa(case.algorithm).items():
-        assert algorithm == ("lanes" if width <= LANES[isa] else "direct"), isa
+        assert algorithm == ("grouped" if width <= LANES[isa] else "direct"), isa
 
 
 @pytest.mark.parametrize(

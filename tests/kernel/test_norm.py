@@ -120,6 +120,29 @@ def test_sums_over_many_pixels():
     assert_right(operands | {"d_y": np.full_like(operands["d_y"], 0.1)})
 
 
+@pytest.mark.parametrize("scale", [1e19, 1e21])
+def test_sums_beyond_float32(scale):
+    """Where the two images' sums overflow and cancel each other; in three channels not wholly."""
+    operands = arrays((2, 9, 8, 17))
+    for name in ("conv", "mean", "d_y"):
+        operands[name] *= np.float32(scale)
+    for name in ("conv", "y"):
+        operands[name][1] = operands[name][0]
+    operands["d_y"][1] = -operands["d_y"][0]
+    operands["d_y"][1, -1, -1, :3] = 0
+    operands["y"][:, -1, -1, :3] = 1
+    call = jax.jit(passes)
+    results = on_every_isa(lambda: jax.tree.map(np.asarray, call(**operands)))
+    for isa, by_name in results.items():
+        for name in ("sums", "sums, y"):
+            truth = exact(name.split(", "), **operands)
+            for ours, (value, size) in zip(by_name[name], truth, strict=True):
+                with np.errstate(over="ignore"):
+                    expected = value.astype(np.float32)
+                error = np.where(np.isinf(expected), ours != expected, np.abs(ours - value))
+                assert (error <= SUMS * size).all(), f"{name} on {isa}"
+
+
 def test_cotangents_where_relu_let_nothing_through_do_not_count():
     """Not even NaN: it is not multiplied by zero."""
     operands = arrays((2, 5, 6, 17))

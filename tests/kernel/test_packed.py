@@ -3,7 +3,7 @@
 import pytest
 
 from covering import covering
-from kernel_case import Case, assert_packed, on_every_isa
+from kernel_case import Case, assert_packed, in_programs, on_every_isa
 
 GEOMETRY = {
     "batch": (1, 3),
@@ -85,24 +85,24 @@ def table(**channels):
     ]
 
 
-@pytest.mark.parametrize("case", table(**CHANNELS), ids=repr)
-def test_one_group(case):
-    assert_packed(case)
+@in_programs(table(**CHANNELS))
+def test_one_group(cases):
+    assert_packed(*cases)
 
 
-@pytest.mark.parametrize("case", table(**GROUPS), ids=repr)
-def test_groups(case):
-    assert_packed(case)
+@in_programs(table(**GROUPS))
+def test_groups(cases):
+    assert_packed(*cases)
 
 
-@pytest.mark.parametrize("case", PACKED_FIRST, ids=repr)
-def test_packed_first(case):
-    assert_packed(case)
+@in_programs(PACKED_FIRST)
+def test_packed_first(cases):
+    assert_packed(*cases)
 
 
-@pytest.mark.parametrize("case", GATHERED, ids=repr)
-def test_gathered_windows(case):
-    assert_packed(case)
+@in_programs(GATHERED)
+def test_gathered_windows(cases):
+    assert_packed(*cases)
 
 
 @pytest.mark.parametrize("case", WINOGRAD, ids=repr)
@@ -111,6 +111,6 @@ def test_winograd(case):
     assert_packed(case)
 
 
-@pytest.mark.parametrize("case", PASSES, ids=repr)
-def test_many_passes_and_no_pixels(case):
-    assert_packed(case)
+@in_programs(PASSES)
+def test_many_passes_and_no_pixels(cases):
+    assert_packed(*cases)

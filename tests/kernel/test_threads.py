@@ -14,17 +14,26 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gradient_case
-from kernel_case import Case, compiled, compiled_packed, normals, on_every_isa
-from resfuse import ffi
+import resfuse
+from agreement import filled, images, key
+from kernel_case import (
+    Case,
+    compiled_packed_together,
+    compiled_together,
+    normals,
+    on_every_isa,
+)
+from resfuse import ffi, linen
 from resfuse.kernel import batch_norm
 from resfuse.kernel.pool import pool, pool_gradient
 
-THREADS = (1, 2, 3)
-RERUNS = 3
+THREADS = (1, 3)
+RERUNS = 2
 SAME = ((1, 1), (1, 1))
 # All worth three threads, which is from three million multiply-adds on; normal floats, whose sums
 # depend on their order.
@@ -60,16 +69,9 @@ def digest(arrays):
 
 
 def reruns(call):
-    """The different digests of some runs."""
-    return sorted({digest(call()) for _ in range(RERUNS)})
-
-
-def packed_reruns(case):
-    """By ISA: each runs the weights that were packed for it."""
-    operands = normals(case)
-    run = compiled_packed(case, operands)
-    runs = [run(*operands)[1] for _ in range(RERUNS)]
-    return {isa: sorted({digest([results[isa]]) for results in runs}) for isa in ffi.isas()}
+    """The different digests of some runs on each ISA, of each of ``call``'s lists of arrays."""
+    runs = on_every_isa(lambda: [list(map(digest, call())) for _ in range(RERUNS)])
+    return {isa: [sorted(set(each)) for each in zip(*runs[isa], strict=True)] for isa in runs}
 
 
 def pools(x, *geometry):
@@ -93,34 +95,44 @@ def pool_size():
     return collections.Counter(name.read_text().strip() for name in names)["tf_XLAEigen"]
 
 
-def algorithms(case):
-    """Precisions that may each choose another."""
-    return ("highest", None) if (case.window, case.strides) == ((3, 3), (1, 1)) else ("highest",)
+def network():
+    """A ResNet's logits of a batch, and of one image at a time, which takes other algorithms."""
+    architecture = linen.Architecture("basic", (1, 1, 1, 1))
+    model = linen.ResNet(architecture, num_classes=10, cifar_stem=True)
+    x = images(3, 40, 40, 3)
+    variables = filled(jax.eval_shape(model.init, key(0), x))
+    fast = resfuse.fuse(lambda x: model.apply(variables, x, use_running_average=True))
+    return [[fast(x), *map(fast, jnp.split(x, 3))]]
 
 
-def draw(random, shape):
-    return random.normal(size=shape).astype(np.float32)
+def calls():
+    """By name: functions of nothing, for a list of arrays of each of their cases."""
+    operands = list(map(normals, CASES))
+    for precision in ("highest", None):
+        yield f"forward {precision}", compiled_together(CASES, operands, precision)
+        gradients = [gradient_case.normals(case) for case in CASES]
+        run = gradient_case.compiled_together(CASES, gradients, precision)
+        yield f"gradients {precision}", run
+    packed = compiled_packed_together(CASES, operands)
+    # Each ISA runs the weights that were packed for it.
+    yield "packed", lambda: [[on_isa[ffi.isa()]] for _, on_isa in packed(operands)]
+    random = np.random.default_rng(0)
+
+    def draw(shape):
+        return random.normal(size=shape).astype(np.float32)
+
+    for shape, *geometry in POOLS:
+        call = jax.jit(functools.partial(pools, draw(shape), *geometry))
+        yield f"pool of {shape}", lambda call=call: [call()]
+    for shape in NORMS:
+        operands_of_norm = [draw(size) for size in [shape] * 2 + [shape[-1:]] * 4]
+        call = jax.jit(functools.partial(norm, *operands_of_norm))
+        yield f"norm of {shape}", lambda call=call: [call()]
+    yield "network", network
 
 
 def main():
-    digests = {}
-    for case in CASES:
-        for precision in algorithms(case):
-            call = compiled(case, normals(case), precision)
-            digests[f"{case} {precision}"] = on_every_isa(functools.partial(reruns, call))
-            call = gradient_case.compiled(case, gradient_case.normals(case), precision)
-            digests[f"gradients of {case} {precision}"] = on_every_isa(
-                functools.partial(reruns, call)
-            )
-        digests[f"{case} packed"] = packed_reruns(case)
-    random = np.random.default_rng(0)
-    for shape, *geometry in POOLS:
-        call = jax.jit(functools.partial(pools, draw(random, shape), *geometry))
-        digests[f"pool of {shape}"] = on_every_isa(functools.partial(reruns, call))
-    for shape in NORMS:
-        operands = [draw(random, size) for size in [shape] * 2 + [shape[-1:]] * 4]
-        call = jax.jit(functools.partial(norm, *operands))
-        digests[f"norm of {shape}"] = on_every_isa(functools.partial(reruns, call))
+    digests = {name: reruns(call) for name, call in calls()}
     json.dump({"pool": pool_size(), "digests": digests}, sys.stdout)
 
 
@@ -152,9 +164,10 @@ def test_pool_has_as_many_threads(reports, threads):
 @pytest.mark.parametrize("threads", THREADS)
 def test_same_bits(reports, threads):
     """As the first run on one thread."""
-    for case, digests in reports[1]["digests"].items():
-        for isa, (first, *_) in digests.items():
-            assert reports[threads]["digests"][case][isa] == [first], f"{case} on {isa}"
+    for name, digests in reports[1]["digests"].items():
+        for isa, cases in digests.items():
+            first = [[each[0]] for each in cases]
+            assert reports[threads]["digests"][name][isa] == first, f"{name} on {isa}"
 
 
 if __name__ == "__main__":

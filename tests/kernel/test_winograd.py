@@ -1,5 +1,7 @@
 """Winograd's algorithm, which the kernel takes where it pays, unless told not to."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from kernel_case import (
     assert_same_bits,
     compiled,
     compiled_packed,
+    compiled_packed_together,
+    in_programs,
     integers,
     normals,
     on_every_isa,
@@ -118,9 +122,15 @@ LEFT = [
 ]
 
 
-def both_ways(case, operands):
+@functools.cache
+def program(case, precision=None):
+    """For :func:`normals`, which several tests run."""
+    return compiled(case, normals(case), precision)
+
+
+def both_ways(case):
     """``(isa, results of direct convolution, results where Winograd is allowed)``."""
-    direct, free = (on_every_isa(compiled(case, operands, p)) for p in ("highest", None))
+    direct, free = (on_every_isa(program(case, p)) for p in ("highest", None))
     return [(isa, direct[isa], free[isa]) for isa in direct]
 
 
@@ -133,7 +143,7 @@ def test_accuracy(case):
     operands = normals(case)
     conv = case.convolve(*operands[:2])
     y = oracle.affine(conv, *operands[2:], relu=case.relu)
-    for isa, direct, free in both_ways(case, operands):
+    for isa, direct, free in both_ways(case):
         for name, ours, other, exact in zip(("y", "conv"), free, direct, (y, conv), strict=False):
             assert (ours != other).any(), f"{name} on {isa} did not take Winograd"
             error = np.abs(ours - exact).max()
@@ -143,16 +153,16 @@ def test_accuracy(case):
 @pytest.mark.parametrize("case", TAKEN, ids=repr)
 def test_statistics(case):
     """Of the numbers that the transforms gave, as accurate as those of direct convolution."""
-    operands = normals(case)
-    for isa, (_, conv, *got) in on_every_isa(compiled(case, operands, None)).items():
-        truth, tolerances = oracle.statistics(conv), oracle.statistics_tolerance(conv)
+    for isa, (_, conv, *got) in on_every_isa(program(case)).items():
+        truth = oracle.statistics(conv)
+        tolerances = oracle.statistics_tolerance(conv, oracle.WINOGRAD_TILE)
         for ours, exact, tolerance in zip(got, truth, tolerances, strict=True):
             assert (np.abs(ours - exact) <= tolerance).all(), isa
 
 
 @pytest.mark.parametrize("case", LEFT, ids=repr)
 def test_direct_where_it_does_not_pay(case):
-    for isa, direct, free in both_ways(case, normals(case)):
+    for isa, direct, free in both_ways(case):
         assert same(free, direct), isa
 
 
@@ -171,28 +181,31 @@ def winograd_bound(case):
     return oracle.EPSILON / 2 * (case.channels[0] + oracle.WINOGRAD_ROUNDINGS)
 
 
-def assert_right_integers(case):
+def assert_right_integers(cases):
     """Errors are far below 1/2 here, so the nearest integers are exact whatever the rounding."""
-    operands = integers(case)
-    operands[2] = np.ones_like(operands[2])
-    y = expected(case, operands)
-    run = compiled_packed(case, operands)
-    for isa, (unpacked, packed) in on_every_isa(lambda: run(*operands)).items():
-        assert (np.rint(unpacked) == y).all(), isa
-        assert (np.rint(packed[isa]) == y).all(), f"packed on {isa}"
+    operands = [integers(case) for case in cases]
+    for each in operands:
+        each[2] = np.ones_like(each[2])
+    run, truths = compiled_packed_together(cases, operands), list(map(expected, cases, operands))
+    for isa, results in on_every_isa(lambda: run(operands)).items():
+        for case, y, (unpacked, packed) in zip(cases, truths, results, strict=True):
+            assert (np.rint(unpacked) == y).all(), f"{case} on {isa}"
+            assert (np.rint(packed[isa]) == y).all(), f"{case} packed on {isa}"
 
 
-@pytest.mark.parametrize("case", TAKEN, ids=repr)
-def test_integers(case):
-    assert_right_integers(case)
+@in_programs([*TAKEN])
+def test_integers(cases):
+    assert_right_integers(cases)
 
 
-@pytest.mark.parametrize("case", FORCED, ids=repr)
-def test_where_it_does_not_pay(case, force):
-    assert set(on_every_isa(case.algorithm).values()) == {"direct"}
+@in_programs(FORCED)
+def test_where_it_does_not_pay(cases, force):
+    for case in cases:
+        assert set(on_every_isa(case.algorithm).values()) == {"direct"}
     force("winograd")
-    assert set(on_every_isa(case.algorithm).values()) == {"winograd"}
-    assert_right_integers(case)
+    for case in cases:
+        assert set(on_every_isa(case.algorithm).values()) == {"winograd"}
+    assert_right_integers(cases)
 
 
 @pytest.mark.parametrize("case", [*TAKEN, *FORCED], ids=repr)
@@ -201,7 +214,7 @@ def test_within_the_bound_on_its_roundings(case, force):
     operands = normals(case)
     truth, bound = expected(case, operands), winograd_bound(case)
     magnitude = winograd_magnitude(case, operands, TAKEN.get(case, 4))
-    for isa, (y, *_) in on_every_isa(compiled(case, operands, None)).items():
+    for isa, (y, *_) in on_every_isa(program(case)).items():
         assert (np.abs(y - truth) <= bound * magnitude).all(), isa
 
 

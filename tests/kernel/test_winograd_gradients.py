@@ -1,11 +1,13 @@
 """Winograd's algorithm in both gradients: taken where it pays, and within its error bounds."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import oracle
 from gradient_case import NAMES, assert_nearest_integers, compiled, expected, integers, normals
-from kernel_case import Case, assert_same_bits, on_every_isa
+from kernel_case import Case, assert_same_bits, in_programs, on_every_isa
 
 SAME, WIDE, NONE = ((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 0), (0, 0))
 # Both gradients take F(4x4), or that by the inputs F(5x5): whole tiles and cut ones; tiles of
@@ -79,13 +81,24 @@ def bounds(case):
     return [oracle.EPSILON / 2 * (length + oracle.WINOGRAD_ROUNDINGS) for length in lengths]
 
 
+@functools.cache
+def program(case, precision=None):
+    """For :func:`normals`, which several tests run."""
+    return compiled(case, normals(case), precision)
+
+
+@functools.cache
+def truth_of(case):
+    return expected(case, normals(case))
+
+
 @pytest.mark.parametrize("case", [*TAKEN, *SMALL], ids=repr)
 def test_accuracy(case):
-    operands = normals(case)
-    truth = expected(case, operands)
-    direct, free = (on_every_isa(compiled(case, operands, p)) for p in ("highest", None))
+    direct, free = (on_every_isa(program(case, p)) for p in ("highest", None))
     for isa, results in free.items():
-        for name, ours, other, exact in zip(NAMES, results, direct[isa], truth, strict=True):
+        for name, ours, other, exact in zip(
+            NAMES, results, direct[isa], truth_of(case), strict=True
+        ):
             if case in TAKEN or name == "d_kernel":
                 assert (ours != other).any(), f"{name} on {isa} did not take Winograd"
             error = np.abs(ours - exact).max()
@@ -95,19 +108,18 @@ def test_accuracy(case):
 @pytest.mark.parametrize("case", [*TAKEN, *SMALL, *FORCED], ids=repr)
 def test_within_the_bound_on_its_roundings(case, force):
     force("winograd")
-    operands = normals(case)
-    truth = expected(case, operands)
-    limits = [b * m for b, m in zip(bounds(case), magnitudes(case, operands), strict=True)]
-    for isa, results in on_every_isa(compiled(case, operands, None)).items():
-        for name, ours, exact, limit in zip(NAMES, results, truth, limits, strict=True):
+    magnitude = magnitudes(case, normals(case))
+    limits = [b * m for b, m in zip(bounds(case), magnitude, strict=True)]
+    for isa, results in on_every_isa(program(case)).items():
+        for name, ours, exact, limit in zip(NAMES, results, truth_of(case), limits, strict=True):
             assert (np.abs(ours - exact) <= limit).all(), f"{name} on {isa}"
 
 
-@pytest.mark.parametrize("case", [*TAKEN, *SMALL, *FORCED], ids=repr)
-def test_integers(case, force):
-    assert_nearest_integers(case)
-    force("winograd")
-    assert_nearest_integers(case)
+@pytest.mark.parametrize("algorithm", ["fastest", "winograd"])
+@in_programs([*TAKEN, *SMALL, *FORCED])
+def test_integers(cases, algorithm, force):
+    force(algorithm)
+    assert_nearest_integers(*cases)
 
 
 @pytest.mark.parametrize("case", SMALL, ids=repr)
@@ -121,18 +133,16 @@ def test_small_tiles_are_exact_on_integers(case):
 
 @pytest.mark.parametrize("case", [LARGE[1], MEDIUM[1], SMALL[1]], ids=repr)
 def test_direct_if_forced(case, force):
-    operands = normals(case)
-    direct = on_every_isa(compiled(case, operands))
+    direct = on_every_isa(program(case, "highest"))
     force("direct")
-    for isa, free in on_every_isa(compiled(case, operands, None)).items():
+    for isa, free in on_every_isa(program(case)).items():
         for name, ours, other in zip(NAMES, free, direct[isa], strict=True):
             assert_same_bits(ours, other, f"{name} on {isa}")
 
 
 @pytest.mark.parametrize("case", LEFT, ids=repr)
 def test_direct_where_it_does_not_pay(case):
-    operands = normals(case)
-    direct, free = (on_every_isa(compiled(case, operands, p)) for p in ("highest", None))
+    direct, free = (on_every_isa(program(case, p)) for p in ("highest", None))
     for isa, results in free.items():
         for name, ours, other in zip(NAMES, results, direct[isa], strict=True):
             assert_same_bits(ours, other, f"{name} on {isa}")

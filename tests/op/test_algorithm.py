@@ -26,8 +26,8 @@ EVERYWHERE = {  # on every instruction set
     Case(1, (56, 56), (64, 256), (1, 1)): "direct",
     Case(1, (14, 14), (1024, 256), (1, 1)): "direct",
     Case(1, (224, 224), (3, 64), (7, 7), (2, 2), ((3, 3), (3, 3))): "direct",
-    Case(1, (56, 56), (64, 64), (3, 3), padding=SAME, groups=64): "lanes",
-    Case(1, (56, 56), (128, 128), (3, 3), (2, 2), SAME, groups=32): "lanes",
+    Case(1, (56, 56), (64, 64), (3, 3), padding=SAME, groups=64): "grouped",
+    Case(1, (56, 56), (128, 128), (3, 3), (2, 2), SAME, groups=32): "grouped",
     Case(1, (56, 56), (64, 128), (3, 3), padding=SAME, groups=64): "direct",
     Case(1, (56, 56), (1024, 1024), (3, 3), padding=SAME, groups=32): "direct",
     Case(0, (56, 56), (64, 64), (3, 3), padding=SAME): "direct",
@@ -39,9 +39,9 @@ SMALL = Case(1, (2, 2), (16, 8), (3, 3), padding=SAME)
 DEPTHWISE = Case(2, (12, 12), (32, 32), (3, 3), padding=SAME, groups=32)
 ODD = Case(2, (12, 12), (33, 33), (3, 3), padding=SAME)
 FORCED = {  # what each then takes, in the order of its cases
-    "fastest": ("winograd", "direct", "lanes", "direct"),
-    "winograd": ("winograd", "winograd", "lanes", "direct"),
-    "direct": ("direct", "direct", "lanes", "direct"),
+    "fastest": ("winograd", "direct", "grouped", "direct"),
+    "winograd": ("winograd", "winograd", "grouped", "direct"),
+    "direct": ("direct", "direct", "grouped", "direct"),
 }
 
 
@@ -67,7 +67,7 @@ def test_a_precision_is_direct(precision, force):
     for name in FORCED:
         force(name)
         assert on_all(CONV, precision) == "direct"
-    assert on_all(DEPTHWISE, precision) == "lanes"
+    assert on_all(DEPTHWISE, precision) == "grouped"
 
 
 @pytest.mark.parametrize(("name", "algorithms"), FORCED.items())
@@ -81,7 +81,7 @@ def test_shapes_that_do_not_fit():
         ffi.algorithm((1, 4, 4, 3), (3, 3, 4, 6), ConvSpec((1, 1), SAME, 1, None))
 
 
-@pytest.mark.parametrize("name", ["", "Winograd", "lanes", "gemm"])
+@pytest.mark.parametrize("name", ["", "Winograd", "grouped", "gemm"])
 def test_no_such_algorithm(name):
     with pytest.raises(ValueError, match=r"RESFUSE_ALGORITHM must be one of .*'direct'.* got"):
         ffi.force_algorithm(name)

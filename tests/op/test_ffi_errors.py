@@ -1,7 +1,6 @@
 """The C++ side trusts nobody: each bad call to a target is an error, and not a crash."""
 
 import contextlib
-import functools
 import subprocess
 import sys
 
@@ -18,10 +17,13 @@ from ffi_calls import (
     CALLS,
     KERNEL,
     MAX_POOL,
+    NAMES,
     PACK,
     POOL_GRADIENT,
     STATISTICS,
     X,
+    Y,
+    as_attribute,
     call,
     packed_shape,
     refuses,
@@ -30,19 +32,19 @@ from kernel_case import on_every_isa
 
 GRADIENTS = [BY_INPUT, BY_WEIGHTS, BY_BOTH]
 ATTRIBUTES = {  # an attribute, and what the error says
-    "one stride": ({"strides": (1,)}, "strides must be two integers"),
-    "no strides": ({"strides": ()}, "strides must be two integers"),
-    "stride 0": ({"strides": (0, 1)}, r"strides must be in \[1, 2\^31\], got \(0,1,\)"),
-    "huge stride": ({"strides": (1, 2**62)}, r"strides must be in \[1, 2\^31\]"),
-    "three pads": ({"padding": (1, 1, 1)}, "padding must be four integers"),
+    "one stride": ({"strides": (1,)}, r"strides must be two integers, got \(1,\)"),
+    "no strides": ({"strides": ()}, r"strides must be two integers, got \(\)"),
+    "stride 0": ({"strides": (0, 1)}, r"strides must be at least 1, got \(0, 1\)"),
+    "huge stride": ({"strides": (1, 2**62)}, r"has shape .* expected \(2, 5, 1, [46]\)"),
+    "three pads": ({"padding": (1, 1, 1)}, r"padding must be four integers, got \(1, 1, 1\)"),
     "negative padding": ({"padding": (1, -1, 1, 1)}, r"padding must be in \[0, 2\^31\]"),
     "huge padding": ({"padding": (2**62, 0, 0, 0)}, r"padding must be in \[0, 2\^31\]"),
-    "other padding": ({"padding": (0, 0, 0, 0)}, r"has shape .* expected \(2,3,2,[46],\)"),
-    "no output": ({"strides": (9, 9)}, r"has shape .* expected \(2,1,1,[46],\)"),
+    "other padding": ({"padding": (0, 0, 0, 0)}, r"has shape .* expected \(2, 3, 2, [46]\)"),
+    "no output": ({"strides": (9, 9)}, r"has shape .* expected \(2, 1, 1, [46]\)"),
 }
 GROUPS = {
-    "no groups": ({"groups": 0}, "groups must be at least 1, got 0"),
-    "negative groups": ({"groups": -1}, "groups must be at least 1, got -1"),
+    "no groups": ({"groups": 0}, r"groups must be in \[1, 2\^31\], got 0"),
+    "negative groups": ({"groups": -1}, r"groups must be in \[1, 2\^31\], got -1"),
     "groups that do not divide": ({"groups": 3}, "groups=3 do not fit x"),
     "too many groups": ({"groups": 2}, "groups=2 do not fit x"),
 }
@@ -51,8 +53,8 @@ OPERANDS = {  # the shapes of x and kernel, and what the error says
     "x of rank 0": ((), (3, 3, 4, 6), "x must have rank 4"),
     "kernel of rank 2": ((2, 5, 4, 4), (4, 6), "kernel must have rank 4"),
     "input channels": ((2, 5, 4, 3), (3, 3, 4, 6), "do not fit x"),
-    "output channels": ((2, 5, 4, 4), (3, 3, 4, 7), "output has shape"),
-    "batch": ((1, 5, 4, 4), (3, 3, 4, 6), "output has shape"),
+    "output channels": ((2, 5, 4, 4), (3, 3, 4, 7), "y has shape"),
+    "batch": ((1, 5, 4, 4), (3, 3, 4, 6), "y has shape"),
     "empty images": ((2, 0, 4, 4), (3, 3, 4, 6), "is empty"),
     "empty kernel": ((2, 5, 4, 4), (0, 3, 4, 6), "is empty"),
 }
@@ -67,8 +69,8 @@ PACKED = {  # the kernel's shape as the attribute says, and the shape of the wei
     "shape of rank 5": ((*KERNEL, 1), packed_shape(), "kernel must have rank 4"),
     "shape that is empty": ((3, 3, 4, 0), packed_shape(), "is empty"),
     "shape of other inputs": ((3, 3, 5, 6), packed_shape(), "do not fit x"),
-    "shape of more outputs": ((3, 3, 4, 7), packed_shape(), "output has shape"),
-    "shape with negative outputs": ((3, 3, 4, -6), packed_shape(), "output has shape|kernel"),
+    "shape of more outputs": ((3, 3, 4, 7), packed_shape(), "y has shape"),
+    "shape with negative outputs": ((3, 3, 4, -6), packed_shape(), "y has shape|kernel"),
 }
 PACKS = {  # the shapes of kernel and output, the groups, and what the error says
     "kernel of rank 3": ((3, 4, 6), packed_shape(), 1, "kernel must have rank 4"),
@@ -78,44 +80,72 @@ PACKS = {  # the shapes of kernel and output, the groups, and what the error say
     "output of the kernel's shape": (KERNEL, KERNEL, 1, "packed weights have shape"),
     "output of rank 1": (KERNEL, (9 * 4 * 32,), 1, "packed weights have shape"),
     "output of another window": (KERNEL, packed_shape((3, 2, 4, 6)), 1, "packed weights have"),
-    "no groups": (KERNEL, packed_shape(), 0, "groups must be at least 1, got 0"),
-    "negative groups": (KERNEL, packed_shape(), -1, "groups must be at least 1, got -1"),
+    "no groups": (KERNEL, packed_shape(), 0, r"groups must be in \[1, 2\^31\], got 0"),
+    "negative groups": (KERNEL, packed_shape(), -1, r"groups must be in \[1, 2\^31\], got -1"),
     "groups that do not divide": (KERNEL, packed_shape(), 4, "groups=4 do not fit"),
-    "groups beyond the integers": (KERNEL, packed_shape(), 2**62, "is empty|do not fit"),
+    "groups beyond the integers": (
+        KERNEL,
+        packed_shape(),
+        2**62,
+        r"groups must be in \[1, 2\^31\]",
+    ),
 }
 POOLS = {  # what is wrong, and what the error says
     "x of rank 3": ({"operands": [(5, 4, 4)]}, "x must have rank 4"),
     "x of rank 0": ({"operands": [()]}, "x must have rank 4"),
     "empty images": ({"operands": [(2, 0, 4, 4)]}, "is empty"),
     "no channels": ({"operands": [(2, 5, 4, 0)]}, "is empty"),
-    "batch": ({"operands": [(1, 5, 4, 4)]}, "output has shape"),
-    "channels": ({"operands": [(2, 5, 4, 5)]}, "output has shape"),
-    "two operands": ({"operands": [X, X]}, "[Ww]rong number of"),
+    "batch": ({"operands": [(1, 5, 4, 4)]}, "y has shape"),
+    "channels": ({"operands": [(2, 5, 4, 5)]}, "y has shape"),
+    "two operands": ({"operands": [X, X]}, "got 2 operands, expected no more than x"),
     "one window": ({"window": (3,)}, "window must be two positive integers"),
     "three windows": ({"window": (3, 3, 3)}, "window must be two positive integers"),
-    "window 0": ({"window": (0, 3)}, r"window must be two positive integers, got \(0,3,\)"),
+    "window 0": ({"window": (0, 3)}, r"window must be two positive integers, got \(0, 3\)"),
     "negative window": ({"window": (3, -3)}, "window must be two positive integers"),
-    "huge window": ({"window": (2**62, 3)}, "output has shape|window"),
-    "larger window": ({"window": (4, 3)}, r"output has shape .* expected \(2,4,4,4,\)"),
+    "huge window": ({"window": (2**62, 3)}, "y has shape|window"),
+    "larger window": ({"window": (4, 3)}, r"y has shape .* expected \(2, 4, 4, 4\)"),
 }
 AFFINE_OPERANDS = {  # the shapes after x and kernel
     "scale": (((5,), (6,)), r"scale has shape \(5,\), expected \(6,\)"),
-    "scale of rank 2": (((6, 1), (6,)), r"scale has shape \(6,1,\), expected \(6,\)"),
+    "scale of rank 2": (((6, 1), (6,)), r"scale has shape \(6, 1\), expected \(6,\)"),
     "shift": (((6,), ()), r"shift has shape \(\), expected \(6,\)"),
     "residual": (((6,), (6,), (2, 5, 4, 1)), "residual has shape"),
-    "two residuals": (((6,), (6,), (2, 5, 4, 6), (2, 5, 4, 6)), "at most one residual"),
-    "no shift": (((6,),), "[Ww]rong number of"),
+    "two residuals": (
+        ((6,), (6,), (2, 5, 4, 6), (2, 5, 4, 6)),
+        "got 6 operands, expected no more than x, kernel, scale, shift, residual",
+    ),
+    "no shift": (((6,),), "shift is missing"),
 }
 OUTPUTS = {  # of the statistics
     "mean": (((2, 5, 4, 6), (5,), (6,)), "mean has shape"),
     "var": (((2, 5, 4, 6), (6,), ()), "var has shape"),
-    "no var": (((2, 5, 4, 6), (6,)), "[Ww]rong number of"),
+    "no var": (((2, 5, 4, 6), (6,)), "var is missing"),
 }
+# Each array and each attribute of each call.
+ARRAYS = [
+    (target, index, name.strip("[]"))
+    for target, names in NAMES.items()
+    for index, name in enumerate(" ".join(names).split())
+]
+NAMED_ATTRIBUTES = [(target, name) for target, call in CALLS.items() for name in call[2]]
+
+
+def with_options(target):
+    """The right call with whatever it can take and give: images like its output."""
+    operands, outputs, attributes = CALLS[target]
+    more = [[Y] * names.count("[") for names in NAMES[target]]
+    return [*operands, *more[0]], [*outputs, *more[1]], attributes
 
 
 @pytest.mark.parametrize("target", CALLS)
 def test_a_right_call_works(target):
     assert [y.shape for y in call(target)] == CALLS[target][1]
+
+
+@pytest.mark.parametrize("target", [t for t in CALLS if with_options(t) != CALLS[t]])
+def test_a_right_call_with_all_options_works(target):
+    operands, outputs, _ = with_options(target)
+    assert [y.shape for y in call(target, operands, outputs)] == outputs
 
 
 @pytest.mark.parametrize("target", [AFFINE, STATISTICS, MAX_POOL, *GRADIENTS, POOL_GRADIENT])
@@ -187,16 +217,32 @@ def test_a_pool_of_2_to_the_64_comparisons():
     assert subprocess.run([sys.executable, __file__], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("target", CALLS)
-def test_buffers_of_another_dtype(target):
-    refuses("[Ww]rong buffer dtype", target, dtype=np.int32)
+@pytest.mark.parametrize(("target", "index", "name"), ARRAYS)
+def test_an_array_of_another_dtype(target, index, name):
+    """Each is named, among right ones."""
+    operands, outputs, _ = with_options(target)
+    dtypes = [np.float32] * (len(operands) + len(outputs))
+    dtypes[index] = np.int32 if index % 2 else np.float16
+    got = "S32" if index % 2 else "F16"
+    refuses(f"{name} has dtype {got}, expected F32", target, operands=operands, outputs=outputs,
+            dtype=dtypes[: len(operands)], output_dtype=dtypes[len(operands) :])  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "name"), NAMED_ATTRIBUTES)
+def test_an_attribute_of_another_type(target, name):
+    right = as_attribute(CALLS[target][2][name])
+    other = right.astype(np.float32 if right.dtype == np.int64 else np.int64)
+    refuses(f"the attribute {name} has another type", target, **{name: other})
+
+
+@pytest.mark.parametrize(("target", "name"), NAMED_ATTRIBUTES)
+def test_an_attribute_that_is_missing(target, name):
+    refuses(f"the attribute {name} is missing", target, **{name: None})
 
 
 @pytest.mark.parametrize("target", CALLS)
-def test_attributes_of_another_type(target):
-    call_in_float = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct((2, 5, 4, 6), np.float32))
-    with pytest.raises(jax.errors.JaxRuntimeError, match=r"[Ww]rong"):
-        jax.jit(functools.partial(call_in_float, groups=np.float32(1)))(images(2, 5, 4, 4))
+def test_an_attribute_that_the_call_does_not_take(target):
+    refuses("got the attribute dilation, which the call does not take", target, dilation=2)
 
 
 def huge_pool():

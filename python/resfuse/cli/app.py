@@ -1,6 +1,9 @@
 """The commands and their options. What they do is imported when they run, so that help is quick."""
 
+import dataclasses
 import enum
+import io
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,13 +50,32 @@ class Format(enum.StrEnum):
     CSV = "csv"
 
 
+def _path(given: str | Path) -> Path:
+    """The path that was given, or that of the default."""
+    return Path(_text(str(given)))
+
+
+def _text(given: str) -> str:
+    """Refuses an empty path, which would be the working directory."""
+    if not given.strip():
+        raise typer.BadParameter("it is empty")
+    return given
+
+
+@app.callback()
+def prepare() -> None:
+    """Lets names of files that are not UTF-8 through to standard output as they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
 @app.command()
 def demo(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 12,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Split, weights, order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the checkpoint and report.png go.")] = Path(
-        "resfuse-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(parser=_path, help="Where the checkpoint and report.png go.")
+    ] = Path("resfuse-demo"),
     implementation: Annotated[
         Implementation | None, typer.Option(help="What to train with; by default the op chooses.")
     ] = None,
@@ -70,8 +92,9 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
+            parser=_text,
             help="digits (the default); a folder of IDX files, of a folder of images for each "
-            "class, or of Parquet files; or the name of a Hugging Face dataset."
+            "class, or of Parquet files; or the name of a Hugging Face dataset.",
         ),
     ] = None,
     model: Annotated[
@@ -106,7 +129,9 @@ def train(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Weights, order; 0 by default.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where all results go.")] = Path("resfuse-run"),
+    out: Annotated[Path, typer.Option(parser=_path, help="Where all results go.")] = Path(
+        "resfuse-run"
+    ),
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out, with its options.")
     ] = False,
@@ -124,26 +149,15 @@ def train(
 
     As "Dive into Deep Learning" trains ResNet-18 on the files of Fashion-MNIST in a folder:
 
-    resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 256
-    --epochs 10 --optimizer sgd --lr 0.05 --momentum 0 --schedule constant
+    resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 128
+    --epochs 10 --optimizer sgd --lr 0.01 --momentum 0 --schedule constant
     """
+    values = dict(locals())
     from resfuse.cli.training.command import Request, run
+    from resfuse.cli.training.options import Options
     from resfuse.cli.training.outputs import Intervals
 
-    options = {
-        "data": data,
-        "model": model,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizer": optimizer,
-        "lr": lr,
-        "schedule": schedule,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "augment": augment,
-        "size": size,
-        "seed": seed,
-    }
+    options = {field.name: values[field.name] for field in dataclasses.fields(Options)}
     given = {name: value for name, value in options.items() if value is not None}
     intervals = Intervals(checkpoint_every, log_every)
     run(Request(given, out, resume, intervals, (coordinator, num_processes, process_id)))
@@ -152,9 +166,12 @@ def train(
 @app.command()
 def predict(
     checkpoint: Annotated[
-        Path, typer.Argument(help="The --out of a training, or one of its checkpoints.")
+        Path,
+        typer.Argument(parser=_path, help="The --out of a training, or one of its checkpoints."),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(parser=_path, help="Image files, or folders of them.")
+    ],
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     top: Annotated[int, typer.Option(min=1, help="Classes of each image, likeliest first.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
@@ -177,42 +194,20 @@ def info() -> None:
 def bench(
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPUs for every engine; by default all, or 1 and 2 (inference)."),
+        typer.Option(min=1, help="CPUs for every engine; by default all."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each engine on each case.")] = 5,
     filter_: Annotated[
         str, typer.Option("--filter", help="Only cases whose name holds this text.")
     ] = "",
-    json: Annotated[Path | None, typer.Option(help="Write every timing to this file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the result into this file.")] = None,
-    peers: Annotated[
-        bool, typer.Option("--peers", help="Whole ResNets, beside other engines as well.")
-    ] = False,
-    train: Annotated[
-        bool, typer.Option("--train", help="With --peers: a training step, not inference.")
-    ] = False,
-    models: Annotated[
-        str | None, typer.Option(help="With --peers: only these, as in ResNet18,ResNet50.")
+    json: Annotated[
+        Path | None, typer.Option(parser=_path, help="Write every timing to this file.")
     ] = None,
-    batches: Annotated[
-        str | None,
-        typer.Option(help="With --peers: these batch sizes, by default 1,8,32, or each model's."),
-    ] = None,
-    engines: Annotated[
-        str | None, typer.Option(help="With --peers: only these, as in flax,openvino.")
+    plot: Annotated[
+        Path | None, typer.Option(parser=_path, help="Draw the result into this file.")
     ] = None,
 ) -> None:
     """Time the op and the basic block against plain Flax, each engine in its own process."""
-    if peers:
-        from resfuse.cli.peers.command import run as run_peers
-        from resfuse.cli.peers.tasks import INFERENCE, TRAINING
+    from resfuse.cli.bench.layers import run
 
-        task = TRAINING if train else INFERENCE
-        run_peers(task, models, batches, threads, engines, rounds, filter_, json, plot)
-    else:
-        from resfuse.cli.bench import run
-        from resfuse.cli.refuse import refuse
-
-        if train or models or batches or engines:
-            refuse("--train, --models, --batches and --engines need --peers")
-        run(threads, rounds, filter_, json, plot)
+    run(threads, rounds, filter_, json, plot)

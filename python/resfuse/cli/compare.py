@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from resfuse.cli.timing import seconds_per_call
+from resfuse.cli.bench.worker import seconds_per_call
 
 ROUNDS = 9
 

@@ -14,15 +14,13 @@ from rich.table import Table
 from resfuse.cli import report
 from resfuse.cli.compare import Comparison, compare
 from resfuse.cli.data import in_order, load
-from resfuse.cli.files import publish, staging
-from resfuse.cli.interrupts import held_back
-from resfuse.cli.kernel import why_not_live
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import held_back, refuse
+from resfuse.cli.files import claimed, publish, staging
+from resfuse.cli.info import why_not_live
 from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.networks import module
 from resfuse.cli.training.options import Options
-from resfuse.cli.training.position import Position
-from resfuse.cli.training.run import Run
+from resfuse.cli.training.run import Position, Run
 from resfuse.kernel import extension
 
 
@@ -32,7 +30,7 @@ def run(epochs: int, seed: int, out: Path, implementation: str | None) -> None:
     if implementation == "ffi" and not_live:
         refuse(f"--implementation ffi: the kernel is not live: {not_live}")
     checkpoint, picture = out / "checkpoint", out / "report.png"
-    with held_back() as check, staging(out) as scratch:
+    with held_back() as check, claimed(out), staging(out) as scratch:
         if checkpoint.exists() and not picture.exists():
             refuse(f"{checkpoint} is not from an earlier demo; choose another --out")
         options = Options.of({"epochs": epochs, "seed": seed})
@@ -49,7 +47,7 @@ def run(epochs: int, seed: int, out: Path, implementation: str | None) -> None:
         report.draw(scratch / picture.name, name, history, images, comparison)
         check()
         publish(scratch, checkpoint, picture)
-    Console().print(_table(name, not_live, comparison))
+    Console(markup=False).print(_table(name, not_live, comparison))
     print(f"Wrote {checkpoint} and {picture}")
 
 

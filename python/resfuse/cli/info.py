@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 import resfuse
-from resfuse.cli.kernel import why_not_live
 from resfuse.kernel import extension
 
 
@@ -17,7 +16,7 @@ def run() -> None:
     table = Table(show_header=False, box=None)
     for name, value in _facts().items():
         table.add_row(name, value)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _facts() -> dict[str, str]:
@@ -35,6 +34,17 @@ def _facts() -> dict[str, str]:
         "flax": version("flax"),
         "devices": ", ".join(map(str, jax.devices())),
     }
+
+
+def why_not_live(implementation: str | None = None) -> str | None:
+    """Why the op, called with this implementation, runs as plain XLA; ``None`` if it does not."""
+    if implementation == "xla":
+        return "implementation 'xla' is plain Flax"
+    if not extension.available():
+        return extension.unavailable_reason()
+    if jax.default_backend() != "cpu":
+        return f"JAX runs on {jax.default_backend()}, and the kernel is for CPUs"
+    return None
 
 
 def threads() -> int:

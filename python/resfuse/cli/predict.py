@@ -10,9 +10,9 @@ from resfuse.cli.data.dataset import BadData, Pixels
 from resfuse.cli.data.folders import pictures_in
 from resfuse.cli.data.pictures import fitted, opened, scaled
 from resfuse.cli.data.stream import Stream
+from resfuse.cli.ending import refuse
 from resfuse.cli.predict_output import Prediction, print_as
-from resfuse.cli.refuse import refuse
-from resfuse.cli.training.checkpoint import TrainedModel, load_model
+from resfuse.cli.training.trained import TrainedModel, load_model
 
 
 def run(checkpoint: Path, images: Sequence[Path], form: str, top: int, batch_size: int) -> None:
@@ -40,7 +40,11 @@ def run(checkpoint: Path, images: Sequence[Path], form: str, top: int, batch_siz
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         refuse(f"{path}: there is no such file or folder")
-    return [path] if not path.is_dir() else pictures_in(path) or refuse(f"{path}: no images in it")
+    if path.is_dir():
+        return pictures_in(path) or refuse(f"{path}: no images in it")
+    if not path.is_file():  # reading a pipe or a device may never end
+        refuse(f"{path}: it is not a regular file")
+    return [path]
 
 
 def _pixels(file: Path, shape: tuple[int, int, int]) -> Pixels | BadData:

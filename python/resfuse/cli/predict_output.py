@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -24,22 +23,20 @@ class Prediction:
 
 def print_as(form: str, predictions: Sequence[Prediction]) -> None:
     """Prints predictions in one of the forms."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are not UTF-8
     _PRINTERS[form](predictions)
 
 
 def _print_table(predictions: Sequence[Prediction]) -> None:
-    """One row for each image."""
+    """One row for each class of each image, which a line divides from the next image."""
     table = Table()
     table.add_column("image", overflow="fold")
-    ranks = max((len(each.classes) for each in predictions), default=0)
-    for rank in range(ranks):
-        table.add_column("likeliest" if rank == 0 else f"{rank + 1}.", overflow="fold")
-        table.add_column("", justify="right", no_wrap=True)
+    table.add_column("class", overflow="fold")
+    table.add_column("", justify="right", no_wrap=True)
     for each in predictions:
-        pairs = ((Text(name), f"{probability:.1%}") for name, probability in each.classes)
-        table.add_row(Text(each.image), *(cell for pair in pairs for cell in pair))
+        images = [each.image, *[""] * (len(each.classes) - 1)]
+        for image, (name, probability) in zip(images, each.classes, strict=True):
+            table.add_row(Text(image), Text(name), f"{probability:.1%}")
+        table.add_section()
     if predictions:
         Console().print(table)
 

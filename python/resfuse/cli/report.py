@@ -21,20 +21,19 @@ def draw(
 ) -> None:
     """Writes the report; ``name`` says what ran beside plain Flax."""
     title = f"A small ResNet on scikit-learn's handwritten digits: {name}"
-    figure, (curve, matrix, examples, speeds) = panels.quarters(title)
     train, test = ([100 * value for value in values] for values in history)
     lines = {
         "training images (statistics of the batch)": train,
         "held-out images (running statistics)": test,
     }
-    panels.curves(curve.subplots(), "Learning curve", "accuracy (%)", lines)
     digits = [str(digit) for digit in range(10)]
     labels, predictions = comparison.labels, comparison.predictions[0]
     counts = confusion_matrix(labels, predictions, labels=range(len(digits)))
-    panels.confusion(matrix.subplots(), counts, digits)
-    panels.examples(examples, images, labels, predictions, digits)
-    _speeds(speeds.subplots(), name, comparison)
-    figure.savefig(path, dpi=110)
+    with panels.report(path, title, digits) as (curve, matrix, examples, speeds):
+        panels.curves(curve.subplots(), "Learning curve", "accuracy (%)", lines)
+        panels.confusion(matrix.subplots(), counts, digits)
+        panels.examples(examples, images, labels, predictions, digits)
+        _speeds(speeds.subplots(), name, comparison)
 
 
 def _speeds(axes: Axes, name: str, comparison: Comparison) -> None:

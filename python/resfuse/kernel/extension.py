@@ -126,7 +126,7 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
 
 
 def algorithm(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec) -> str:
-    """What the kernel takes for these shapes: "direct", "lanes" (narrow groups) or "winograd"."""
+    """What the kernel takes for these shapes: "direct", "grouped" (narrow groups) or "winograd"."""
     return _plan(x_shape, kernel_shape, spec)[0]
 
 

@@ -1,68 +1,53 @@
-"""A folder for each class, with ``train`` and ``test`` above them or without."""
+"""A folder for each class, with folders to train and to test with above them or without."""
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from resfuse.cli.data import albums
+from resfuse.cli.data import split_names
+from resfuse.cli.data.albums import Album, dataset
 from resfuse.cli.data.dataset import BadData, Dataset
-from resfuse.cli.data.labels import check_all_there
+from resfuse.cli.data.listing import files_in, folders_in
 from resfuse.cli.data.pictures import opened
-
-TEST_NAMES = ("test", "val", "validation")
-
-
-class _Files:
-    """An album: pictures in files."""
-
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int]) -> None:
-        self._paths, self.labels = paths, np.array(labels, np.int64)
-
-    def open(self, index: int) -> contextlib.AbstractContextManager[Image.Image]:
-        return opened(self._paths[index], str(self._paths[index]))
 
 
 def load(folder: Path, size: int | None, seed: int) -> Dataset:
     """The dataset of ``folder``, whose classes are named as their folders."""
     parts = _parts(folder)
-    classes = _folders_in(parts[0])
-    found = [_album(each, classes) for each in parts]
-    check_all_there(str(parts[0]), found[0].labels, classes)
-    return albums.dataset(found, classes, size, seed)
+    classes = folders_in(parts[0])
+    return dataset([_album(each, classes) for each in parts], classes, size, seed)
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures in a folder and below, by their suffixes, in the order of their names."""
-    suffixes = {
-        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
-    }
-    found = (each for each in folder.rglob("*") if each.suffix.lower() in suffixes)
-    return sorted(each for each in found if not each.name.startswith(".") and each.is_file())
+    kinds = Image.registered_extensions().items()
+    return sorted(files_in(folder, {suffix for suffix, kind in kinds if kind in Image.OPEN}))
 
 
 def _parts(folder: Path) -> list[Path]:
-    """The folder to train with, and the one to test with if there is one."""
-    if not (folder / "train").is_dir():
+    """The folder to train with, and the one to test with if there is one with classes."""
+    train, test = split_names.chosen(folders_in(folder))
+    if train is None:
         return [folder]
-    tests = (folder / name for name in TEST_NAMES)
-    return [folder / "train", *[each for each in tests if each.is_dir()][:1]]
+    labelled = (each for each in (_inside(folder / name) for name in test) if folders_in(each))
+    return [_inside(folder / train), *[*labelled][:1]]
 
 
-def _folders_in(folder: Path) -> list[str]:
-    return sorted(
-        each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")
-    )
+def _inside(part: Path) -> Path:
+    """The folder itself, or the one of the same name that an archive put into it."""
+    return part / part.name if folders_in(part) == [part.name] else part
 
 
-def _album(folder: Path, classes: Sequence[str]) -> _Files:
+def _album(folder: Path, classes: Sequence[str]) -> Album:
     paths: list[Path] = []
     labels: list[int] = []
-    for name in _folders_in(folder):
+    for name in folders_in(folder):
         if name not in classes:
             raise BadData(f"{folder / name}: there is no class {name!r} to train with")
+        if folder.resolve().is_relative_to((folder / name).resolve()):
+            raise BadData(f"{folder / name}: expected a folder of images, found a link back up")
         found = pictures_in(folder / name)
         if not found:
             raise BadData(f"{folder / name}: no images of class {name!r}")
@@ -70,4 +55,5 @@ def _album(folder: Path, classes: Sequence[str]) -> _Files:
         labels += [classes.index(name)] * len(found)
     if not paths:
         raise BadData(f"expected a folder of images for each class in {folder}, found no folder")
-    return _Files(paths, labels)
+    numbers = np.array(labels, np.int64)
+    return Album(str(folder), numbers, lambda index: opened(paths[index], str(paths[index])))

@@ -1,10 +1,18 @@
 """From what ``--data`` says to a dataset."""
 
+import os
 from pathlib import Path
 
-from resfuse.cli.data import digits, folders, hub, idx
-from resfuse.cli.data.dataset import BadData, Dataset
-from resfuse.cli.refuse import refuse
+import numpy as np
+from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+from resfuse.cli.data import folders, hub, idx
+from resfuse.cli.data.albums import dataset, in_memory
+from resfuse.cli.data.dataset import BadData, Dataset, printable
+from resfuse.cli.data.listing import files_in
+from resfuse.cli.ending import refuse
+
+LEVELS = 16  # of grey above black in scikit-learn's digits
 
 
 def load(data: str, *, size: int | None, seed: int) -> Dataset:
@@ -20,18 +28,21 @@ def load(data: str, *, size: int | None, seed: int) -> Dataset:
     try:
         return _load(data, size, seed)
     except BadData as error:
-        refuse(f"--data {data}: {error}")
+        refuse(printable(f"--data {data}: {error}"))
     except OSError as error:
-        refuse(f"--data {data}: {error.filename or data}: {error.strerror or error}")
+        reason = f"{error.filename or data}: {error.strerror or error}"
+        refuse(printable(f"--data {data}: {reason}"))
 
 
 def _load(data: str, size: int | None, seed: int) -> Dataset:
-    path = Path(data).expanduser()
+    if not data:
+        raise BadData("expected a folder, a file or a name, found nothing")
     if data == "digits":
-        return digits.load(size, seed)
+        return _digits(size, seed)
+    path = Path(os.path.expanduser(data))
     if path.is_dir() and idx.there(path):
         return idx.load(path, size, seed)
-    if path.is_dir() and not any(path.rglob("*.parquet")):
+    if path.is_dir() and not any(files_in(path, hub.SUFFIXES)):
         return folders.load(path, size, seed)
     if not path.exists() and (path.is_absolute() or data[0] in ".~" or data.count("/") > 1):
         raise BadData("there is no such file or folder")
@@ -39,3 +50,11 @@ def _load(data: str, size: int | None, seed: int) -> Dataset:
     from resfuse.cli.data import tables  # imports what `hub` sets up before
 
     return tables.dataset(splits, size, seed)
+
+
+def _digits(size: int | None, seed: int) -> Dataset:
+    """Scikit-learn's 1797 images of 8 x 8 pixels, of which a fifth is held out."""
+    data = load_digits()
+    images = (data.images * (255 / LEVELS)).round().astype(np.uint8)
+    digits = in_memory("digits", images, data.target)
+    return dataset([digits], list(map(str, data.target_names)), size, seed)

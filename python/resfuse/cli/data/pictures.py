@@ -8,14 +8,15 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from resfuse.cli.data.dataset import BadData, Pixels
 
 # Pillow warns of broken notes beside the pixels, which do not matter here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-_GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+UPRIGHT, QUARTER_TURNS = 1, (5, 6, 7, 8)  # values of EXIF's orientation
+GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
 @contextlib.contextmanager
@@ -26,6 +27,8 @@ def opened(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         BadData: It cannot be read, here or in the ``with`` block; the message begins with ``name``.
     """
     try:
+        if isinstance(file, Path) and file.exists() and not file.is_file():
+            raise BadData("expected a file, found a folder, a pipe or a device")
         with Image.open(file) as image:
             yield image
     except BadData as error:
@@ -44,20 +47,37 @@ def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Pixels:
     """
     height, width, channels = shape
     image.draft(None, (2 * max(height, width),) * 2)  # a large JPEG need not be decoded whole
-    image = _plain(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+    image.load()
+    if _orientation(image) != UPRIGHT:
+        image = ImageOps.exif_transpose(image)
+    image = _plain(image).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(shape)
 
 
+def upright(image: Image.Image) -> tuple[int, int]:
+    """Its ``(height, width)`` when turned as its camera noted; the header says it."""
+    # Of a TIFF file, Pillow already says the upright size.
+    turned = image.format != "TIFF" and _orientation(image) in QUARTER_TURNS
+    return image.size if turned else (image.height, image.width)
+
+
 def is_grey(image: Image.Image) -> bool:
     """Whether its mode has no colour; the header says it."""
-    return image.mode in _GREY
+    return image.mode in GREY
 
 
 def scaled(images: Pixels) -> NDArray[np.float32]:
     """Values from 0 to 1, as networks get them in training and prediction alike."""
     return np.divide(images, 255, dtype=np.float32)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:  # the method of PNG itself would decode the pixels
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, UPRIGHT)
+    except Exception:  # whatever a broken note makes Pillow raise
+        return UPRIGHT
 
 
 def _plain(image: Image.Image) -> Image.Image:

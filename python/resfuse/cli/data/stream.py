@@ -10,9 +10,6 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from resfuse.cli.data.dataset import BadData
-from resfuse.cli.refuse import refuse
-
 with contextlib.ExitStack() as _quiet:
     # It warns of old versions of JAX, where its processes (we use threads) cannot be profiled.
     _quiet.callback(logging.set_verbosity, logging.get_verbosity())
@@ -30,7 +27,7 @@ Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
 class Stream(Iterator[T], Generic[T]):
     """What ``make`` gives for each of the steps; the next ones are made while one is used.
 
-    Close it, or leave its ``with`` block, to stop that. Data that cannot be read ends the command.
+    Close it, or leave its ``with`` block, to stop that. Raises BadData where data cannot be read.
     """
 
     def __init__(self, make: Callable[[int], T], steps: range) -> None:
@@ -40,12 +37,8 @@ class Stream(Iterator[T], Generic[T]):
         self._made.start_prefetch()
 
     def __next__(self) -> T:
-        try:
-            made: T = next(self._made)
-            return made
-        except BadData as error:
-            self.close()
-            refuse(str(error))
+        made: T = next(self._made)
+        return made
 
     def close(self) -> None:
         """Makes no more."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,14 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from resfuse.cli.data import albums
+from resfuse.cli.data import albums, split_names
+from resfuse.cli.data.albums import Album
 from resfuse.cli.data.dataset import BadData, Dataset
 from resfuse.cli.data.hub import Splits
-from resfuse.cli.data.labels import check_all_there
 from resfuse.cli.data.pictures import opened
 
 IMAGES = ("image", "img")  # names of columns, where no feature says what they are
 LABELS = ("label", "labels", "fine_label")
-TEST_NAMES = ("test", "validation", "valid", "val")
 FILES = ("binary", "large_binary", "string", "large_string")  # contents, or paths
 KINDS = ("int", "uint", "string", "large_string", "bool")  # of labels: how their types begin
 SECRET = -1  # the label of test images whose classes are not told
@@ -28,41 +27,39 @@ Number = Mapping[Any, int]
 """From what the column of labels holds to the number of the class."""
 
 
-class _Rows:
-    """An album: the rows of a split, which errors call ``name``."""
-
-    def __init__(self, name: str, rows: Any, image: str, label: str, number: Number) -> None:
-        self._name, self._image = name, image
-        rows_of_images = rows.select_columns([image])
-        self._rows = rows_of_images.cast_column(image, datasets.Image(decode=False))
-        values = rows[label][:]
-        for index, value in enumerate(values):
-            if value not in number:
-                raise BadData(f"{name}: label {value} of image {index} is none of the classes")
-        self.labels = np.array([number[value] for value in values], np.int64)
-
-    def open(self, index: int) -> contextlib.AbstractContextManager[Image.Image]:
-        name = f"image {index} of {self._name}"
-        cell = self._rows[index][self._image]
-        if cell is None:
-            raise BadData(f"{name}: missing")
-        content = cell["bytes"]
-        return opened(io.BytesIO(content) if content else Path(cell["path"] or ""), name)
-
-
 def dataset(splits: Splits, size: int | None, seed: int) -> Dataset:
     """The dataset of the split ``train``, and of one to test with if there is one with labels."""
-    if "train" not in splits:
+    train, tests = split_names.chosen(splits)
+    if train is None:
         raise BadData(f"expected a split train, found {', '.join(splits)}")
-    features = splits["train"].features
+    features = splits[train].features
     image, label = _image_column(features), _label_column(features)
-    number, classes = _classes(features[label], splits["train"][label][:])
+    number, classes = _classes(features[label], splits[train].unique(label))
+    labelled = [name for name in tests if set(splits[name].unique(label)) - {SECRET}]
     parts = [
-        _Rows(name, splits[name], image, label, number)
-        for name in ["train", *_held_out(splits, label)]
+        _album(name, splits[name].select_columns([image, label]), number)
+        for name in (train, *labelled[:1])
     ]
-    check_all_there("train", parts[0].labels, classes)
     return albums.dataset(parts, classes, size, seed)
+
+
+def _album(name: str, rows: Any, number: Number) -> Album:
+    """The album of rows with a column of images and one of labels, in this order."""
+    image, label = rows.column_names
+    values = rows[label][:]
+    for index, value in enumerate(values):
+        if value not in number:
+            raise BadData(f"{name}: label {value} of image {index} is none of the classes")
+    files = rows.select_columns(image).cast_column(image, datasets.Image(decode=False))
+
+    def open_one(index: int) -> contextlib.AbstractContextManager[Image.Image]:
+        cell = files[index][image]
+        if cell is None:
+            raise BadData(f"image {index} of {name}: missing")
+        file = io.BytesIO(cell["bytes"]) if cell["bytes"] else Path(cell["path"] or "")
+        return opened(file, f"image {index} of {name}")
+
+    return Album(name, np.array([number[value] for value in values], np.int64), open_one)
 
 
 def _image_column(features: Features) -> str:
@@ -92,15 +89,10 @@ def _label_column(features: Features) -> str:
     return found[0]
 
 
-def _classes(feature: Any, values: list[Any]) -> tuple[Number, list[str]]:
+def _classes(feature: Any, values: Iterable[Any]) -> tuple[Number, list[str]]:
+    """The classes of a column of labels with these values, in the order of the values."""
     names = getattr(feature, "names", None)
     if names:
         return {number: number for number in range(len(names))}, names
     different = sorted(set(values) - {None})
     return {value: number for number, value in enumerate(different)}, list(map(str, different))
-
-
-def _held_out(splits: Splits, label: str) -> list[str]:
-    """The name of the split to test with, if there is one."""
-    there = [name for name in TEST_NAMES if name in splits]
-    return [name for name in there if set(splits[name][label][:]) - {SECRET}][:1]

@@ -12,8 +12,8 @@ from orbax.checkpoint.checkpoint_managers import (  # type: ignore[import-untype
     LatestN,
 )
 
-from resfuse.cli.training.record import Record
 from resfuse.cli.training.storage import (
+    Record,
     alone,
     as_os_error,
     quiet,

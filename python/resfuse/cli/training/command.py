@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import jax
 
 from resfuse.cli.data import load
-from resfuse.cli.interrupts import held_back
-from resfuse.cli.refuse import fail, refuse
+from resfuse.cli.data.dataset import BadData
+from resfuse.cli.ending import fail, held_back, refuse
+from resfuse.cli.files import claimed
 from resfuse.cli.training.checkpoints import Checkpoints
 from resfuse.cli.training.cluster import Cluster, joined, share_arrays
 from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.outputs import Intervals, Outputs
-from resfuse.cli.training.position import Position
-from resfuse.cli.training.run import Diverged, Run, Step
+from resfuse.cli.training.run import Diverged, Position, Run
 from resfuse.cli.training.start import check_data, start
 from resfuse.cli.training.trainer import Evaluation
 
@@ -37,21 +38,27 @@ class Request:
 
 def run(request: Request) -> None:
     """Trains; process 0 writes into the directory ``out``, and prints what is there."""
-    with joined(Cluster.of(*request.cluster)), held_back() as check:
-        _run(request, check)
+    with joined(Cluster.of(*request.cluster)), _claimed(request):
+        begun = start(request.options, request.out, request.resume)
+        options = begun.options
+        data = load(options.data, size=options.size, seed=options.seed)
+        check_data(data, begun, request.out)
+        run = Run(options, data, Devices.all())
+        position = begun.record.position if begun.record else Position()
+        with held_back() as check:
+            if jax.process_index():
+                _follow(run, position, check)
+            else:
+                _lead(run, position, request, check)
 
 
-def _run(request: Request, check: Callable[[], None]) -> None:
-    begun = start(request.options, request.out, request.resume)
-    options = begun.options
-    data = load(options.data, size=options.size, seed=options.seed)
-    check_data(data, begun, request.out)
-    run = Run(options, data, Devices.all())
-    position = begun.record.position if begun.record else Position()
+def _claimed(request: Request) -> contextlib.AbstractContextManager[None]:
+    """The directory of the run, which is the concern of process 0 alone."""
     if jax.process_index():
-        _follow(run, position, check)
-    else:
-        _lead(run, position, request, check)
+        return contextlib.nullcontext()
+    if request.resume and not request.out.is_dir():
+        refuse(f"--resume: there is no directory {request.out}")
+    return claimed(request.out)
 
 
 def _follow(run: Run, position: Position, check: Callable[[], None]) -> None:
@@ -59,7 +66,7 @@ def _follow(run: Run, position: Position, check: Callable[[], None]) -> None:
     try:
         _restore(run, None, position)
         _train(run, position, None, check)
-    except Diverged as error:
+    except (Diverged, BadData) as error:
         fail(str(error))
 
 
@@ -96,21 +103,18 @@ def _train(
     tested = None
     if outputs:
         outputs.save(position)
-    for step in run.steps(position):
-        tested = run.evaluate() if step.ends_epoch else None
-        if outputs:
-            outputs.note(step, tested)
-        _check(check, step, outputs)
-    return tested or run.evaluate()
-
-
-def _check(check: Callable[[], None], step: Step, outputs: Outputs | None) -> None:
     try:
-        check()
-    except KeyboardInterrupt:
+        for step in run.steps(position):
+            position = step.position
+            tested = run.evaluate() if step.ends_epoch else None
+            if outputs:
+                outputs.note(step, tested)
+            check()
+    except (BadData, KeyboardInterrupt):  # the state is that of the latest step
         if outputs:
-            outputs.save(step.position)
+            outputs.save(position)
         raise
+    return tested or run.evaluate()
 
 
 def _draw(picture: Path, run: Run, tested: Evaluation) -> None:
@@ -122,6 +126,7 @@ def _draw(picture: Path, run: Run, tested: Evaluation) -> None:
 @contextlib.contextmanager
 def _ends(out: Path, checkpoints: Checkpoints) -> Iterator[None]:
     """Ends the command in one line where training cannot go on, which says what is left."""
+    resume = f"resfuse train --resume --out {shlex.quote(str(out))}"
     try:
         yield
     except Diverged as error:
@@ -129,8 +134,10 @@ def _ends(out: Path, checkpoints: Checkpoints) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         fail(f"cannot write into {out}: {reason}; the last checkpoint is {_said(checkpoints)}")
+    except BadData as error:
+        fail(f"{error}; once it is mended, continue with: {resume}")
     except KeyboardInterrupt:
-        print(f"Interrupted; continue with: resfuse train --resume --out {out}")
+        print(f"Interrupted; continue with: {resume}")
         raise
 
 

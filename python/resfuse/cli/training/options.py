@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
-from resfuse.cli.refuse import refuse
+import numpy as np
+
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.networks import NAMES
 
 LEARNING_RATES = {"sgd": 0.1, "adam": 2e-3, "adamw": 2e-3}
 WEIGHT_DECAYS = {"sgd": 0.0, "adam": 0.0, "adamw": 1e-4}
 MOMENTUM = 0.9  # of sgd
+LARGEST = float(np.finfo(np.float32).max)
 SCHEDULES = ("cosine", "constant", "step")
 
 
@@ -48,21 +52,36 @@ class Options:
             "size": None,
             "seed": 0,
         }
-        return cls(**{**defaults, **given})
+        options = {**defaults, **given}
+        return cls(**{**options, "data": _found(options["data"])})
 
     def check(self) -> None:
         """Refuses what no run could be made of."""
         if self.model not in NAMES:
             refuse(f"--model {self.model}: it must be one of {', '.join(NAMES)}")
-        if not 0 < self.lr < float("inf"):
-            refuse(f"--lr {self.lr:g}: it must be positive and finite")
+        for name in ("lr", "momentum", "weight_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= LARGEST:
+                refuse(f"{_option(name)} {value:g}: it must be finite, and not negative")
+        if self.lr == 0:
+            refuse("--lr 0: it must be positive")
         if self.momentum is not None and self.optimizer != "sgd":
             refuse(f"--momentum {self.momentum:g}: {self.optimizer} has none; sgd does")
 
     def differences(self, given: Mapping[str, Any]) -> str:
         """Says which of the options ``given`` to another command are not these."""
         return "; ".join(
-            f"--{name.replace('_', '-')} is {getattr(self, name)} there, and {value} here"
+            f"{_option(name)} is {getattr(self, name)} there, and {value} here"
             for name, value in given.items()
-            if getattr(self, name) != value
+            if getattr(self, name) != (_found(value) if name == "data" else value)
         )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _found(data: str) -> str:
+    """The absolute path of a folder or file, so that a run goes on from any working directory."""
+    path = Path(data).expanduser()
+    return str(path.absolute()) if data != "digits" and path.exists() else data

@@ -10,9 +10,8 @@ import numpy as np
 from resfuse.cli.training.checkpoints import Checkpoints
 from resfuse.cli.training.display import Display, Pace
 from resfuse.cli.training.metrics import Metrics, Row
-from resfuse.cli.training.position import Position
-from resfuse.cli.training.record import Record
-from resfuse.cli.training.run import Diverged, Run, Step
+from resfuse.cli.training.run import Diverged, Position, Run, Step
+from resfuse.cli.training.storage import Record
 from resfuse.cli.training.trainer import Evaluation
 
 

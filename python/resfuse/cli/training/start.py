@@ -9,11 +9,11 @@ import jax
 import typer
 
 from resfuse.cli.data import Dataset
-from resfuse.cli.refuse import refuse
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.checkpoints import Checkpoints, has_checkpoints
 from resfuse.cli.training.cluster import share
 from resfuse.cli.training.options import Options
-from resfuse.cli.training.record import Record
+from resfuse.cli.training.storage import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +57,7 @@ def check_data(data: Dataset, begun: Start, out: Path) -> None:
 
 
 def _look(given: Mapping[str, Any], out: Path, resume: bool) -> tuple[Options, Record | None]:
-    if out.exists() and not out.is_dir():
-        refuse(f"--out {out}: it is not a directory")
     if not has_checkpoints(out):
-        if resume and not out.is_dir():
-            refuse(f"--resume: there is no directory {out}")
         if resume:
             typer.echo(f"{out} holds no checkpoint yet: starting from the beginning", err=True)
         options = Options.of(given)

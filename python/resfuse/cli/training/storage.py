@@ -1,22 +1,47 @@
 """Orbax for one process: what it reads, what it says, and the room that it needs."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp  # type: ignore[import-untyped]
 from absl import logging
 
-from resfuse.cli.training.record import Record
+from resfuse.cli.training.networks import Shape
+from resfuse.cli.training.options import Options
+from resfuse.cli.training.run import Position
 
 OVERHEAD = 1 << 20  # bytes of a checkpoint that are not arrays, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """All that going on and predicting need to know beside arrays."""
+
+    options: Options
+    classes: tuple[str, ...]
+    image_shape: Shape
+    train_images: int
+    position: Position
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """The record from what :func:`dataclasses.asdict` made of it, after a trip through JSON."""
+        return cls(
+            Options(**fields["options"]),
+            tuple(fields["classes"]),
+            tuple(fields["image_shape"]),
+            fields["train_images"],
+            Position(**fields["position"]),
+        )
 
 
 def read_record(path: Path) -> Record:

@@ -1,0 +1,100 @@
+"""The networks of ``resfuse.linen`` and ``resfuse.d2l`` in PyTorch."""
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from prepared import Array, Prepared
+
+_BOOK = {  # names of the book's layers, and those of the same ones in resfuse.linen
+    r"^net/layers_0/layers_0$": "conv1",
+    r"^net/layers_0/layers_1$": "bn1",
+    r"^net/layers_\d+/layers_\d+$": "fc",
+    r"^net/layers_(\d+)/layers_(\d+)": r"layer\1/\2",
+    r"/conv3$": "/downsample/0",
+}
+
+
+class Network(nn.Module):
+    """One of them, channels last, in training mode.
+
+    The book's networks differ in that convolutions have biases, that padding is Flax's ``"SAME"``,
+    and that the convolution of a skip has no batch norm.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__()
+        model = prepared.model
+        self.book, self.momentum = model.is_book, 1 - model.momentum
+        self.small = bool(model.settings.get("cifar_stem"))
+        layers = set()
+        for name, value in prepared.weights.items():
+            collection, _, path = name.partition("/")
+            layer, _, kind = path.rpartition("/")
+            for book, plain in _BOOK.items() if self.book else ():
+                layer = re.sub(book, plain, layer)
+            layers.add(layer)
+            tensor = torch.from_numpy(_channels_first(value))
+            if collection == "params":
+                self.register_parameter(f"{layer}/{kind}", nn.Parameter(tensor))
+            else:
+                self.register_buffer(f"{layer}/{kind}", tensor)
+        blocks = [each.removesuffix("/conv1") for each in layers if each.endswith("/conv1")]
+        self.blocks = sorted(blocks, key=lambda name: [*map(int, re.findall(r"\d+", name))])
+        self.depth = 3 if f"{self.blocks[0]}/bn3" in layers else 2
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps images, of even size for the book's networks, to logits."""
+        x = torch.relu(self._norm(self._conv(x, "conv1", 1 if self.small else 2), "bn1"))
+        if self.book:
+            x = functional.max_pool2d(x, 3, 2, ceil_mode=True)  # "SAME"
+        elif not self.small:
+            x = functional.max_pool2d(x, 3, 2, 1)
+        for block in self.blocks:
+            x = self._block(x, block, 2 if block.endswith("/0") and block != "layer1/0" else 1)
+        return functional.linear(x.mean((2, 3)), self._get("fc/kernel"), self._get("fc/bias"))
+
+    def _block(self, x: torch.Tensor, name: str, strides: int) -> torch.Tensor:
+        """``conv1`` - ``bn1`` - ReLU and so on; the skip is added before the last ReLU."""
+        y = x
+        for number in range(1, self.depth + 1):
+            # A basic block has its stride in conv1, a bottleneck in conv2.
+            y = self._conv(y, f"{name}/conv{number}", strides if number == self.depth - 1 else 1)
+            y = self._norm(y, f"{name}/bn{number}")
+            y = torch.relu(y) if number < self.depth else y
+        if self._get(f"{name}/downsample/0/kernel") is not None:
+            x = self._conv(x, f"{name}/downsample/0", strides)
+            x = x if self.book else self._norm(x, f"{name}/downsample/1")
+        return torch.relu(y + x)
+
+    def _conv(self, x: torch.Tensor, name: str, strides: int) -> torch.Tensor:
+        kernel = self._get(f"{name}/kernel")
+        size = kernel.shape[-1]
+        padding = size // 2
+        if self.book:
+            padding, after = divmod(max(size - strides, 0), 2)
+            x = functional.pad(x, (0, 1, 0, 1)) if after else x
+        groups = x.shape[1] // kernel.shape[1]
+        return functional.conv2d(
+            x, kernel, self._get(f"{name}/bias"), strides, padding, groups=groups
+        )
+
+    def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        kinds = ("mean", "var", "scale", "bias")
+        values = (self._get(f"{name}/{kind}") for kind in kinds)
+        return functional.batch_norm(x, *values, self.training, self.momentum)
+
+    def _get(self, name: str) -> Any:
+        """The tensor, or ``None`` if there is none."""
+        return getattr(self, name, None)
+
+
+def _channels_first(value: Array) -> Array:
+    """``(H, W, I, O)`` to ``(O, I, H, W)``, ``(I, O)`` to ``(O, I)``; vectors stay."""
+    axes = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[value.ndim]
+    return np.ascontiguousarray(value.transpose(axes))

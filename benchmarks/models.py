@@ -1,0 +1,97 @@
+"""The networks that are compared, as data, and their arithmetic."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+from flax import linen as nn
+from jax.extend.core import JaxprEqn
+
+from resfuse import d2l, linen
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network of resfuse's for square images, named as JSON can, so that any version makes it."""
+
+    network: str  # ``linen.ResNet18``, ``d2l.ResNet18``
+    size: int
+    batches: tuple[int, ...] = (1, 8, 32)  # by default
+    channels: int = 3
+    num_classes: int = 1000
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_book(self) -> bool:
+        """Whether the network is one of "Dive into Deep Learning"."""
+        return self.network.startswith("d2l.")
+
+    @property
+    def momentum(self) -> float:
+        """Of the running statistics, as Flax counts it."""
+        return 0.99 if self.is_book else 0.9
+
+    def module(self, implementation: str | None, *, training: bool = True) -> nn.Module:
+        """The network in Flax, without its variables."""
+        library, _, name = self.network.partition(".")
+        make = getattr({"linen": linen, "d2l": d2l}[library], name)
+        options = {"training": training} if self.is_book else {}
+        made: nn.Module = make(
+            num_classes=self.num_classes,
+            implementation=implementation,
+            **options,
+            **self.settings,
+        )
+        return made
+
+    def forward(self, implementation: str | None) -> Callable[..., Any]:
+        """Maps variables and images to logits, by the running statistics."""
+        apply = self.module(implementation, training=False).apply
+        return apply if self.is_book else functools.partial(apply, use_running_average=True)
+
+    def forward_training(self, implementation: str | None) -> Callable[..., Any]:
+        """Maps variables and images to logits, by those of the batch, and to the running ones."""
+        return functools.partial(self.module(implementation).apply, mutable=["batch_stats"])
+
+
+def gflop(model: Model, batch: int, *, trains: bool) -> float:
+    """Of convolutions and dense layers, a multiply-add counting as two.
+
+    Only weights that fall on the image count, not those on its padding. Training does each layer
+    three times, forwards and for two derivatives; the first needs none by the images.
+    """
+    layers = list(_multiply_adds(model))
+    count = 3 * sum(layers) - layers[0] if trains else sum(layers)
+    return 2 * batch * count / 1e9
+
+
+def _multiply_adds(model: Model) -> Iterator[int]:
+    """Those of each layer, for one image, counted from the equations of the plain network."""
+    x = jax.ShapeDtypeStruct((1, model.size, model.size, model.channels), jax.numpy.float32)
+    variables = jax.eval_shape(model.module("xla").init, jax.random.key(0), x)
+    # In training mode too it is this: batch norms are no multiply-adds of its layers.
+    for eqn in jax.make_jaxpr(model.forward("xla"))(variables, x).eqns:
+        if eqn.primitive.name == "conv_general_dilated":
+            yield _convolution(eqn)
+        elif eqn.primitive.name == "dot_general":
+            yield math.prod(_shape(eqn.invars[1]))
+
+
+def _convolution(eqn: JaxprEqn) -> int:
+    """Of a convolution in Flax's layouts, without dilation."""
+    (_, *sizes, _), (*window, inputs, outputs) = map(_shape, eqn.invars)
+    _, *places, _ = _shape(eqn.outvars[0])
+    strides, padding = eqn.params["window_strides"], eqn.params["padding"]
+    axes = zip(sizes, window, places, strides, padding, strict=True)
+    taps = (
+        sum(0 <= stride * place - low + tap < size for place in range(end) for tap in range(width))
+        for size, width, end, stride, (low, _) in axes
+    )
+    return inputs * outputs * math.prod(taps)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return tuple(variable.aval.shape)

@@ -1,0 +1,105 @@
+"""From the text of the options to the networks and engines that are compared."""
+
+import dataclasses
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+import typer
+
+import resfuse
+from models import Model
+from resfuse.cli.bench.results import OURS, YNN_OFF, Engine, Task
+from resfuse.cli.ending import refuse
+
+_ONNX = ("onnx", "torch")  # torch writes the files
+ENGINES = {
+    OURS: Engine("resfuse", OURS, "engines.flax", "fuse"),
+    "resfuse-arguments": Engine("resfuse, weights as arguments", OURS, "engines.flax", "arguments"),
+    "flax": Engine("Flax", "Flax", "engines.flax", "xla"),
+    "flax-ynn-off": Engine("Flax, YNN off", "Flax", "engines.flax", "xla", YNN_OFF),
+    "onnxruntime": Engine(
+        "ONNX Runtime", "ONNX Runtime", "engines.onnxruntime", "", "", ("onnxruntime", *_ONNX)
+    ),
+    "openvino": Engine("OpenVINO", "OpenVINO", "engines.openvino", "", "", ("openvino", *_ONNX)),
+    "pytorch": Engine("PyTorch eager", "PyTorch", "engines.torch", "eager", "", ("torch",)),
+    "inductor": Engine("PyTorch inductor", "PyTorch", "engines.torch", "inductor", "", ("torch",)),
+}
+OTHER = "resfuse@other"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A task, and what can do it on what."""
+
+    task: Task
+    models: Mapping[str, Model]
+    engines: Sequence[str]
+    trains: bool = False
+
+
+def choose_networks(
+    comparison: Comparison, models: str | None, batches: str | None
+) -> list[tuple[str, int]]:
+    """Every model at every batch size, by default each at its own."""
+    names = _choose("--models", models, list(comparison.models))
+    sizes = [] if batches is None else _batches(batches)
+    return [(name, size) for name in names for size in sizes or comparison.models[name].batches]
+
+
+def choose_engines(
+    comparison: Comparison, text: str | None, against: str | None = None
+) -> dict[str, Engine]:
+    """Those that are asked for and installed; resfuse, which they are compared to, always.
+
+    Beside another version of resfuse there are only those that are asked for.
+    """
+    chosen = {OURS: ENGINES[OURS]}
+    if against:
+        chosen[OTHER] = _other_version(against)
+    names = _choose("--engines", text, comparison.engines)
+    for name in () if against and text is None else names:
+        if missing := ENGINES[name].missing:
+            why = f"{', '.join(missing)} not installed: pip install '.[bench]'"
+            typer.echo(f"resfuse: {name} is left out: {why}", err=True)
+        else:
+            chosen[name] = ENGINES[name]
+    if all(engine.library == OURS for engine in chosen.values()):
+        refuse("--engines: there is none to compare with")
+    return chosen
+
+
+def _other_version(python: str) -> Engine:
+    """Resfuse as this interpreter has it, if it does."""
+    command = (python, "-P", "-c", "import resfuse; print(resfuse.__file__)")
+    environment = os.environ | {"PYTHONPATH": ""}
+    try:
+        found = subprocess.check_output(
+            command, stderr=subprocess.PIPE, text=True, env=environment
+        ).strip()
+    except OSError as error:
+        refuse(f"--against {python}: {error.strerror}")
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.splitlines() or ["it cannot import resfuse"]
+        refuse(f"--against {python}: {lines[-1]}")
+    if found == resfuse.__file__:
+        refuse(f"--against {python}: its resfuse is this one, {found}")
+    return Engine("resfuse, other version", OTHER, "engines.flax", "fuse", python=python)
+
+
+def _choose(option: str, text: str | None, known: Sequence[str]) -> list[str]:
+    """Of the known ones, in their order, those that the text names; without a text, all."""
+    names = known if text is None else [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in known:
+            refuse(f"{option}: no {name!r}; there are {', '.join(known)}")
+    return [name for name in known if name in names]
+
+
+def _batches(text: str) -> list[int]:
+    """The numbers between commas, each once."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdecimal() or int(part) < 1:
+            refuse(f"--batches: {part!r} is not a positive number")
+    return list(dict.fromkeys(map(int, parts)))

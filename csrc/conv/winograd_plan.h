@@ -1,0 +1,44 @@
+// How Winograd's algorithm is cut into work: where it pays, in which tiles, and what they take. The
+// weight gradient (grad/weight_plan.h) asks the same of its own.
+
+#pragma once
+
+#include <cstdint>
+
+#include "conv/plan.h"
+
+namespace resfuse {
+
+// Whether the algorithm computes this at all.
+bool winograd_applies(const Conv& conv, TileShape tile);
+// The outputs of a tile's side, or 0 for direct convolution. It follows from the sizes alone, for
+// it decides the order of sums.
+int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice);
+// The outputs of a tile's side that need the least work, counted in products for each pair of an
+// input and an output channel: one for each point of each tile, also where the image ends within
+// it, and 5/2 for each point of the transformed weights. From 2 to `largest`, with stride 2 only 2
+// or 4; or 0, if direct convolution, 9 products for each output, is not clearly more, or there are
+// fewer tiles.
+int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles);
+
+Tiling tile_images(const Conv& conv, int64_t output);
+// The tiles of all images.
+int64_t winograd_tiles(const Conv& conv, const Tiling& tiling);
+// The points of a tile's side: as many as inputs.
+int64_t winograd_points(const Conv& conv, int64_t output);
+// Floats of `points` a side, each a matrix of `rows` by `columns`.
+int64_t points_floats(int64_t points, int64_t rows, int64_t columns);
+
+WinogradPlan plan_winograd(const Conv& conv, const Layout& layout, const Machine& machine,
+                           int64_t output);
+// Blocks of tiles.
+Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
+              const Machine& machine, int64_t threads);
+int64_t winograd_work_floats(const Conv& conv, const Plan& plan);
+
+// Between the matrices of the points lies one cache line, or all would fall into the same set.
+constexpr int64_t kWinogradPad = 16;
+// No more input channels than this, or a pixel's worth of zeros would outgrow kZeros.
+constexpr int64_t kWinogradMaxChannels = kMaxPassFloats;
+
+}  // namespace resfuse

@@ -1,0 +1,131 @@
+#include "ffi/call.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <sstream>
+#include <string_view>
+#include <type_traits>
+
+#include "base/memory.h"
+
+namespace resfuse {
+namespace {
+
+std::string to_text(ffi::DataType type) {
+  std::ostringstream text;
+  text << type;
+  return text.str();
+}
+
+}  // namespace
+
+Call::Call(ffi::ThreadPool threads, const ffi::RemainingArgs& operands,
+           const ffi::RemainingRets& results, ffi::Dictionary attributes)
+    : threads_(threads), attributes_(attributes) {
+  for (size_t i = 0; i < operands.size(); ++i)
+    operands_.given.push_back(*operands.get<ffi::AnyBuffer>(i));
+  for (size_t i = 0; i < results.size(); ++i)
+    results_.given.push_back(**results.get<ffi::AnyBuffer>(i));
+}
+
+template <typename Float>
+Array<Float> Call::take(Buffers& from, const char* name, bool optional) {
+  const size_t index = from.taken.size();
+  from.taken.push_back(name);
+  if (index >= from.given.size()) {
+    check.that(optional, name, " is missing");
+    return {name, {}, nullptr, true};
+  }
+  const ffi::AnyBuffer& buffer = from.given[index];
+  const bool is_float = buffer.element_type() == ffi::F32;
+  if (!is_float)
+    check.that(false, name, " has dtype ", to_text(buffer.element_type()), ", expected F32");
+  if (!std::is_const_v<Float>) ask_for_huge_pages(buffer.untyped_data(), buffer.size_bytes());
+  const auto sizes = buffer.dimensions();
+  auto* const data = is_float ? static_cast<float*>(buffer.untyped_data()) : nullptr;
+  return {name, {sizes.begin(), sizes.end()}, data, false};
+}
+
+Operand Call::operand(const char* name) { return take<const float>(operands_, name, false); }
+Operand Call::optional_operand(const char* name) {
+  return take<const float>(operands_, name, true);
+}
+Result Call::result(const char* name) { return take<float>(results_, name, false); }
+Result Call::optional_result(const char* name) { return take<float>(results_, name, true); }
+
+template <typename T>
+T Call::attribute(const char* name) {
+  taken_attributes_.push_back(name);
+  if (!check.that(attributes_.contains(name), "the attribute ", name, " is missing")) return {};
+  const auto value = attributes_.get<T>(name);
+  if (value.has_value()) return *value;
+  check.that(false, "the attribute ", name, " has another type: ", value.error().message());
+  return {};
+}
+
+int64_t Call::integer(const char* name) { return attribute<int64_t>(name); }
+bool Call::flag(const char* name) { return attribute<bool>(name); }
+Shape Call::integers(const char* name) {
+  const auto values = attribute<ffi::Span<const int64_t>>(name);
+  return {values.begin(), values.end()};
+}
+
+void Call::check_all_taken(const char* what, const Buffers& buffers) {
+  if (buffers.given.size() <= buffers.taken.size()) return;
+  std::string names;
+  for (const char* name : buffers.taken) names += (names.empty() ? "" : ", ") + std::string(name);
+  check.that(false, "got ", static_cast<int64_t>(buffers.given.size()), what,
+             ", expected no more than ", names);
+}
+
+bool Call::is_valid() {
+  check_all_taken(" operands", operands_);
+  check_all_taken(" results", results_);
+  for (const std::string_view name : attributes_) {
+    const auto& taken = taken_attributes_;
+    check.that(std::find(taken.begin(), taken.end(), name) != taken.end(), "got the attribute ",
+               std::string(name), ", which the call does not take");
+  }
+  return check.passed();
+}
+
+ffi::Error Call::invalid() const {
+  return ffi::Error::InvalidArgument("resfuse: " + check.complaint());
+}
+
+ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel) {
+  const Geometry geometry{call.integers("strides"), call.integers("padding"),
+                          call.integer("groups")};
+  const Choice choice = choice_in_use(call.flag("winograd"));
+  return {make_conv(x, kernel, geometry, call.check), choice};
+}
+
+ffi::Error success_if(bool done, const char* memory) {
+  if (done) return ffi::Error::Success();
+  return {ffi::ErrorCode::kResourceExhausted, std::string("resfuse: out of memory for ") + memory};
+}
+
+const ffi::Ffi* make_handler(Answer answer) {
+  const auto run = [answer](ffi::ThreadPool threads, ffi::RemainingArgs operands,
+                            ffi::RemainingRets results, ffi::Dictionary attributes) {
+    // Only allocation can throw here, and no exception may reach XLA.
+    try {
+      Call call(threads, operands, results, attributes);
+      return answer(call);
+    } catch (const std::bad_alloc&) {
+      return success_if(false, "the call itself");
+    } catch (const std::exception& error) {
+      return ffi::Error::Internal(std::string("resfuse: ") + error.what());
+    }
+  };
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .RemainingArgs()
+      .RemainingRets()
+      .Attrs()
+      .To(run)
+      .release();
+}
+
+}  // namespace resfuse

@@ -1,0 +1,140 @@
+#include "ffi/plans.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+
+#include "base/machine.h"
+#include "conv/winograd_plan.h"
+#include "ffi/select.h"
+#include "grad/weight_plan.h"
+
+namespace nb = nanobind;
+
+namespace resfuse {
+namespace {
+
+Conv checked(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
+             int64_t groups) {
+  Check check;
+  const Conv conv = make_conv(x, kernel, {strides, padding, groups}, check);
+  if (!check.passed()) throw nb::value_error(check.complaint().c_str());
+  return conv;
+}
+
+Machine with_l2(std::optional<int64_t> l2) {
+  Machine machine = machine_in_use();
+  if (l2) machine.l2 = *l2;
+  return machine;
+}
+
+nb::tuple to_tuple(const Cut& cut) { return nb::make_tuple(cut.size, cut.count); }
+
+const char* name_of(Packing packing) {
+  const char* const names[] = {"caller", "call", "unit"};
+  return names[static_cast<int>(packing)];
+}
+const char* name_of(Inputs inputs) {
+  const char* const names[] = {"pointwise", "gathered", "shared", "windows"};
+  return names[static_cast<int>(inputs)];
+}
+
+// The algorithm that a call takes, and the shape of its packed weights, on the ISA in use.
+nb::tuple plan(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
+               int64_t groups, bool winograd) {
+  const Plan plan = make_plan(checked(x, kernel, strides, padding, groups), isa_in_use().tile,
+                              machine_in_use(), {choice_in_use(winograd), true, false, 1});
+  return nb::make_tuple(name_of(plan.algorithm), packed_shape(plan.layout));
+}
+
+nb::dict describe(const DirectPlan& direct) {
+  const Passes& passes = direct.passes;
+  nb::dict result;
+  result["inputs"] = name_of(direct.inputs);
+  result["passes"] =
+      nb::make_tuple(passes.run_length, passes.runs, passes.pass_length, passes.pass_runs);
+  result["pixel_floats"] = direct.pixel_floats;
+  return result;
+}
+
+nb::dict describe(const WinogradPlan& winograd) {
+  nb::dict result;
+  result["tiling"] = nb::make_tuple(winograd.tiling.output, winograd.tiling.h, winograd.tiling.w);
+  result["pass_channels"] = winograd.pass_channels;
+  result["resident"] = winograd.resident;
+  return result;
+}
+
+// All of a plan, on the ISA in use, for a machine with this much L2.
+nb::dict plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
+                      const Shape& padding, int64_t groups, bool winograd, bool packed,
+                      bool training, int64_t threads, std::optional<int64_t> l2) {
+  const Conv conv = checked(x, kernel, strides, padding, groups);
+  const TileShape tile = isa_in_use().tile;
+  const Plan plan =
+      make_plan(conv, tile, with_l2(l2), {choice_in_use(winograd), packed, training, threads});
+  nb::dict result =
+      plan.algorithm == Algorithm::kWinograd ? describe(plan.winograd) : describe(plan.direct);
+  result["algorithm"] = name_of(plan.algorithm);
+  result["packing"] = name_of(plan.packing);
+  result["tile"] = nb::make_tuple(tile.mr, tile.nr);
+  result["panels"] = plan.layout.panels;
+  result["blocks"] = to_tuple(plan.blocks);
+  result["threads"] = plan.threads;
+  result["scratch_floats"] = plan.packed_floats + plan.work_floats;
+  nb::list units;
+  for (int64_t index = 0; index < plan.units(); ++index) {
+    const Unit unit = unit_at(plan, index);
+    units.append(
+        nb::make_tuple(unit.first_panel, unit.last_panel, unit.first_block, unit.last_block));
+  }
+  result["units"] = units;
+  return result;
+}
+
+// All of a weight gradient's plan, on the ISA in use: no machine and no threads decide it.
+nb::dict weight_plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
+                             const Shape& padding, int64_t groups, bool winograd) {
+  const Conv conv = checked(x, kernel, strides, padding, groups);
+  const WeightPlan plan = make_weight_plan(conv, isa_in_use().tile, choice_in_use(winograd));
+  nb::dict result;
+  result["algorithm"] = name_of(plan.algorithm);
+  result["tile"] = nb::make_tuple(isa_in_use().tile.mr, isa_in_use().tile.nr);
+  result["tiling"] = nb::make_tuple(plan.tiling.output, plan.tiling.h, plan.tiling.w);
+  result["block_size"] = plan.block_size;
+  result["row_floats"] = plan.row_floats;
+  result["chunks"] = to_tuple(plan.chunks);
+  result["scratch_floats"] = plan.work_floats;
+  nb::list units;
+  for (int64_t index = 0; index < plan.units(); ++index) {
+    const WeightUnit unit = weight_unit_at(conv, plan, index);
+    units.append(nb::make_tuple(unit.group, unit.first_channel, unit.channels, unit.first_column,
+                                unit.columns, unit.first, unit.last, unit.chunk));
+  }
+  result["units"] = units;
+  return result;
+}
+
+}  // namespace
+
+void bind_plans(nb::module_& m) {
+  m.def("plan", plan, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"), nb::arg("padding"),
+        nb::arg("groups"), nb::arg("winograd"));
+  m.def("plan_in_full", plan_in_full, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"),
+        nb::arg("padding"), nb::arg("groups"), nb::arg("winograd"), nb::kw_only(),
+        nb::arg("packed") = false, nb::arg("training") = false, nb::arg("threads") = 1,
+        nb::arg("l2").none() = nb::none());
+  m.def("weight_plan_in_full", weight_plan_in_full, nb::arg("x"), nb::arg("kernel"),
+        nb::arg("strides"), nb::arg("padding"), nb::arg("groups"), nb::arg("winograd"));
+  m.def("machine", [] {
+    const Machine& machine = machine_in_use();
+    return nb::make_tuple(machine.l1d, machine.l2, machine.l3);
+  });
+  m.def(
+      "use_machine", [](int64_t l1d, int64_t l2, int64_t l3) { use_machine({l1d, l2, l3}); },
+      nb::arg("l1d"), nb::arg("l2"), nb::arg("l3"));
+}
+
+}  // namespace resfuse

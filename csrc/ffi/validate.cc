@@ -1,0 +1,140 @@
+#include "ffi/validate.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace resfuse {
+namespace {
+
+// Padding, kernels and groups beyond this would overflow the arithmetic on pixels.
+constexpr int64_t kMaxExtent = int64_t{1} << 31;
+// Arrays of more floats would overflow the arithmetic on floats, which multiplies their number by a
+// tile's rows or columns at most. No machine has such memory, but shapes come without it, too.
+constexpr double kMaxFloats = static_cast<double>(int64_t{1} << 48);
+// Padding is indexed as well, but no array stands behind it.
+constexpr double kMaxIndex = static_cast<double>(int64_t{1} << 60);
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+
+bool all_within(const Shape& values, int64_t least, int64_t most) {
+  return std::all_of(values.begin(), values.end(),
+                     [&](int64_t value) { return value >= least && value <= most; });
+}
+
+bool has_zero(const Shape& shape, size_t from) {
+  return std::find(shape.begin() + static_cast<int64_t>(from), shape.end(), 0) != shape.end();
+}
+
+// The number of floats, in doubles, which cannot overflow; empty axes count as if they were not.
+double floats(const Shape& shape) {
+  double product = 1.0;
+  for (const int64_t size : shape) product *= std::max(1.0, static_cast<double>(size));
+  return product;
+}
+
+void check_floats(const char* name, const Shape& shape, Check& check) {
+  check.that(floats(shape) <= kMaxFloats, name, " ", shape, " has more than 2^48 numbers");
+}
+
+int64_t output_size(int64_t size, int64_t before, int64_t after, int64_t window, int64_t stride) {
+  const int64_t room = size + before + after - window;
+  return room < 0 ? 0 : room / stride + 1;
+}
+
+// A stride beyond the padded image leaves one output at most, and so does that image's size.
+int64_t effective_stride(int64_t size, int64_t before, int64_t after, int64_t stride) {
+  return std::min(stride, size + before + after);
+}
+
+void check_groups(int64_t groups, Check& check) {
+  check.that(all_within({groups}, 1, kMaxExtent), "groups must be in [1, 2^31], got ", groups);
+}
+
+void check_geometry(const Geometry& geometry, Check& check) {
+  const auto& [strides, padding, groups] = geometry;
+  check.that(strides.size() == 2, "strides must be two integers, got ", strides);
+  check.that(padding.size() == 4, "padding must be four integers, got ", padding);
+  check.that(all_within(strides, 1, kNoLimit), "strides must be at least 1, got ", strides);
+  check.that(all_within(padding, 0, kMaxExtent), "padding must be in [0, 2^31], got ", padding);
+  check_groups(groups, check);
+}
+
+// The shape of packed weights' kernel is an attribute, behind which there is no buffer.
+void check_kernel(const Shape& kernel, Check& check) {
+  check.that(kernel.size() == 4, "kernel must have rank 4, got shape ", kernel);
+  check.that(!has_zero(kernel, 0), "kernel ", kernel, " is empty");
+  check.that(all_within(kernel, 1, kMaxExtent), "kernel sizes must be in [1, 2^31], got ", kernel);
+  check_floats("kernel", kernel, check);
+}
+
+// A batch may be of no images, but not of empty ones.
+void check_image(const Shape& x, Check& check) {
+  check.that(x.size() == 4, "x must have rank 4, got shape ", x);
+  check.that(all_within(x, 0, kNoLimit), "x must have sizes of at least 0, got shape ", x);
+  check.that(x.empty() || !has_zero(x, 1), "x ", x, " is empty");
+  check_floats("x", x, check);
+}
+
+void check_padded(const Shape& x, const Shape& pads, Check& check) {
+  const int64_t height = x[1] + pads[0] + pads[1], width = x[2] + pads[2] + pads[3];
+  check.that(std::max(floats({height, x[2], x[3]}), floats({width, x[3]})) <= kMaxIndex, "x ", x,
+             " with padding ", pads, " has rows or columns of more than 2^60 numbers");
+}
+
+}  // namespace
+
+std::string to_text(const Shape& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + text + (shape.size() == 1 ? ",)" : ")");
+}
+
+Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Check& check) {
+  check_geometry(geometry, check);
+  check_image(x, check);
+  check_kernel(kernel, check);
+  if (!check.passed()) return {};
+  const auto& [strides, pads, groups] = geometry;
+  check_padded(x, pads, check);
+  check.that(x[3] % groups == 0 && kernel[2] == x[3] / groups && kernel[3] % groups == 0, "kernel ",
+             kernel, " and groups=", groups, " do not fit x ", x);
+  Conv conv{};
+  conv.batch = x[0], conv.in_h = x[1], conv.in_w = x[2], conv.in_c = x[3];
+  conv.kernel_h = kernel[0], conv.kernel_w = kernel[1], conv.out_c = kernel[3];
+  conv.stride_h = effective_stride(x[1], pads[0], pads[1], strides[0]);
+  conv.stride_w = effective_stride(x[2], pads[2], pads[3], strides[1]);
+  conv.pad_top = pads[0], conv.pad_left = pads[2];
+  conv.out_h = output_size(x[1], pads[0], pads[1], kernel[0], conv.stride_h);
+  conv.out_w = output_size(x[2], pads[2], pads[3], kernel[1], conv.stride_w);
+  conv.groups = groups;
+  check_floats("the output", output_shape(conv), check);
+  return conv;
+}
+
+Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check) {
+  check_kernel(kernel, check);
+  check_groups(groups, check);
+  if (!check.passed()) return {};
+  const Shape pads{kernel[0], 0, kernel[1], 0};
+  return make_conv({1, 1, 1, kernel[2] * groups}, kernel, {{1, 1}, pads, groups}, check);
+}
+
+Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check) {
+  check_geometry(geometry, check);
+  check_image(x, check);
+  check.that(window.size() == 2 && window[0] > 0 && window[1] > 0,
+             "window must be two positive integers, got ", window);
+  if (!check.passed()) return {};
+  const auto& [strides, pads, groups] = geometry;
+  check_padded(x, pads, check);
+  Pool pool{};
+  pool.batch = x[0], pool.in_h = x[1], pool.in_w = x[2], pool.channels = x[3];
+  pool.window_h = window[0], pool.window_w = window[1];
+  pool.stride_h = effective_stride(x[1], pads[0], pads[1], strides[0]);
+  pool.stride_w = effective_stride(x[2], pads[2], pads[3], strides[1]);
+  pool.out_h = output_size(x[1], pads[0], pads[1], window[0], pool.stride_h);
+  pool.out_w = output_size(x[2], pads[2], pads[3], window[1], pool.stride_w);
+  pool.pad_top = pads[0], pool.pad_left = pads[2];
+  return pool;
+}
+
+}  // namespace resfuse

@@ -1,0 +1,42 @@
+// Mean and biased variance of each channel, from those of its blocks of pixels.
+
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace resfuse {
+
+// The number, the mean and the sum of squared deviations from the mean of some numbers.
+struct Moments {
+  double count, mean, m2;
+
+  // Of both together (Chan, Golub & LeVeque 1983, eq. 2.1). The mean is weighted rather than moved
+  // by a share of `d`, which would make NaN of an infinite one.
+  void add(const Moments& other) {
+    const double both = count + other.count, d = other.mean - mean;
+    m2 += other.m2 + d * d * (count * other.count / both);
+    mean = (count * mean + other.count * other.mean) / both;
+    count = both;
+  }
+};
+
+// `moments` are (blocks, 3, channels); they are added in the order of the blocks. Without any, mean
+// and variance are NaN.
+inline void combine_statistics(const double* moments, int64_t blocks, int64_t channels, float* mean,
+                               float* var) {
+  std::vector<Moments> all(static_cast<size_t>(channels));
+  for (int64_t block = 0; block < blocks; ++block, moments += 3 * channels)
+    for (int64_t o = 0; o < channels; ++o)
+      all[static_cast<size_t>(o)].add(
+          {moments[o], moments[channels + o], moments[2 * channels + o]});
+  for (const Moments& channel : all) {
+    const bool any = channel.count > 0.0;
+    *mean++ = any ? static_cast<float>(channel.mean) : std::numeric_limits<float>::quiet_NaN();
+    // Roundings may leave a little less than nothing.
+    *var++ = static_cast<float>(channel.m2 < 0.0 ? 0.0 : channel.m2 / channel.count);
+  }
+}
+
+}  // namespace resfuse

@@ -1,0 +1,1 @@
+"""Engines beside one another: processes that take turns, and figures from the raw timings."""

@@ -1,1 +1,0 @@
-"""``resfuse bench --peers``: whole ResNets beside the engines that people use instead."""
