@@ -79,7 +79,7 @@ inline void store_sums(const Conv& conv, const Panel& panel, const Sums& sums, d
     const int64_t vector = o / kLanes, lane = o % kLanes;
     const double count = sums.count[vector], total = sums.total[vector][lane];
     to[o] = count;
-    to[conv.out_c + o] = sums.shift[vector][lane] + total / count;
+    to[conv.out_c + o] = sums.shift[vector][lane] * count + total;
     to[2 * conv.out_c + o] = sums.squares[vector][lane] - total * total / count;
   }
 }

@@ -8,17 +8,20 @@
 
 namespace resfuse {
 
-// The number, the mean and the sum of squared deviations from the mean of some numbers.
+// The number, the sum and the sum of squared deviations from the mean of some numbers.
 struct Moments {
-  double count, mean, m2;
+  double count, sum, m2;
 
-  // Of both together (Chan, Golub & LeVeque 1983, eq. 2.1). The mean is weighted rather than moved
-  // by a share of `d`, which would make NaN of an infinite one.
+  // Adds others (Chan, Golub & LeVeque 1983, eq. 2.1). Sums rather than means, for those of whole
+  // numbers are exact.
   void add(const Moments& other) {
-    const double both = count + other.count, d = other.mean - mean;
-    m2 += other.m2 + d * d * (count * other.count / both);
-    mean = (count * mean + other.count * other.mean) / both;
-    count = both;
+    if (count > 0.0) {
+      const double d = other.sum / other.count - sum / count;
+      m2 += d * d * (count * other.count / (count + other.count));
+    }
+    count += other.count;
+    sum += other.sum;
+    m2 += other.m2;
   }
 };
 
@@ -33,7 +36,8 @@ inline void combine_statistics(const double* moments, int64_t blocks, int64_t ch
           {moments[o], moments[channels + o], moments[2 * channels + o]});
   for (const Moments& channel : all) {
     const bool any = channel.count > 0.0;
-    *mean++ = any ? static_cast<float>(channel.mean) : std::numeric_limits<float>::quiet_NaN();
+    *mean++ = any ? static_cast<float>(channel.sum / channel.count)
+                  : std::numeric_limits<float>::quiet_NaN();
     // Roundings may leave a little less than nothing.
     *var++ = static_cast<float>(channel.m2 < 0.0 ? 0.0 : channel.m2 / channel.count);
   }

@@ -5,8 +5,8 @@ import pytest
 
 import gradient_case
 from kernel_case import Case, assert_exact, assert_same_bits, on_every_isa
-from resfuse import _ext, ffi
-from resfuse.kernel import ffi_gradients
+from resfuse import _ext
+from resfuse.kernel.pool import pool, pool_gradient
 
 STRIDES = (6, 65537, 2**31, 2**32 + 1, 2**63 - 1)
 FAR = ((70000, 0), (1, 1))  # all of a window lies in the padding, or none
@@ -37,10 +37,10 @@ def test_max_pool(stride):
     y = x[:, :2, :4].max((1, 2), keepdims=True)
     d_x = (x == y).astype(np.float32)
     d_x[:, 2:] = d_x[:, :, 4:] = 0
-    for isa, got in on_every_isa(lambda: ffi.max_pool(x, *geometry)).items():
+    for isa, got in on_every_isa(lambda: pool(*geometry, x)).items():
         assert_same_bits(np.asarray(got), y, isa)
-    gradient = lambda: ffi_gradients.max_pool_gradient(x, np.ones_like(y), *geometry)  # noqa: E731
-    for isa, got in on_every_isa(gradient).items():
+    d_y = np.ones_like(y)
+    for isa, got in on_every_isa(lambda: pool_gradient(*geometry, x, d_y)).items():
         assert_same_bits(np.asarray(got), d_x, isa)
 
 
