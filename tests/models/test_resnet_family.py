@@ -135,7 +135,13 @@ def trained(api, name, implementation):
     return named(run(variables, x)), exact and named(exact)
 
 
-@pytest.mark.parametrize("model", PARAMETERS)
+QUICK = ("ResNet18", "ResNet50", "ResNeXt50_32x4d")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PARAMETERS],
+)
 def test_parameter_counts_are_those_of_torchvision(model):
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(getattr(linen, model)().init, agreement.key(0), x)
