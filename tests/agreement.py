@@ -5,10 +5,10 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from resfuse import ffi
-
-IMPLEMENTATIONS = (None, "xla", *(["ffi"] if ffi.available() else []))
+# Where None takes the kernel, "ffi" is the same way to it.
+IMPLEMENTATIONS = (None, "xla", pytest.param("ffi", marks=pytest.mark.long))
 
 # Ours adds the same products as Flax's in another order, so its error against float64 is another
 # draw of the same size: a factor of 4 is ample for the largest of a few hundred values. Winograd's

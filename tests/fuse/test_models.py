@@ -51,7 +51,12 @@ def explained(capsys, function, *args):
 
 
 @pytest.mark.parametrize(
-    ("library", "training"), [*((library, False) for library in LIBRARIES), ("linen", True)]
+    ("library", "training"),
+    [
+        ("linen", True),
+        ("nnx", False),
+        *(pytest.param(library, False, marks=pytest.mark.long) for library in LIBRARIES),
+    ],
 )
 def test_closed_over_weights(library, training):
     apply, weights, x = network(library)

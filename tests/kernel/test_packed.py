@@ -16,8 +16,8 @@ GEOMETRY = {
 }
 # Around a vector and a register tile of 4, 8 and 16 lanes.
 CHANNELS = {
-    "inputs": (1, 3, 4, 8, 15, 16, 17, 32, 64),
-    "outputs": (1, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 64, 65),
+    "inputs": (1, 3, 4, 16, 17, 32),
+    "outputs": (1, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65),
 }
 GROUPS = {
     "groups": (2, 3, 5, 8, 17, 33),

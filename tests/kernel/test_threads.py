@@ -97,7 +97,7 @@ def pool_size():
 
 def network():
     """A ResNet's logits of a batch, and of one image at a time, which takes other algorithms."""
-    architecture = linen.Architecture("basic", (1, 1, 1, 1))
+    architecture = linen.Architecture("basic", (1, 1))
     model = linen.ResNet(architecture, num_classes=10, cifar_stem=True)
     x = images(3, 40, 40, 3)
     variables = filled(jax.eval_shape(model.init, key(0), x))
