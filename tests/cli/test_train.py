@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from typer.testing import Result
@@ -24,7 +25,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(out: Path) -> Result:
-    result = train(out, *OPTIONS, "--log-every", 2, drawn=True)
+    with jax.numpy_rank_promotion("raise"):  # some users run everything so
+        result = train(out, *OPTIONS, "--log-every", 2, drawn=True)
     assert result.exit_code == 0, result.output
     return result
 
