@@ -122,7 +122,7 @@ def winograd_magnitude(x, kernel, padding, output, stride=1):
 
 
 def winograd_weight_magnitude(x, d_y, padding, output):
-    """Likewise for the gradient by the weights, the transpose of each stage."""
+    """Likewise for the weight gradient, the transpose of each stage."""
     _, weights, outputs = map(np.abs, WINOGRAD[1, output])
     v = _transformed_inputs(x, padding, output, 1)
     e = np.pad(np.abs(d_y), ((0, 0), *((0, -n % output) for n in d_y.shape[1:3]), (0, 0)))

@@ -34,7 +34,7 @@ MEDIUM = [
     Case(2, (19, 23), (144, 64), (3, 3), padding=NONE),
 ]
 TAKEN = [*LARGE, *MEDIUM]
-# The gradient by the weights takes F(2x2).
+# The weight gradient takes F(2x2).
 SMALL = [
     Case(16, (2, 2), (32, 48), (3, 3), padding=SAME),
     Case(33, (2, 2), (64, 33), (3, 3), padding=SAME),
@@ -64,9 +64,9 @@ LEFT = [
 def magnitudes(case, operands):
     """What each gradient adds up, all of it counted as positive, in the largest of the tilings."""
     x, kernel, d_y = map(np.abs, operands)
-    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
     padding = tuple((2 - before, 2 - after) for before, after in case.padding)
-    by_x = [oracle.winograd_magnitude(d_y, turned, padding, n) for n in (2, 3, 4, 5)]
+    by_x = [oracle.winograd_magnitude(d_y, flipped, padding, n) for n in (2, 3, 4, 5)]
     by_kernel = [oracle.winograd_weight_magnitude(x, d_y, case.padding, n) for n in (2, 3, 4)]
     return np.max(by_x, 0), np.max(by_kernel, 0)
 
