@@ -5,44 +5,12 @@ and checkpoints are those of the same network written in plain Flax. On the fuse
 submodules are read and not called: to capture their intermediates, use ``implementation="xla"``.
 """
 
+from resfuse.linen import resnet, textbook
 from resfuse.linen.fused import conv_bn_relu
-from resfuse.linen.resnet import (
-    ResNet,
-    ResNet18,
-    ResNet34,
-    ResNet50,
-    ResNet101,
-    ResNet152,
-    ResNeXt50_32x4d,
-    ResNeXt101_32x8d,
-    ResNeXt101_64x4d,
-    WideResNet50_2,
-    WideResNet101_2,
-)
-from resfuse.linen.textbook import (
-    BasicBlock,
-    ResNetClassifier,
-    resnet_basic_forward,
-    resnet_classifier_forward,
-)
+from resfuse.linen.resnet import *  # noqa: F403
+from resfuse.linen.textbook import *  # noqa: F403
 from resfuse.models.architectures import Architecture
 
-__all__ = [
-    "Architecture",
-    "BasicBlock",
-    "ResNeXt50_32x4d",
-    "ResNeXt101_32x8d",
-    "ResNeXt101_64x4d",
-    "ResNet",
-    "ResNet18",
-    "ResNet34",
-    "ResNet50",
-    "ResNet101",
-    "ResNet152",
-    "ResNetClassifier",
-    "WideResNet50_2",
-    "WideResNet101_2",
-    "conv_bn_relu",
-    "resnet_basic_forward",
-    "resnet_classifier_forward",
-]
+__all__ = ["Architecture", "conv_bn_relu"]
+__all__ += resnet.__all__
+__all__ += textbook.__all__
