@@ -6,15 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import export
+from jax import export, lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import resfuse
 from agreement import assert_identical, images
 from cases import kernel_calls
 from kernel_case import Case, on_every_isa
 from resfuse import ffi
 from resfuse.kernel.affine import affine
+from resfuse.spec import make_spec
 from two_devices import BATCH, mesh
 
 SAME = ((1, 1), (1, 1))
@@ -250,6 +252,21 @@ WRONG = {
     "with a panel too many": lambda w: jnp.concatenate([w, w]),
     "of an ISA of 5 lanes": lambda w: w[..., :5],
 }
+
+
+def test_fuse_packs_for_the_isa_in_use():
+    """Also where it has packed such a kernel for another one before."""
+    x, kernel = images(1, 6, 6, 4), images(3, 3, 4, 40)
+
+    def shape_in_program():
+        fast = resfuse.fuse(lambda x: lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))  # fmt: skip
+        packed = ffi.pack(kernel, make_spec(x, kernel, strides=1, padding="SAME",
+                                            feature_group_count=1, precision=None))  # fmt: skip
+        program = jax.jit(fast).lower(x).as_text()
+        return "tensor<" + "x".join(map(str, packed.shape)) + "xf32>" in program
+
+    assert all(on_every_isa(shape_in_program).values())
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)

@@ -1,6 +1,7 @@
 """What a chain needs of closed-over weights: folded and packed once."""
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,14 +60,18 @@ def _packed(chains: Sequence[Chain]) -> list[Any]:
     kernels = [memory.get(chain.kernel, chain.kernel.array) for chain in chains]
 
     def pack(kernels: Sequence[Any]) -> list[Any]:
-        each = zip(kernels, orders, specs, strict=True)
-        return [_pack(lax.transpose(kernel, order), spec) for kernel, order, spec in each]
+        each, isa = zip(kernels, orders, specs, strict=True), extension.isa()
+        return [_pack(lax.transpose(kernel, order), spec, isa) for kernel, order, spec in each]
 
     # One program, in which kernels of the same shape share their part.
     return jax.jit(pack)(kernels) if kernels else []
 
 
-_pack = jax.jit(extension.pack, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _pack(kernel: Any, spec: ConvSpec, isa: str | None) -> Any:
+    """As :func:`resfuse.ffi.pack`; the order is that of ``isa``, so JAX must not mix them up."""
+    del isa
+    return extension.pack(kernel, spec)
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
