@@ -21,12 +21,13 @@ POOL_GRADIENT, NORMALIZE, NORM_SUMS, NORM_GRADIENT = (
 )
 X, KERNEL, Y, CHANNELS = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6), (6,)
 GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
-CONV = GEOMETRY | {"groups": 1, "winograd": True}
+DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
+CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
 POOL = GEOMETRY | {"window": (3, 3)}
 
 
 def packed_shape(kernel=KERNEL):
-    spec = ConvSpec((1, 1), ((1, 1), (1, 1)), 1, None)
+    spec = ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 1, None)
     return jax.eval_shape(functools.partial(ffi.pack, spec=spec), images(*kernel)).shape
 
 

@@ -43,13 +43,13 @@ class BlockWindows {
   }
 
   void point(int64_t begin, int64_t end) {
-    const Images images{conv_.in_h, conv_.in_w, conv_.in_c};
+    const Images images{conv_.h.in, conv_.w.in, conv_.in_c};
     auto** to = reinterpret_cast<const float**>(work_);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
       Corner corners[kMR];
       locate(conv_, begin + first, m, corners);
-      for (int64_t i = 0; i < conv_.kernel_h; ++i)
-        for (int64_t j = 0; j < conv_.kernel_w; ++j)
+      for (int64_t i = 0; i < conv_.h.kernel; ++i)
+        for (int64_t j = 0; j < conv_.w.kernel; ++j)
           for (const Corner* corner = corners; corner < corners + m; ++corner)
             *to++ = point_at_pixel(in_, images, corner->image, corner->y + i, corner->x + j);
     });

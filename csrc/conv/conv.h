@@ -1,32 +1,32 @@
 // The contract: what a convolution is, what its epilogue is, and what every kernel computes.
 //
-//   acc[b, y, x, o] = sum over (i, j, c) of
-//       in[b, y * stride_h - pad_top + i, x * stride_w - pad_left + j, group(o) * in_c/groups + c]
-//       * kernel[i, j, c, o],       where pixels outside the image count as zero,
-//   out = relu(scale[o] * acc + shift[o] + residual[b, y, x, o]).
+//   acc[b, z, y, x, o] = sum over (k, i, j, c) of
+//       in[b, at(d, z, k), at(h, y, i), at(w, x, j), group(o) * in_c/groups + c]
+//       * kernel[k, i, j, c, o],
+//   out = relu(scale[o] * acc + shift[o] + residual[b, z, y, x, o]),
 //
-// Arrays are dense float32: images NHWC, kernels HWIO. The sum runs in the order (i, j, c), one
-// accumulator an output and pass (plan.h), so the bits depend on neither the tiling nor the number
-// of threads.
+// where side.h says at which element of a side an output meets a tap; pixels outside the image
+// count as zero. Arrays are dense float32: images NDHWC, kernels DHWIO. The sum runs in the order
+// (k, i, j, c), one accumulator an output and pass (plan.h), so the bits depend on neither the
+// tiling nor the number of threads.
 
 #pragma once
 
 #include <cstdint>
 
+#include "base/side.h"
+
 namespace resfuse {
 
 struct Conv {
-  int64_t batch, in_h, in_w, in_c;
-  int64_t kernel_h, kernel_w;
-  int64_t out_h, out_w, out_c;
-  int64_t stride_h, stride_w;
-  int64_t pad_top, pad_left;  // what hangs over below and right follows from out_h and out_w
-  int64_t groups;
+  int64_t batch, in_c, out_c, groups;
+  Side d, h, w;  // depth, height and width
 
-  int64_t pixels() const { return batch * out_h * out_w; }
+  int64_t pixels() const { return batch * d.out * h.out * w.out; }
+  int64_t taps() const { return d.kernel * h.kernel * w.kernel; }
   int64_t group_in() const { return in_c / groups; }
   int64_t group_out() const { return out_c / groups; }
-  int64_t reduction() const { return kernel_h * kernel_w * group_in(); }
+  int64_t reduction() const { return taps() * group_in(); }
 };
 
 struct Epilogue {

@@ -123,9 +123,9 @@ class DirectPanel {
   const int64_t* scatter(int64_t pixel, int64_t m) {
     const Scatter& to = *operands_.scatter;
     for (int64_t i = 0; i < m; ++i, ++pixel) {
-      const int64_t row = pixel / conv_.out_w;
-      scratch_.pixels[i] = to.first + pixel % conv_.out_w * to.pixel + row % conv_.out_h * to.row +
-                           row / conv_.out_h * to.image;
+      const int64_t row = pixel / conv_.w.out;
+      scratch_.pixels[i] = to.first + pixel % conv_.w.out * to.pixel + row % conv_.h.out * to.row +
+                           row / conv_.h.out * to.image;
     }
     return scratch_.pixels;
   }
@@ -139,12 +139,12 @@ class DirectPanel {
   void point(const Corner& corner, int64_t p, int64_t m, int64_t run, int64_t offset,
              const Tile& tile, int64_t length) {
     // Runs are rows of the window, or with groups its pixels. Locals, for rows might alias members.
-    const int64_t taps = conv_.groups == 1 ? 1 : conv_.kernel_w;
-    const int64_t in_c = conv_.in_c, row_floats = conv_.in_w * in_c, runs = tile.runs;
+    const int64_t taps = conv_.groups == 1 ? 1 : conv_.w.kernel;
+    const int64_t in_c = conv_.in_c, row_floats = conv_.w.in * in_c, runs = tile.runs;
     int64_t i = run / taps, j = run % taps;
     int64_t y = corner.y + i, begin = (corner.x + j) * in_c + first_input_ + offset;
     // Indices, which unlike pointers may lie outside the image.
-    int64_t row = (corner.image * conv_.in_h + y) * row_floats;
+    int64_t row = (corner.image * conv_.h.in + y) * row_floats;
     const float* const in = operands_.in;
     const bool inside = corner.inside && !is_cut();
     const int64_t real = plan_.layout.grouped ? panel_.columns : length;

@@ -73,7 +73,7 @@ Layout make_layout(const Conv& conv, int64_t nr) {
   layout.rotated = layout.grouped && group_out > 1 && group_out < lanes;
   layout.panels_per_group = ((layout.grouped ? conv.out_c : group_out) + nr - 1) / nr;
   layout.panels = layout.panels_per_group * (layout.grouped ? 1 : conv.groups);
-  layout.taps = conv.kernel_h * conv.kernel_w;
+  layout.taps = conv.h.kernel * conv.w.kernel;
   layout.depth = conv.group_in();
   layout.nr = nr;
   return layout;
@@ -106,8 +106,8 @@ void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& t
     const int64_t channel = panel.channel + column, group = channel / conv.group_out();
     return channel % conv.group_out() * conv.in_c + group * layout.depth;
   };
-  for (int64_t i = 0; i < conv.kernel_h; ++i)
-    for (int64_t j = 0; j < conv.kernel_w; ++j, to += layout.depth * layout.nr) {
+  for (int64_t i = 0; i < conv.h.kernel; ++i)
+    for (int64_t j = 0; j < conv.w.kernel; ++j, to += layout.depth * layout.nr) {
       const int64_t tap =
           (taps.last_h - taps.step_h * i) * taps.kernel_w + taps.last_w - taps.step_w * j;
       const float* from = kernel + tap * tap_floats;

@@ -20,7 +20,7 @@ Passes cut_window(const Conv& conv, const Layout& layout) {
   if (layout.grouped) {
     passes.run_length = layout.nr, passes.runs = layout.taps;
   } else {
-    passes.run_length = conv.groups == 1 ? conv.kernel_w * conv.in_c : conv.group_in();
+    passes.run_length = conv.groups == 1 ? conv.w.kernel * conv.in_c : conv.group_in();
     passes.runs = conv.reduction() / passes.run_length;
   }
   passes.pass_length = std::min(passes.run_length, kMaxPassFloats);
@@ -30,9 +30,9 @@ Passes cut_window(const Conv& conv, const Layout& layout) {
 }
 
 bool is_pointwise(const Conv& conv) {
-  return conv.groups == 1 && conv.kernel_h == 1 && conv.kernel_w == 1 && conv.stride_h == 1 &&
-         conv.stride_w == 1 && conv.out_h == conv.in_h && conv.out_w == conv.in_w &&
-         conv.pad_top == 0 && conv.pad_left == 0;
+  return conv.groups == 1 && conv.h.kernel == 1 && conv.w.kernel == 1 && conv.h.stride == 1 &&
+         conv.w.stride == 1 && conv.h.out == conv.h.in && conv.w.out == conv.w.in &&
+         conv.h.pad == 0 && conv.w.pad == 0;
 }
 
 // Copying a block's windows pays where runs are short, as in a stem of three channels; and where
@@ -40,7 +40,7 @@ bool is_pointwise(const Conv& conv) {
 bool gathering_pays(const Conv& conv, const Passes& passes) {
   if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
   const bool short_runs = passes.runs > 1 && passes.run_length < 32;
-  const bool same_set = passes.runs == 1 && conv.kernel_w == 1 && conv.in_c % 1024 == 0;
+  const bool same_set = passes.runs == 1 && conv.w.kernel == 1 && conv.in_c % 1024 == 0;
   return short_runs || same_set;
 }
 
@@ -65,12 +65,12 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout) {
   return {Inputs::kWindows, passes, 0};
 }
 
-// What a block holds in the cache for each of its pixels, where stride_h * stride_w pixels of the
-// image come to one of the output. In doubles, for a stride may be far larger than its image.
+// What a block holds in the cache for each of its pixels, where the strides' product of pixels of
+// the image comes to one of the output. In doubles, for a stride may be far larger than its image.
 int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {
   if (direct.inputs == Inputs::kGathered) return direct.pixel_floats;
-  const double inputs = static_cast<double>(conv.in_c) * static_cast<double>(conv.stride_h) *
-                        static_cast<double>(conv.stride_w);
+  const double inputs = static_cast<double>(conv.in_c) * static_cast<double>(conv.h.stride) *
+                        static_cast<double>(conv.w.stride);
   return direct.pixel_floats + static_cast<int64_t>(std::min(inputs, 1e15));
 }
 

@@ -20,18 +20,18 @@ struct Corner {
 
 // Locates the windows of `count` pixels from `pixel` on.
 inline void locate(const Conv& conv, int64_t pixel, int64_t count, Corner* corners) {
-  int64_t x = pixel % conv.out_w;
-  int64_t y = pixel / conv.out_w % conv.out_h;
-  int64_t image = pixel / conv.out_w / conv.out_h;
+  int64_t x = pixel % conv.w.out;
+  int64_t y = pixel / conv.w.out % conv.h.out;
+  int64_t image = pixel / conv.w.out / conv.h.out;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t top = y * conv.stride_h - conv.pad_top;
-    const int64_t left = x * conv.stride_w - conv.pad_left;
-    const bool inside = top >= 0 && top + conv.kernel_h <= conv.in_h && left >= 0 &&
-                        left + conv.kernel_w <= conv.in_w;
+    const int64_t top = y * conv.h.stride - conv.h.pad;
+    const int64_t left = x * conv.w.stride - conv.w.pad;
+    const bool inside = top >= 0 && top + conv.h.kernel <= conv.h.in && left >= 0 &&
+                        left + conv.w.kernel <= conv.w.in;
     corners[i] = {image, top, left, inside};
-    if (++x < conv.out_w) continue;
+    if (++x < conv.w.out) continue;
     x = 0;
-    if (++y < conv.out_h) continue;
+    if (++y < conv.h.out) continue;
     y = 0;
     ++image;
   }
@@ -56,7 +56,7 @@ struct Run {
 // Copies a run; what of it lies outside the row is zero, too.
 inline void copy_run(const Conv& conv, const float* row, const Run& run, float* to) {
   const int64_t left = run.begin < 0 ? -run.begin : 0;
-  const int64_t right = smaller(run.real, conv.in_w * conv.in_c - run.begin);
+  const int64_t right = smaller(run.real, conv.w.in * conv.in_c - run.begin);
   for (int64_t k = 0; k < left; ++k) to[k] = 0.0f;
   for (int64_t k = left; k < right; ++k) to[k] = row[run.begin + k];
   for (int64_t k = right; k < run.length; ++k) to[k] = 0.0f;
@@ -67,9 +67,9 @@ inline void copy_run(const Conv& conv, const float* row, const Run& run, float* 
 // `to`.
 inline const float* point_at_run(const Conv& conv, const float* in, int64_t row, int64_t y,
                                  const Run& run, float* to) {
-  const int64_t row_floats = conv.in_w * conv.in_c;
+  const int64_t row_floats = conv.w.in * conv.in_c;
   const bool outside = run.begin + run.real <= 0 || run.begin >= row_floats;
-  if (y < 0 || y >= conv.in_h || outside) return kZeros;
+  if (y < 0 || y >= conv.h.in || outside) return kZeros;
   const bool inside = run.begin >= 0 && run.begin + run.real <= row_floats;
   if (inside && run.real == run.length) return in + row + run.begin;
   copy_run(conv, in + row, run, to);
@@ -92,7 +92,7 @@ inline const float* point_at_pixel(const float* images, const Images& shape, int
 inline void gather_run(const Conv& conv, const float* in, const Corner& corner, int64_t i,
                        const Run& run, float* to) {
   const int64_t y = corner.y + i;
-  const int64_t row = (corner.image * conv.in_h + y) * conv.in_w * conv.in_c;
+  const int64_t row = (corner.image * conv.h.in + y) * conv.w.in * conv.in_c;
   const float* from = point_at_run(conv, in, row, y, run, to);
   if (from != to) copy(from, run.length, to);
 }
@@ -101,17 +101,17 @@ inline void gather_run(const Conv& conv, const float* in, const Corner& corner, 
 // row shorter than a vector is copied as one where another row of the images follows, for it may
 // run into that.
 inline void gather_window(const Conv& conv, const float* in, const Corner& corner, float* to) {
-  const int64_t length = conv.kernel_w * conv.in_c, row_floats = conv.in_w * conv.in_c;
-  const int64_t begin = corner.x * conv.in_c, top = corner.image * conv.in_h + corner.y;
+  const int64_t length = conv.w.kernel * conv.in_c, row_floats = conv.w.in * conv.in_c;
+  const int64_t begin = corner.x * conv.in_c, top = corner.image * conv.h.in + corner.y;
   if (!corner.inside) {
-    for (int64_t i = 0; i < conv.kernel_h; ++i, to += length)
+    for (int64_t i = 0; i < conv.h.kernel; ++i, to += length)
       gather_run(conv, in, corner, i, {begin, length, length}, to);
     return;
   }
   const bool runs_over = length < kLanes && length + row_floats >= kLanes;
-  const int64_t followed = runs_over ? conv.batch * conv.in_h - 1 - top : 0;
+  const int64_t followed = runs_over ? conv.batch * conv.h.in - 1 - top : 0;
   const float* row = in + top * row_floats + begin;
-  for (int64_t i = 0; i < conv.kernel_h; ++i, to += length, row += row_floats)
+  for (int64_t i = 0; i < conv.h.kernel; ++i, to += length, row += row_floats)
     if (i < followed)
       store(to, load(row));
     else

@@ -151,8 +151,8 @@ class Winograd {
       transform_square<F::output, kInput, kOutput>(
           [&](int i, int j) { return load(from + (i * kInput + j) * products_point_ + n); },
           [&](int i, int j, Vec y) {
-            if (at.y + i >= conv_.out_h || at.x + j >= conv_.out_w) return;
-            const int64_t row = (at.image * conv_.out_h + at.y + i) * conv_.out_w;
+            if (at.y + i >= conv_.h.out || at.x + j >= conv_.w.out) return;
+            const int64_t row = (at.image * conv_.h.out + at.y + i) * conv_.w.out;
             finish_vector(output, (row + at.x + j) * conv_.out_c, n, columns - n, y);
             if (operands_.sums) inside[count++] = y;
           });

@@ -43,8 +43,8 @@ int64_t paying_output(const Conv& conv) {
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
   // Transforms work on whole vectors of input channels.
-  return conv.kernel_h == 3 && conv.kernel_w == 3 && conv.stride_h <= 2 &&
-         conv.stride_w == conv.stride_h && conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 &&
+  return conv.h.kernel == 3 && conv.w.kernel == 3 && conv.h.stride <= 2 &&
+         conv.w.stride == conv.h.stride && conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 &&
          conv.in_c <= kWinogradMaxChannels && conv.pixels() > 0;
 }
 
@@ -58,7 +58,7 @@ int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_t
   // A fifth of direct convolution's work must remain for the transforms of inputs and outputs.
   int64_t best = 0, least = conv.pixels() * 9 * 4 / 5;
   for (int64_t output = largest; output > 1; --output) {
-    if (conv.stride_h == 2 && output != 4 && output != 2) continue;
+    if (conv.h.stride == 2 && output != 4 && output != 2) continue;
     const int64_t points = winograd_points(conv, output), of_kernel = kernel_points(output);
     const int64_t tiles = winograd_tiles(conv, tile_images(conv, output));
     const int64_t work = points * points * tiles + of_kernel * of_kernel * 5 / 2;
@@ -70,7 +70,7 @@ int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_t
 }
 
 Tiling tile_images(const Conv& conv, int64_t output) {
-  return {output, ceil_div(conv.out_h, output), ceil_div(conv.out_w, output)};
+  return {output, ceil_div(conv.h.out, output), ceil_div(conv.w.out, output)};
 }
 
 int64_t winograd_tiles(const Conv& conv, const Tiling& tiling) {
@@ -78,7 +78,7 @@ int64_t winograd_tiles(const Conv& conv, const Tiling& tiling) {
 }
 
 int64_t winograd_points(const Conv& conv, int64_t output) {
-  return (output - 1) * conv.stride_h + 3;
+  return (output - 1) * conv.h.stride + 3;
 }
 
 int64_t points_floats(int64_t points, int64_t rows, int64_t columns) {

@@ -9,8 +9,7 @@
 namespace resfuse {
 namespace {
 
-// The first output pixel of a tile, which reads inputs from (y, x) * stride - (pad_top, pad_left)
-// on.
+// The first output pixel of a tile, which reads inputs from (y, x) * stride - pad on.
 struct TilePosition {
   int64_t image, y, x;
 };
@@ -32,9 +31,9 @@ inline void point_at_pixels(const float* images, const Images& shape, const Tile
 template <typename F>
 inline void point_at_inputs(const Conv& conv, const float* in, const TilePosition& at,
                             const float* (&to)[F::kInput][F::kInput]) {
-  const TilePosition first{at.image, at.y * F::kStride - conv.pad_top,
-                           at.x * F::kStride - conv.pad_left};
-  point_at_pixels(in, {conv.in_h, conv.in_w, conv.in_c}, first, to);
+  const TilePosition first{at.image, at.y * F::kStride - conv.h.pad,
+                           at.x * F::kStride - conv.w.pad};
+  point_at_pixels(in, {conv.h.in, conv.w.in, conv.in_c}, first, to);
 }
 
 // Computes V = B^T d B of `channels` channels from `first` on; the points are `stride` floats

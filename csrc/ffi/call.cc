@@ -96,6 +96,7 @@ ffi::Error Call::invalid() const {
 
 ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel) {
   const Geometry geometry{call.integers("strides"), call.integers("padding"),
+                          call.integers("image_dilation"), call.integers("window_dilation"),
                           call.integer("groups")};
   const Choice choice = choice_in_use(call.flag("winograd"));
   return {make_conv(x, kernel, geometry, call.check), choice};

@@ -19,7 +19,7 @@ namespace {
 Conv checked(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
              int64_t groups) {
   Check check;
-  const Conv conv = make_conv(x, kernel, {strides, padding, groups}, check);
+  const Conv conv = make_conv(x, kernel, {strides, padding, {1, 1}, {1, 1}, groups}, check);
   if (!check.passed()) throw nb::value_error(check.complaint().c_str());
   return conv;
 }

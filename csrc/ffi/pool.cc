@@ -8,7 +8,7 @@ namespace {
 
 Pool bind_pool(Call& call, const Operand& x) {
   const Shape window = call.integers("window");
-  const Geometry geometry{call.integers("strides"), call.integers("padding"), 1};
+  const Geometry geometry{call.integers("strides"), call.integers("padding"), {1, 1}, {1, 1}, 1};
   return make_pool(x.shape, window, geometry, call.check);
 }
 

@@ -50,7 +50,10 @@ void check_groups(int64_t groups, Check& check) {
 }
 
 void check_geometry(const Geometry& geometry, Check& check) {
-  const auto& [strides, padding, groups] = geometry;
+  const auto& [strides, padding, image_dilation, window_dilation, groups] = geometry;
+  const Shape none{1, 1};
+  check.that(image_dilation == none, "image_dilation must be two ones, got ", image_dilation);
+  check.that(window_dilation == none, "window_dilation must be two ones, got ", window_dilation);
   check.that(strides.size() == 2, "strides must be two integers, got ", strides);
   check.that(padding.size() == 4, "padding must be four integers, got ", padding);
   check.that(all_within(strides, 1, kNoLimit), "strides must be at least 1, got ", strides);
@@ -93,18 +96,19 @@ Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Ch
   check_image(x, check);
   check_kernel(kernel, check);
   if (!check.passed()) return {};
-  const auto& [strides, pads, groups] = geometry;
+  const Shape &strides = geometry.strides, &pads = geometry.padding;
+  const int64_t groups = geometry.groups;
   check_padded(x, pads, check);
   check.that(x[3] % groups == 0 && kernel[2] == x[3] / groups && kernel[3] % groups == 0, "kernel ",
              kernel, " and groups=", groups, " do not fit x ", x);
   Conv conv{};
-  conv.batch = x[0], conv.in_h = x[1], conv.in_w = x[2], conv.in_c = x[3];
-  conv.kernel_h = kernel[0], conv.kernel_w = kernel[1], conv.out_c = kernel[3];
-  conv.stride_h = effective_stride(x[1], pads[0], pads[1], strides[0]);
-  conv.stride_w = effective_stride(x[2], pads[2], pads[3], strides[1]);
-  conv.pad_top = pads[0], conv.pad_left = pads[2];
-  conv.out_h = output_size(x[1], pads[0], pads[1], kernel[0], conv.stride_h);
-  conv.out_w = output_size(x[2], pads[2], pads[3], kernel[1], conv.stride_w);
+  conv.batch = x[0], conv.h.in = x[1], conv.w.in = x[2], conv.in_c = x[3];
+  conv.h.kernel = kernel[0], conv.w.kernel = kernel[1], conv.out_c = kernel[3];
+  conv.h.stride = effective_stride(x[1], pads[0], pads[1], strides[0]);
+  conv.w.stride = effective_stride(x[2], pads[2], pads[3], strides[1]);
+  conv.h.pad = pads[0], conv.w.pad = pads[2];
+  conv.h.out = output_size(x[1], pads[0], pads[1], kernel[0], conv.h.stride);
+  conv.w.out = output_size(x[2], pads[2], pads[3], kernel[1], conv.w.stride);
   conv.groups = groups;
   check_floats("the output", output_shape(conv), check);
   return conv;
@@ -115,7 +119,8 @@ Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check) {
   check_groups(groups, check);
   if (!check.passed()) return {};
   const Shape pads{kernel[0], 0, kernel[1], 0};
-  return make_conv({1, 1, 1, kernel[2] * groups}, kernel, {{1, 1}, pads, groups}, check);
+  return make_conv({1, 1, 1, kernel[2] * groups}, kernel, {{1, 1}, pads, {1, 1}, {1, 1}, groups},
+                   check);
 }
 
 Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check) {
@@ -124,16 +129,16 @@ Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Ch
   check.that(window.size() == 2 && window[0] > 0 && window[1] > 0,
              "window must be two positive integers, got ", window);
   if (!check.passed()) return {};
-  const auto& [strides, pads, groups] = geometry;
+  const Shape &strides = geometry.strides, &pads = geometry.padding;
   check_padded(x, pads, check);
   Pool pool{};
-  pool.batch = x[0], pool.in_h = x[1], pool.in_w = x[2], pool.channels = x[3];
-  pool.window_h = window[0], pool.window_w = window[1];
-  pool.stride_h = effective_stride(x[1], pads[0], pads[1], strides[0]);
-  pool.stride_w = effective_stride(x[2], pads[2], pads[3], strides[1]);
-  pool.out_h = output_size(x[1], pads[0], pads[1], window[0], pool.stride_h);
-  pool.out_w = output_size(x[2], pads[2], pads[3], window[1], pool.stride_w);
-  pool.pad_top = pads[0], pool.pad_left = pads[2];
+  pool.batch = x[0], pool.h.in = x[1], pool.w.in = x[2], pool.channels = x[3];
+  pool.h.kernel = window[0], pool.w.kernel = window[1];
+  pool.h.stride = effective_stride(x[1], pads[0], pads[1], strides[0]);
+  pool.w.stride = effective_stride(x[2], pads[2], pads[3], strides[1]);
+  pool.h.out = output_size(x[1], pads[0], pads[1], window[0], pool.h.stride);
+  pool.w.out = output_size(x[2], pads[2], pads[3], window[1], pool.w.stride);
+  pool.h.pad = pads[0], pool.w.pad = pads[2];
   return pool;
 }
 

@@ -36,9 +36,9 @@ class Check {
   std::string complaint_;
 };
 
+// Of each spatial dimension; padding before and after it.
 struct Geometry {
-  Shape strides;  // (height, width)
-  Shape padding;  // (top, bottom, left, right)
+  Shape strides, padding, image_dilation, window_dilation;
   int64_t groups;
 };
 
@@ -49,10 +49,10 @@ Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Ch
 Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check);
 
 inline Shape output_shape(const Conv& conv) {
-  return {conv.batch, conv.out_h, conv.out_w, conv.out_c};
+  return {conv.batch, conv.h.out, conv.w.out, conv.out_c};
 }
 inline Shape output_shape(const Pool& pool) {
-  return {pool.batch, pool.out_h, pool.out_w, pool.channels};
+  return {pool.batch, pool.h.out, pool.w.out, pool.channels};
 }
 inline Shape packed_shape(const Layout& layout) {
   return {layout.panels, layout.taps, layout.depth, layout.nr};

@@ -36,24 +36,24 @@ std::vector<PhaseSide> phases_of(const Side& side) {
 Conv convolution(const Conv& conv, const PhaseSide& y, const PhaseSide& x) {
   Conv phase{};
   phase.batch = conv.batch, phase.groups = conv.groups;
-  phase.in_h = conv.out_h, phase.in_w = conv.out_w, phase.in_c = conv.out_c;
-  phase.kernel_h = y.taps, phase.kernel_w = x.taps;
-  phase.out_h = y.count, phase.out_w = x.count, phase.out_c = conv.in_c;
-  phase.stride_h = phase.stride_w = 1;
-  phase.pad_top = y.pad, phase.pad_left = x.pad;
+  phase.h.in = conv.h.out, phase.w.in = conv.w.out, phase.in_c = conv.out_c;
+  phase.h.kernel = y.taps, phase.w.kernel = x.taps;
+  phase.h.out = y.count, phase.w.out = x.count, phase.out_c = conv.in_c;
+  phase.h.stride = phase.w.stride = 1;
+  phase.h.pad = y.pad, phase.w.pad = x.pad;
   return phase;
 }
 
 Phase make_phase(const Conv& conv, const PhaseSide& y, const PhaseSide& x) {
   Phase phase{convolution(conv, y, x), {}, {}};
-  phase.taps.last_h = y.remainder + conv.stride_h * (y.taps - 1), phase.taps.step_h = conv.stride_h;
-  phase.taps.last_w = x.remainder + conv.stride_w * (x.taps - 1), phase.taps.step_w = conv.stride_w;
-  phase.taps.kernel_w = conv.kernel_w;
-  const int64_t row = conv.in_w * conv.in_c;
+  phase.taps.last_h = y.remainder + conv.h.stride * (y.taps - 1), phase.taps.step_h = conv.h.stride;
+  phase.taps.last_w = x.remainder + conv.w.stride * (x.taps - 1), phase.taps.step_w = conv.w.stride;
+  phase.taps.kernel_w = conv.w.kernel;
+  const int64_t row = conv.w.in * conv.in_c;
   phase.scatter.first = y.first * row + x.first * conv.in_c;
-  phase.scatter.image = conv.in_h * row;
-  phase.scatter.row = conv.stride_h * row;
-  phase.scatter.pixel = conv.stride_w * conv.in_c;
+  phase.scatter.image = conv.h.in * row;
+  phase.scatter.row = conv.h.stride * row;
+  phase.scatter.pixel = conv.w.stride * conv.in_c;
   return phase;
 }
 
@@ -62,14 +62,14 @@ Phase make_phase(const Conv& conv, const PhaseSide& y, const PhaseSide& x) {
 std::vector<Phase> input_gradient_phases(const Conv& conv) {
   std::vector<Phase> phases;
   if (conv.pixels() == 0) return phases;
-  for (const PhaseSide& y : phases_of({conv.in_h, conv.kernel_h, conv.stride_h, conv.pad_top}))
-    for (const PhaseSide& x : phases_of({conv.in_w, conv.kernel_w, conv.stride_w, conv.pad_left}))
+  for (const PhaseSide& y : phases_of({conv.h.in, conv.h.kernel, conv.h.stride, conv.h.pad}))
+    for (const PhaseSide& x : phases_of({conv.w.in, conv.w.kernel, conv.w.stride, conv.w.pad}))
       phases.push_back(make_phase(conv, y, x));
   return phases;
 }
 
 bool phases_cover_input(const Conv& conv) {
-  return conv.pixels() > 0 && conv.stride_h <= conv.kernel_h && conv.stride_w <= conv.kernel_w;
+  return conv.pixels() > 0 && conv.h.stride <= conv.h.kernel && conv.w.stride <= conv.w.kernel;
 }
 
 }  // namespace resfuse

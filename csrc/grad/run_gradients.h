@@ -31,9 +31,9 @@ bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_ou
 template <typename Schedule>
 bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out, const float* kernel,
                         float* d_in, Choice choice, int64_t max_threads, Schedule schedule) {
-  const int64_t floats = conv.batch * conv.in_h * conv.in_w * conv.in_c;
+  const int64_t floats = conv.batch * conv.h.in * conv.w.in * conv.in_c;
   if (!phases_cover_input(conv)) fill_zeros(d_in, floats, max_threads, schedule);
-  const bool dense = conv.stride_h == 1 && conv.stride_w == 1;
+  const bool dense = conv.h.stride == 1 && conv.w.stride == 1;
   bool enough_memory = true;
   for (const Phase& phase : input_gradient_phases(conv))
     enough_memory = enough_memory && run_phase(isa, phase, dense, d_out, kernel, d_in, choice,

@@ -130,10 +130,10 @@ class WeightGradient {
         job_(job),
         unit_(unit),
         grouped_(plan_.algorithm == Algorithm::kGrouped),
-        taps_(conv_.kernel_h * conv_.kernel_w),
+        taps_(conv_.h.kernel * conv_.w.kernel),
         tap_floats_(grouped_ ? kNR : unit.channels),
         whole_(!grouped_ && unit.channels == conv_.in_c &&
-               conv_.kernel_w * conv_.in_c <= kMaxPassFloats),
+               conv_.w.kernel * conv_.in_c <= kMaxPassFloats),
         rows_(work),
         panel_(work + plan_.block_size * plan_.row_floats),
         result_(job.d_kernel + unit.chunk * conv_.reduction() * conv_.out_c) {}
@@ -164,8 +164,8 @@ class WeightGradient {
   void gather_pixel(const Corner& corner, float* to) {
     if (whole_) return gather_window(conv_, job_.in, corner, to);
     const int64_t channel = unit_.group * conv_.group_in() + unit_.first_channel;
-    for (int64_t i = 0; i < conv_.kernel_h; ++i)
-      for (int64_t j = 0; j < conv_.kernel_w; ++j, to += tap_floats_)
+    for (int64_t i = 0; i < conv_.h.kernel; ++i)
+      for (int64_t j = 0; j < conv_.w.kernel; ++j, to += tap_floats_)
         gather_run(conv_, job_.in, corner, i,
                    {(corner.x + j) * conv_.in_c + channel, unit_.channels, tap_floats_}, to);
   }

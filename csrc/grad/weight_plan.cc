@@ -44,7 +44,7 @@ void plan_direct(const Conv& conv, TileShape tile, WeightPlan& plan) {
   const bool grouped = make_layout(conv, tile.nr).grouped;
   plan.algorithm = grouped ? Algorithm::kGrouped : Algorithm::kDirect;
   plan.groups = grouped ? 1 : conv.groups;
-  const int64_t taps = conv.kernel_h * conv.kernel_w;
+  const int64_t taps = conv.h.kernel * conv.w.kernel;
   if (grouped) {
     plan.inputs = {tile.nr, ceil_div(conv.in_c, tile.nr)};
     plan.outputs = {tile.nr, 1};
@@ -75,7 +75,7 @@ void plan_winograd(const Conv& conv, TileShape tile, int64_t output, WeightPlan&
 
 // Both sides are transformed here.
 bool applies(const Conv& conv, TileShape tile) {
-  return winograd_applies(conv, tile) && conv.stride_h == 1 && conv.out_c <= kWinogradMaxChannels;
+  return winograd_applies(conv, tile) && conv.h.stride == 1 && conv.out_c <= kWinogradMaxChannels;
 }
 
 // The outputs of a tile's side, or 0 for the direct algorithm.

@@ -68,7 +68,7 @@ class WinogradWeights {
     const int64_t columns = unit_.columns - column;
     for (int64_t t = 0; t < tiles; ++t) {
       const float* pixels[kOutput][kOutput];
-      point_at_pixels(job_.d_out, {conv_.out_h, conv_.out_w, conv_.out_c}, locate(first + t),
+      point_at_pixels(job_.d_out, {conv_.h.out, conv_.w.out, conv_.out_c}, locate(first + t),
                       pixels);
       for (int n = 0; n < kVectors; ++n) {
         const int64_t at = unit_.first_column + column + n * kLanes, count = columns - n * kLanes;

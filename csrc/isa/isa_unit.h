@@ -16,7 +16,7 @@ namespace {
 inline void run_unit(const Job& job, Memory& memory, int64_t index) {
   const Unit unit = unit_at(job.plan, index);
   if (job.plan.algorithm != Algorithm::kWinograd) return Direct(job, memory, unit).run();
-  with_transforms(job.conv.stride_h, job.plan.winograd.tiling.output,
+  with_transforms(job.conv.h.stride, job.plan.winograd.tiling.output,
                   [&](auto f) { Winograd<decltype(f)>(job, memory, unit).run(); });
 }
 

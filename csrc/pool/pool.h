@@ -1,21 +1,20 @@
-// Max pooling: out[b, y, x, c] = the largest of
-//   in[b, y * stride_h - pad_top + i, x * stride_w - pad_left + j, c]
-// over the window's (i, j) inside the image; minus infinity where there are none. NaN wins.
+// Max pooling: out[b, y, x, c] = the largest of in[b, at(h, y, i), at(w, x, j), c] over the
+// window's (i, j) inside the image, where side.h says which element of a side that is; minus
+// infinity where there are none. NaN wins.
 
 #pragma once
 
 #include <cstdint>
 
+#include "base/side.h"
+
 namespace resfuse {
 
 struct Pool {
-  int64_t batch, in_h, in_w, channels;
-  int64_t window_h, window_w;
-  int64_t out_h, out_w;
-  int64_t stride_h, stride_w;
-  int64_t pad_top, pad_left;
+  int64_t batch, channels;
+  Side h, w;
 
-  int64_t rows() const { return batch * out_h; }
+  int64_t rows() const { return batch * h.out; }
 };
 
 }  // namespace resfuse

@@ -15,14 +15,14 @@ void run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int
               Schedule schedule) {
   constexpr int64_t kUnitFloats = 1 << 16;
   // This is in doubles: windows may be far larger than their images.
-  const double row_floats = static_cast<double>(pool.out_w * pool.channels) *
-                            static_cast<double>(pool.window_h) * static_cast<double>(pool.window_w);
+  const double row_floats = static_cast<double>(pool.w.out * pool.channels) *
+                            static_cast<double>(pool.h.kernel) * static_cast<double>(pool.w.kernel);
   const int64_t rows = static_cast<int64_t>(kUnitFloats / (row_floats + 1)) + 1;
   const auto pool_rows = [&](int64_t unit) {
     const int64_t last = (unit + 1) * rows;
     isa.max_pool(pool, in, out, unit * rows, last < pool.rows() ? last : pool.rows());
   };
-  const int64_t units = pool.out_w == 0 ? 0 : (pool.rows() + rows - 1) / rows;
+  const int64_t units = pool.w.out == 0 ? 0 : (pool.rows() + rows - 1) / rows;
   parallel_for(units, units < max_threads ? units : max_threads, schedule,
                [&] { return pool_rows; });
 }
@@ -38,7 +38,7 @@ void run_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const 
     isa.max_pool_gradient(pool, in, d_out, d_in, index / pieces, first,
                           std::min(first + kChannels, pool.channels));
   };
-  const int64_t floats = pool.in_h * pool.in_w * pool.batch * pool.channels;
+  const int64_t floats = pool.h.in * pool.w.in * pool.batch * pool.channels;
   parallel_for(pool.batch * pieces, floats > 2 * kPieceFloats ? max_threads : 1, schedule,
                [&] { return unit; });
 }

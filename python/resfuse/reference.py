@@ -33,13 +33,16 @@ def per_channel(vector: Array, images: Array) -> Array:
 
 
 def conv(x: Array, kernel: Array, spec: ConvSpec) -> Array:
-    """Convolves ``(B, H, W, Cin)`` with ``(kh, kw, Cin/groups, Cout)``."""
+    """Convolves ``(B, ..., Cin)`` with ``(..., Cin/groups, Cout)`` over one to three dimensions."""
+    spatial = "DHW"[-len(spec.strides) :]
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=spec.strides,
         padding=spec.padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        lhs_dilation=spec.input_dilation,
+        rhs_dilation=spec.kernel_dilation,
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=spec.feature_group_count,
         precision=spec.precision,
     )

@@ -27,12 +27,13 @@ __all__ = [
     "as_epsilon",
     "check_arrays",
     "check_implementation",
+    "dilated",
     "make_spec",
     "output_size",
     "resolve_padding",
 ]
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+Pads = tuple[tuple[int, int], ...]  # of each spatial dimension, before and after
 StridesLike = int | Sequence[int]
 PaddingLike = str | Sequence[tuple[int, int]]
 PrecisionLike = str | lax.Precision | lax.DotAlgorithmPreset | None
@@ -42,20 +43,23 @@ PrecisionLike = str | lax.Precision | lax.DotAlgorithmPreset | None
 class ConvSpec:
     """The static half of a convolution: hashable, with padding resolved to numbers of pixels.
 
-    Only "SAME" keeps its name where the numbers depend on a symbolic size.
+    All have an entry for each spatial dimension, of which there may be one to three. Only "SAME"
+    keeps its name where the numbers depend on a symbolic size.
     """
 
-    strides: tuple[int, int]
+    strides: tuple[int, ...]
     padding: Pads | Literal["SAME"]
+    input_dilation: tuple[int, ...]
+    kernel_dilation: tuple[int, ...]
     feature_group_count: int
     precision: lax.Precision | lax.DotAlgorithmPreset | None
 
     @property
-    def pixels(self) -> tuple[int, int, int, int]:
-        """The padding at the top, at the bottom, on the left and on the right."""
+    def pixels(self) -> tuple[int, ...]:
+        """The padding before and after each dimension: of two, top, bottom, left and right."""
         if self.padding == "SAME":
             raise ValueError("the padding depends on a symbolic size")
-        return (*self.padding[0], *self.padding[1])
+        return tuple(pad for pair in self.padding for pad in pair)
 
     @property
     def allows_winograd(self) -> bool:
@@ -63,8 +67,16 @@ class ConvSpec:
         return self.precision in (None, lax.Precision.DEFAULT)
 
     def output_shape(self, x: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
-        """``(B, Ho, Wo, Cout)`` for ``x`` of ``(B, H, W, Cin)`` and an HWIO kernel."""
-        return (x[0], *output_size(x[1:3], kernel[:2], self.strides, self.padding), kernel[3])
+        """``(B, ..., Cout)`` for ``x`` of ``(B, ..., Cin)`` and a kernel with channels last."""
+        size = map(dilated, x[1:-1], self.input_dilation)
+        window = map(dilated, kernel[:-2], self.kernel_dilation)
+        return (x[0], *output_size(tuple(size), tuple(window), self.strides, self.padding),
+                kernel[-1])  # fmt: skip
+
+
+def dilated(size: int, dilation: int) -> int:
+    """The size with ``dilation - 1`` zeros between its elements; it may be symbolic."""
+    return (size - 1) * dilation + 1 if dilation > 1 else size
 
 
 def output_size(
@@ -72,15 +84,14 @@ def output_size(
     window: Sequence[int],
     strides: Sequence[int],
     padding: Pads | Literal["SAME"],
-) -> tuple[int, int]:
-    """How many windows fit, down and across; sizes may be those of ``jax.export``, symbolic."""
+) -> tuple[int, ...]:
+    """How many windows fit along each dimension; sizes may be those of ``jax.export``, symbolic."""
     if padding == "SAME":  # as many as strides begin inside
-        return -(-size[0] // strides[0]), -(-size[1] // strides[1])
-    height, width = (
+        return tuple(-(-extent // stride) for extent, stride in zip(size, strides, strict=True))
+    return tuple(
         jax.core.max_dim((extent + sum(pads) - taps) // stride + 1, 0)
         for extent, pads, taps, stride in zip(size, padding, window, strides, strict=True)
     )
-    return height, width
 
 
 def make_spec(
@@ -111,7 +122,7 @@ def make_spec(
         )
     pair = _strides(strides)
     pads = resolve_padding(padding, x.shape[-3:-1], kernel.shape[:2], pair)
-    return ConvSpec(pair, pads, groups, _precision(precision))
+    return ConvSpec(pair, pads, (1, 1), (1, 1), groups, _precision(precision))
 
 
 def check_arrays(

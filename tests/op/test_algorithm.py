@@ -78,7 +78,7 @@ def test_force_algorithm(name, algorithms, force):
 
 def test_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="do not fit x"):
-        ffi.algorithm((1, 4, 4, 3), (3, 3, 4, 6), ConvSpec((1, 1), SAME, 1, None))
+        ffi.algorithm((1, 4, 4, 3), (3, 3, 4, 6), ConvSpec((1, 1), SAME, (1, 1), (1, 1), 1, None))
 
 
 @pytest.mark.parametrize("name", ["", "Winograd", "grouped", "gemm"])

@@ -55,8 +55,9 @@ def test_the_environment():
     """Its variables are read when the package is imported."""
     name = ffi.isas()[-1]
     process = run(
-        CALL + "resfuse.conv_bn_relu(*arguments); print(ffi.isa()); print(ffi.algorithm("
-        "(1, 2, 2, 16), (3, 3, 16, 8), ConvSpec((1, 1), ((1, 1), (1, 1)), 1, None)))",
+        CALL + "resfuse.conv_bn_relu(*arguments); print(ffi.isa()); "
+        "spec = ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 1, None); "
+        "print(ffi.algorithm((1, 2, 2, 16), (3, 3, 16, 8), spec))",
         RESFUSE_ISA=name, RESFUSE_ALGORITHM="winograd",
     )  # fmt: skip
     assert (process.returncode, process.stdout) == (0, f"{name}\nwinograd\n"), process.stderr

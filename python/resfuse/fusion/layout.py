@@ -43,8 +43,11 @@ def spec_of(node: Node) -> ConvSpec:
     if isinstance(precision, tuple):
         precision = max(precision, key=_rank)
     pads = tuple((int(low), int(high)) for low, high in params["padding"])
-    strides = tuple(map(int, params["window_strides"]))
-    return ConvSpec(strides, pads, params["feature_group_count"], precision)  # type: ignore[arg-type]
+    strides, of_image, of_window = (
+        tuple(map(int, params[name])) for name in ("window_strides", "lhs_dilation", "rhs_dilation")
+    )
+    groups = params["feature_group_count"]
+    return ConvSpec(strides, pads, of_image, of_window, groups, precision)
 
 
 def _rank(precision: lax.Precision | None) -> int:

@@ -45,6 +45,8 @@ def unsupported(
         return f"the kernel computes in float32, not in {dtype}"
     if 0 in x[-3:] or math.prod(kernel) == 0:
         return f"x of shape {x} or kernel of shape {kernel} is empty"
+    if len(spec.strides) != 2 or {*spec.input_dilation, *spec.kernel_dilation} != {1}:
+        return "the kernel takes two dimensions without dilation"
     if spec.padding == "SAME":
         return f'padding="SAME" of x of shape {x} depends on a symbolic size'
     if max(*spec.strides, *spec.pixels) > _MAX_EXTENT:
@@ -58,6 +60,8 @@ def attributes(spec: ConvSpec) -> dict[str, Attribute]:
         "winograd": spec.allows_winograd,
         "strides": spec.strides,
         "padding": spec.pixels,
+        "image_dilation": spec.input_dilation,
+        "window_dilation": spec.kernel_dilation,
         "groups": spec.feature_group_count,
     }
 

@@ -1,0 +1,22 @@
+// One spatial dimension of a convolution or a pooling.
+
+#pragma once
+
+#include <cstdint>
+
+namespace resfuse {
+
+// Output y reads, for each tap i of its window, element
+//
+//   y * stride - pad + i * window_dilation
+//
+// of the image, between whose elements lie image_dilation - 1 zeros; outside it are zeros as well
+// (of a maximum, minus infinity). Padding may be negative: it crops. What hangs over at the end
+// follows from `out`. A dimension that is not there has size 1, as this is to begin with.
+struct Side {
+  int64_t in = 1, kernel = 1, out = 1;
+  int64_t stride = 1, pad = 0;
+  int64_t window_dilation = 1, image_dilation = 1;
+};
+
+}  // namespace resfuse
