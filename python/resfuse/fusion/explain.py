@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from resfuse.fusion import layout, pooling
+from resfuse.fusion import pooling
 from resfuse.fusion.equations import convolutions_within, own_calls
+from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.match import Chain
 from resfuse.jax_compat import JaxprEqn
@@ -12,7 +13,7 @@ from resfuse.kernel import extension
 
 __all__ = ["table"]
 
-_HEADER = ("x", "kernel", "strides", "groups", "fused", "algorithm", "packed bytes")
+_HEADER = ("x", "kernel", "strides", "dilation", "groups", "fused", "algorithm", "packed bytes")
 
 
 def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
@@ -36,7 +37,7 @@ def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
 def _rows(graph: Graph, taken: dict[Node, Chain], elsewhere: str | None) -> Iterator[Sequence[str]]:
     for node in graph.walk():
         if node.name == "conv_general_dilated":
-            reason = elsewhere or layout.reason_against(node) or "?"
+            reason = elsewhere or reason_against(node) or "?"
             yield _taken(taken[node]) if node in taken else _left(node.eqn, reason)
         elif not node.bodies:
             for eqn in convolutions_within(node.eqn):
@@ -48,14 +49,14 @@ def _inside(node: Node) -> str:
 
 
 def _taken(chain: Chain) -> Sequence[str]:
-    node, spec = chain.conv, chain.spec
-    x = tuple(chain.x.aval.shape[axis] for axis in layout.images_order(node))
-    kernel = tuple(chain.kernel.aval.shape[axis] for axis in layout.kernel_order(node))
+    geometry, spec = chain.geometry, chain.spec
+    x, kernel = geometry.images_shape, geometry.kernel.start
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     return (
         _times(x),
         _times(kernel),
         _times(spec.strides),
+        _dilation(spec.input_dilation, spec.kernel_dilation),
         str(spec.feature_group_count),
         _parts(chain),
         extension.algorithm(x, kernel, spec),
@@ -76,8 +77,26 @@ def _parts(chain: Chain) -> str:
 def _left(eqn: JaxprEqn, reason: str) -> Sequence[str]:
     avals: list[Any] = [var.aval for var in eqn.invars]
     x, kernel = (aval.shape for aval in avals)
-    strides, groups = eqn.params["window_strides"], eqn.params["feature_group_count"]
-    return _times(x), _times(kernel), _times(strides), str(groups), "-", f"XLA: {reason}", ""
+    params = eqn.params
+    return (
+        _times(x),
+        _times(kernel),
+        _times(params["window_strides"]),
+        _dilation(params["lhs_dilation"], params["rhs_dilation"]),
+        str(params["feature_group_count"] * params["batch_group_count"]),
+        "-",
+        f"XLA: {reason}",
+        "",
+    )
+
+
+def _dilation(image: Sequence[int], window: Sequence[int]) -> str:
+    """Which of the two there are; of most convolutions, none."""
+    dilations = {"image": image, "window": window}
+    found = [
+        f"{name} {_times(each)}" for name, each in dilations.items() if max(each, default=1) > 1
+    ]
+    return ", ".join(found) or "-"
 
 
 def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str | None) -> str:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from resfuse.fusion import layout
 from resfuse.fusion.graph import Value
 from resfuse.fusion.match import Chain, Norm
 from resfuse.fusion.prepare import fold
@@ -27,8 +26,8 @@ Images = tuple[Array, Array, Array | None]  # x, kernel and residual
 
 def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, Any]:
     """The chain's output, and of its statistics those that are ``wanted``."""
-    x = lax.transpose(read(chain.x), layout.images_order(chain.conv))
-    kernel = lax.transpose(read(chain.kernel), layout.kernel_order(chain.conv))
+    x = chain.geometry.images_from(read(chain.x))
+    kernel = chain.geometry.kernel.undo(read(chain.kernel))
     residual = None
     if chain.residual is not None and chain.residual_layout is not None:
         residual = chain.residual_layout.undo(read(chain.residual))

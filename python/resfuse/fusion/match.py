@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 
 from resfuse.fusion import layout
+from resfuse.fusion.geometry import Geometry, reason_against
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.layout import Layout
+from resfuse.fusion.padding import unpadded
 from resfuse.fusion.relu import is_maximum_with_zero, is_relu
 from resfuse.fusion.symbolic.polynomial import Polynomial
 from resfuse.spec import ConvSpec
@@ -50,11 +52,13 @@ class Norm:
 class Chain:
     """A convolution and what follows it; ``relu`` is None, ``"relu"`` or ``"maximum"``.
 
-    ``prepare.py`` adds what it computed of weights that do not change.
+    ``x`` are the images, which ``geometry`` pads. ``prepare.py`` adds what it computed of weights
+    that do not change.
     """
 
     conv: Node
-    spec: ConvSpec
+    x: Value
+    geometry: Geometry
     layout: Layout
     output: Value
     nodes: list[Node]
@@ -67,9 +71,9 @@ class Chain:
     packed: Value | None = None
 
     @property
-    def x(self) -> Value:
-        """The images."""
-        return self.conv.inputs[0]
+    def spec(self) -> ConvSpec:
+        """The static half of the convolution."""
+        return self.geometry.spec
 
     @property
     def kernel(self) -> Value:
@@ -113,14 +117,15 @@ def chains(graph: Graph) -> list[Chain]:
     claimed: set[Node] = set()
     found = []
     for node in reversed(list(graph.walk())):
-        if node.name == "conv_general_dilated" and layout.reason_against(node) is None:
+        if node.name == "conv_general_dilated" and reason_against(node) is None:
             found.append(_chain(node, claimed))
             claimed.update(found[-1].nodes)
     return found[::-1]
 
 
 def _chain(conv: Node, claimed: set[Node]) -> Chain:
-    chain = Chain(conv, layout.spec_of(conv), layout.layout_of(conv), conv.outputs[0], [conv])
+    x, geometry = unpadded(conv)
+    chain = Chain(conv, x, geometry, geometry.output, conv.outputs[0], [conv])
     extend(chain, claimed)
     return chain
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 
-from resfuse.fusion import layout
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
 from resfuse.fusion.match import Chain
@@ -41,13 +39,12 @@ class Packs:
 
 
 def _key(chain: Chain) -> Any:
-    order = layout.kernel_order(chain.conv)
-    return key_of(chain.kernel), order, _packing_spec(chain), extension.isa()
+    return key_of(chain.kernel), chain.geometry.kernel, _packing_spec(chain), extension.isa()
 
 
 def _packing_spec(chain: Chain) -> ConvSpec:
     """Padding, which depends on the size of the images, has no part in how weights are packed."""
-    return dataclasses.replace(chain.spec, padding=((0, 0), (0, 0)))
+    return dataclasses.replace(chain.spec, padding=((0, 0),) * len(chain.spec.strides))
 
 
 def _packed(chains: Sequence[Chain]) -> list[Any]:
@@ -55,13 +52,13 @@ def _packed(chains: Sequence[Chain]) -> list[Any]:
     memory: dict[Value, Any] = {}
     evaluate(computed, memory)
     specs = list(map(_packing_spec, chains))
-    orders = [layout.kernel_order(chain.conv) for chain in chains]
+    layouts = [chain.geometry.kernel for chain in chains]
     # A kernel that is there already is not copied.
     kernels = [memory.get(chain.kernel, chain.kernel.array) for chain in chains]
 
     def pack(kernels: Sequence[Any]) -> list[Any]:
-        each, isa = zip(kernels, orders, specs, strict=True), extension.isa()
-        return [_pack(lax.transpose(kernel, order), spec, isa) for kernel, order, spec in each]
+        each, isa = zip(kernels, layouts, specs, strict=True), extension.isa()
+        return [_pack(layout.undo(kernel), spec, isa) for kernel, layout, spec in each]
 
     # One program, in which kernels of the same shape share their part.
     return jax.jit(pack)(kernels) if kernels else []

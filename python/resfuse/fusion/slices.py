@@ -12,7 +12,7 @@ from typing import Any
 
 from jax import lax
 
-from resfuse.fusion import layout, pooling
+from resfuse.fusion import pooling
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.match import Chain
 
@@ -90,7 +90,7 @@ def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> boo
     if chain is None:
         return pooling.takes(node) and pooling.pools_images(node) and images[0] in batched
     moves = chain.layout.moves or (chain.residual_layout and chain.residual_layout.moves)
-    plain = not moves and layout.images_order(chain.conv) == (0, 1, 2, 3)
+    plain = not moves and not chain.geometry.images.moves and chain.geometry.batch_groups == 1
     weights = set(_reads(node, chains)) - {chain.x, chain.residual}
     independent = weights.isdisjoint(batched) and images[0] in batched and images[-2] in batched
     batch = chain.x.aval.shape[0]
