@@ -51,16 +51,17 @@ def _inside(node: Node) -> str:
 def _taken(chain: Chain) -> Sequence[str]:
     geometry, spec = chain.geometry, chain.spec
     x, kernel = geometry.images_shape, geometry.kernel.start
+    gradient = geometry.is_weight_gradient
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     return (
         _times(x),
         _times(kernel),
-        _times(spec.strides),
-        _dilation(spec.input_dilation, spec.kernel_dilation),
+        _strides(spec.strides, spec.input_dilation),
+        _times(spec.kernel_dilation),
         str(spec.feature_group_count),
         _parts(chain),
-        extension.algorithm(x, kernel, spec),
-        packed,
+        "weight gradient" if gradient else extension.algorithm(x, kernel, spec),
+        "" if gradient else packed,
     )
 
 
@@ -81,8 +82,8 @@ def _left(eqn: JaxprEqn, reason: str) -> Sequence[str]:
     return (
         _times(x),
         _times(kernel),
-        _times(params["window_strides"]),
-        _dilation(params["lhs_dilation"], params["rhs_dilation"]),
+        _strides(params["window_strides"], params["lhs_dilation"]),
+        _times(params["rhs_dilation"]),
         str(params["feature_group_count"] * params["batch_group_count"]),
         "-",
         f"XLA: {reason}",
@@ -90,13 +91,10 @@ def _left(eqn: JaxprEqn, reason: str) -> Sequence[str]:
     )
 
 
-def _dilation(image: Sequence[int], window: Sequence[int]) -> str:
-    """Which of the two there are; of most convolutions, none."""
-    dilations = {"image": image, "window": window}
-    found = [
-        f"{name} {_times(each)}" for name, each in dilations.items() if max(each, default=1) > 1
-    ]
-    return ", ".join(found) or "-"
+def _strides(strides: Sequence[int], dilation: Sequence[int]) -> str:
+    """With zeros between the pixels of the images, they are fractions of a pixel."""
+    pairs = zip(strides, dilation, strict=True)
+    return _times([str(stride) if d == 1 else f"{stride}/{d}" for stride, d in pairs])
 
 
 def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str | None) -> str:
@@ -112,5 +110,5 @@ def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str 
     )
 
 
-def _times(sizes: Sequence[int]) -> str:
+def _times(sizes: Sequence[int | str]) -> str:
     return "x".join(map(str, sizes))

@@ -69,8 +69,9 @@ def fuse(fn: F) -> F:
 def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Prints what :func:`fuse` makes of ``fn`` for these arguments, without running it.
 
-    A row for each convolution: shapes (NHWC and HWIO where the kernel takes it), strides, groups,
-    what was fused (``bn``: numbers that multiply and numbers that are added, for each channel;
+    A row for each convolution: shapes (channels last where the kernel takes it), strides (``1/2``
+    with a zero between the pixels of the images: a transposed convolution), dilation of the window,
+    groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each channel;
     ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and the size
     of the packed weights; or why it stays with XLA. The last line sums up.
 
@@ -86,8 +87,8 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         >>> conv = lambda x: jax.lax.conv(x, jnp.ones((8, 4, 3, 3)), (1, 1), "SAME")
         >>> resfuse.explain(lambda x: jax.nn.relu(conv(x)), jnp.ones((1, 4, 6, 6)))
         ... # doctest: +SKIP
-        x        kernel   strides  groups  fused  algorithm  packed bytes
-        1x6x6x4  3x3x4x8  1x1      1       relu   direct     1152
+        x        kernel   strides  dilation  groups  fused  algorithm  packed bytes
+        1x6x6x4  3x3x4x8  1x1      1x1       1       relu   direct     1152
         1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; max pools: 0
     """
     if isinstance(fn, types.MethodType) and isinstance(fn.__func__, _Fused):

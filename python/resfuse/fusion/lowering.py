@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from resfuse.fusion import weight_gradient
 from resfuse.fusion.graph import Value
 from resfuse.fusion.match import Chain, Norm
 from resfuse.fusion.prepare import fold
@@ -26,6 +27,9 @@ Images = tuple[Array, Array, Array | None]  # x, kernel and residual
 
 def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, Any]:
     """The chain's output, and of its statistics those that are ``wanted``."""
+    if chain.geometry.is_weight_gradient:
+        y = weight_gradient.convolve(chain.geometry, read(chain.x), read(chain.kernel))
+        return {chain.output: _output(chain, y)}
     x = chain.geometry.images_from(read(chain.x))
     kernel = chain.geometry.kernel.undo(read(chain.kernel))
     residual = None

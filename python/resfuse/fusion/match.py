@@ -126,7 +126,8 @@ def chains(graph: Graph) -> list[Chain]:
 def _chain(conv: Node, claimed: set[Node]) -> Chain:
     x, geometry = unpadded(conv)
     chain = Chain(conv, x, geometry, geometry.output, conv.outputs[0], [conv])
-    extend(chain, claimed)
+    if not geometry.is_weight_gradient:
+        extend(chain, claimed)
     return chain
 
 

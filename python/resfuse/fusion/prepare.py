@@ -74,7 +74,8 @@ def _pack(kernel: Any, spec: ConvSpec, isa: str | None) -> Any:
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     """Gives each chain its ``folded`` and ``packed``, as far as they can be known."""
     memory: dict[Value, Any] = {}
-    chains = [chain for chain in chains if chain.norm is None]  # the others' call packs itself
+    # The others' calls pack by themselves.
+    chains = [c for c in chains if c.norm is None and not c.geometry.is_weight_gradient]
     known = [chain for chain in chains if all(value.known for value in chain.operands)]
     evaluate([value for chain in known for value in chain.operands], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
