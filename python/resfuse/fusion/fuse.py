@@ -71,9 +71,9 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 
     A row for each convolution: shapes (channels last where the kernel takes it), strides (``1/2``
     with a zero between the pixels of the images: a transposed convolution), dilation of the window,
-    groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each channel;
-    ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and the size
-    of the packed weights; or why it stays with XLA. The last line sums up.
+    groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
+    channel; ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and
+    the size of the packed weights; or why it stays with XLA. The last line sums up.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
