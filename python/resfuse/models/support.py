@@ -12,7 +12,7 @@ from flax.linen.linear import canonicalize_padding
 from flax.typing import PaddingLike
 from jax import Array, lax
 
-from resfuse.spec import check_implementation
+from resfuse.arguments import check_implementation
 
 __all__ = ["Weights", "fusible"]
 
