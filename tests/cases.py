@@ -10,6 +10,7 @@ import resfuse
 from agreement import EPSILON
 
 OPS = {"inference": resfuse.conv_bn_relu, "training": resfuse.conv_bn_relu_train}
+ACTIVATED = {"inference": resfuse.conv_bn_act, "training": resfuse.conv_bn_act_train}
 
 
 def problem(op="inference", x=(2, 6, 5, 4), kernel=(3, 3, 4, 6), without=(), **geometry):
@@ -25,7 +26,9 @@ def problem(op="inference", x=(2, 6, 5, 4), kernel=(3, 3, 4, 6), without=(), **g
 
 
 def call(op, arrays, implementation=None, **options):
-    return OPS[op](**arrays, implementation=implementation, **options)
+    """The op; with ReLU, unless an ``activation`` is among the options."""
+    function = (ACTIVATED if "activation" in options else OPS)[op]
+    return function(**arrays, implementation=implementation, **options)
 
 
 def jitted(op, implementation=None, **options):

@@ -13,6 +13,7 @@ from resfuse.jax_compat import default_platform, naming_forward_mode
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.conv import unsupported
 from resfuse.kernel.derivatives import FORWARD_MODE
+from resfuse.kernel.elementwise import NotElementwiseError, check_elementwise
 from resfuse.kernel.train import train_on_cpu
 from resfuse.spec import ConvSpec, check_arrays
 
@@ -115,6 +116,7 @@ def _inference(
 ) -> Array:
     if _is_unbatched(arrays):
         return _inference(_batched(arrays), native, spec, epsilon, activation)[0]
+    _check_elementwise(activation, arrays, spec)
 
     def on_cpu(arrays: Arrays) -> Array:
         multiplier, shift = _scale_and_shift(arrays, epsilon)
@@ -130,6 +132,19 @@ def _inference(
     if not native:
         return plain(arrays)
     return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)
+
+
+def _check_elementwise(activation: Activation | None, arrays: Arrays, spec: ConvSpec) -> None:
+    if activation is None:
+        return
+    shape = spec.output_shape(arrays["x"].shape, arrays["kernel"].shape)
+    traced = jax.make_jaxpr(activation)(jax.ShapeDtypeStruct(shape, arrays["x"].dtype))
+    try:
+        check_elementwise(traced)
+    except NotElementwiseError as error:
+        raise ValueError(
+            f"activation must map each number by itself, got {activation!r}: {error}"
+        ) from error
 
 
 def _scale_and_shift(arrays: Arrays, epsilon: float) -> tuple[Array, Array]:
@@ -155,6 +170,7 @@ def _training(
     if _is_unbatched(arrays):
         y, mean, var = _training(_batched(arrays), native, spec, epsilon, activation)
         return y[0], mean, var
+    _check_elementwise(activation, arrays, spec)
 
     def on_cpu(arrays: Arrays) -> tuple[Array, Array, Array]:
         operands = {name: array for name, array in arrays.items() if name != "conv_bias"}
