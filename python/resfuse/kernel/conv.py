@@ -49,6 +49,8 @@ def unsupported(
         return "the kernel takes two dimensions without dilation"
     if spec.padding == "SAME":
         return f'padding="SAME" of x of shape {x} depends on a symbolic size'
+    if min(spec.pixels) < 0:
+        return "the kernel does not crop images"
     if max(*spec.strides, *spec.pixels) > _MAX_EXTENT:
         return f"strides={spec.strides} and padding={spec.padding} must be at most 2**31"
     return None

@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 from jax import Array
 
+from resfuse.arguments import check_implementation
 from resfuse.models.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -16,7 +17,6 @@ from resfuse.models.architectures import (
 )
 from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, linear_settings, max_pool
 from resfuse.nnx.fused import conv_bn_relu
-from resfuse.spec import check_implementation
 
 __all__ = [
     "ResNeXt50_32x4d",
