@@ -78,6 +78,8 @@ def _batch_norm(chain: Chain, norm: Norm, read: Read, images: Images) -> tuple[A
         residual=residual,
         strides=chain.spec.strides,
         padding=chain.spec.padding,
+        input_dilation=chain.spec.input_dilation,
+        kernel_dilation=chain.spec.kernel_dilation,
         feature_group_count=chain.spec.feature_group_count,
         precision=chain.spec.precision,
         epsilon=norm.epsilon,
