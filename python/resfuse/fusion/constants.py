@@ -89,6 +89,12 @@ def _broadcast(node: Node, x: Any, *_: Any) -> Any:
     return np.broadcast_to(x.reshape(shape), node.params["shape"])
 
 
+def _ordered(node: Node, x: Any) -> Any:
+    """A reshape may take the axes in another order first; ``vmap`` over weights makes such ones."""
+    order = node.params["dimensions"]
+    return x if order is None else x.transpose(order)
+
+
 def _power(node: Node, x: Any) -> Any:
     return np.power(x, np.asarray(node.params["y"], x.dtype))
 
@@ -106,7 +112,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "square": lambda _, x: x * x,
     "integer_pow": _power,
     "convert_element_type": lambda _, x: x,
-    "reshape": lambda _, x: x,
+    "reshape": _ordered,
     "squeeze": lambda _, x: x,
     "copy": lambda _, x: x,
     "pvary": lambda _, x: x,  # under shard_map this and the next say where the array is
