@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType, NamedSharding
 
 import agreement
+import resfuse
 from fuse_chains import cast, results, table
+from two_devices import BATCH, mesh
 
 random = np.random.default_rng(0)
 
@@ -132,20 +135,47 @@ def test_is_left_to_xla(name, capsys):
     assert f"XLA: {reason}" in row
 
 
-def test_mapped(capsys):
+MAPPED = {"images": (0, None), "weights": (None, 0), "both": (0, 0)}
+
+
+@pytest.mark.parametrize("x", [LINE, IMAGE, VOLUME], ids=lambda x: f"rank {x.ndim}")
+def test_mapped(x, capsys):
     """Over images, over weights, and over both, which JAX writes as groups."""
-    kernels = jnp.stack([TAPS[4], TAPS[4] / 2])
-    both = jnp.stack([IMAGE, IMAGE[::-1]])
-    cases = {
-        "images": lambda x: jax.vmap(lambda x: conv(x, NHWC))(both.astype(x.dtype) + x),
-        "weights": lambda x: jax.vmap(lambda k: conv(x, NHWC, k))(kernels),
-        "both": lambda x: jax.vmap(lambda x, k: conv(x, NHWC, k))(
-            both.astype(x.dtype) + x, kernels
-        ),
-    }
-    cases = {name: cast(function) for name, function in cases.items()}
-    for ours, exact in zip(*(found.values() for found in results(cases, IMAGE)), strict=True):
-        agreement.assert_near(ours, exact)
+    orders = {each.ndim: name for each, name in ((LINE, NWC), (IMAGE, NHWC), (VOLUME, NDHWC))}
+    kernels = jnp.stack([TAPS[x.ndim], TAPS[x.ndim] / 2])
+
+    def mapped(axes):
+        def function(x):
+            arrays = (jnp.stack([x, x[::-1]]), kernels)
+            pair = [
+                array[0] if axis is None else array
+                for array, axis in zip(arrays, axes, strict=True)
+            ]
+            return jax.vmap(lambda x, k: conv(x, orders[x.ndim], k), axes)(*pair)
+
+        return cast(function)
+
+    cases = {name: mapped(axes) for name, axes in MAPPED.items()}
+    agreement.assert_near(*results(cases, x, no_gradients=cases))
     for function in cases.values():
-        _, _, summary = table(capsys, function, IMAGE)
+        _, _, summary = table(capsys, function, x)
         assert summary.startswith("1 of 1 convolutions on the kernel")
+
+
+def test_on_an_explicit_mesh(capsys):
+    """The batch may be split, but for what would take its parts from several devices."""
+    both = mesh(AxisType.Explicit)
+    x = jax.device_put(VOLUME, NamedSharding(both, BATCH))
+    plane = TAPS[4][None]
+
+    def function(x):
+        return conv(x, NDHWC), conv(x, NDHWC, plane), conv(x, NDHWC, batch_group_count=2)
+
+    with jax.set_mesh(both):
+        agreement.assert_near(
+            jax.device_get(jax.jit(resfuse.fuse(function))(x)),
+            agreement.in_float64(cast(function), VOLUME),
+        )
+        _, rows, summary = table(capsys, function, x)
+    assert summary.startswith("2 of 3")
+    assert "XLA: sharded over other axes than the batch" in rows[2]

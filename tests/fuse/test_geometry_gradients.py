@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import NamedSharding
 
 import agreement
 import resfuse
 from fuse_chains import cast, loss, table
+from two_devices import BATCH, mesh
 
 random = np.random.default_rng(0)
 
@@ -116,3 +118,10 @@ def test_derivatives_of_gradients():
     arrays = {name: FUNCTIONS[name][:2] for name in names}
     ours = together(resfuse.fuse)(arrays)
     agreement.assert_near(ours, agreement.in_float64(together(lambda f: f), arrays))
+
+
+def test_of_a_batch_on_two_devices():
+    """Each has its part of the sum."""
+    x, kernel, function = FUNCTIONS["strides"]
+    split = jax.device_put(x, NamedSharding(mesh(), BATCH))
+    agreement.assert_near(jax.jit(resfuse.fuse(function))(split, kernel), compared()[1]["strides"])

@@ -52,6 +52,7 @@ JOINED = {
         around(x).transpose(0, 3, 1, 2), dimension_numbers=CHANNELS_FIRST
     ),
     "of each image": jax.vmap(lambda x: valid(around(x, "HWC")[None])[0]),
+    "in a loop": lambda x: lax.scan(lambda x, _: (valid(around(x)), None), x, length=2)[0],
     "batch groups": lambda x: valid(around(x), batch_group_count=2),
 }  # fmt: skip
 
