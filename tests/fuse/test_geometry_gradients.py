@@ -125,3 +125,10 @@ def test_of_a_batch_on_two_devices():
     x, kernel, function = FUNCTIONS["strides"]
     split = jax.device_put(x, NamedSharding(mesh(), BATCH))
     agreement.assert_near(jax.jit(resfuse.fuse(function))(split, kernel), compared()[1]["strides"])
+
+
+@pytest.mark.parametrize(("images", "channels"), [(0, 4), (2, 0)])
+def test_of_nothing(images, channels):
+    x, kernel = IMAGE[:images, ..., :channels], KERNELS[4][:, :, :channels]
+    ours, theirs = (fuse(gradient(convolution))(x, kernel) for fuse in (resfuse.fuse, jax.jit))
+    agreement.assert_identical(ours, theirs)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from resfuse.fusion import pooling
+from resfuse.fusion import pooling, weight_gradient
 from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
@@ -51,7 +51,7 @@ def _inside(node: Node) -> str:
 def _taken(chain: Chain) -> Sequence[str]:
     geometry, spec = chain.geometry, chain.spec
     x, kernel = geometry.images_shape, geometry.kernel.start
-    gradient = geometry.is_weight_gradient
+    gradient = weight_gradient.takes(geometry)
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     return (
         _times(x),

@@ -24,13 +24,14 @@ def fuse(fn: F) -> F:
     """``fn`` with its convolutions, and what follows them, on the kernel.
 
     Like ``jax.jit``, it traces ``fn`` once for each set of shapes. Each convolution that the kernel
-    supports is taken, along with what follows it and has one number per channel (bias, batch norm
-    at inference as any library writes it, scale, shift), the addition of a residual, and a ReLU. In
-    training, batch norm with the statistics of the batch is taken too, however it is written, and
-    mean and variance are there for what else reads them, such as running averages. A value that is
-    used elsewhere too is kept, and everything else stays as it is, also in the bodies of ``jit``,
-    ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
-    :func:`explain` shows what was found.
+    supports is taken: in one to three dimensions and any order of axes, dilated, transposed,
+    cropped or in groups, along with explicit padding in front. So is what follows it and has one
+    number per channel (bias, batch norm at inference as any library writes it, scale, shift), the
+    addition of a residual, and a ReLU. In training, batch norm with the statistics of the batch is
+    taken too, however it is written, and mean and variance are there for what else reads them, such
+    as running averages. A value that is used elsewhere too is kept, and everything else stays as it
+    is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``,
+    ``while_loop`` and ``cond``. :func:`explain` shows what was found.
 
     Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
     shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``

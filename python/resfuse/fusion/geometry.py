@@ -39,17 +39,6 @@ class Geometry:
         batch, *pixels, channels = self.images.start
         return batch // self.batch_groups, *pixels, channels * self.batch_groups
 
-    @property
-    def is_weight_gradient(self) -> bool:
-        """Whether it is another convolution's weight gradient, see ``weight_gradient.py``.
-
-        JAX writes them with the images' channels for a batch, which lie inside, and large windows.
-        """
-        taps, outputs = self.kernel.start[:-2], self.output.start[1:-1]
-        batch = self.images.place(0)
-        inside = batch is not None and self.images.channels < batch
-        return inside and math.prod(taps) > math.prod(outputs)
-
     def images_from(self, x: Array) -> Array:
         """The kernel's images from the equation's."""
         x = self.images.undo(x)

@@ -27,7 +27,7 @@ Images = tuple[Array, Array, Array | None]  # x, kernel and residual
 
 def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, Any]:
     """The chain's output, and of its statistics those that are ``wanted``."""
-    if chain.geometry.is_weight_gradient:
+    if weight_gradient.takes(chain.geometry):
         y = weight_gradient.convolve(chain.geometry, read(chain.x), read(chain.kernel))
         return {chain.output: _output(chain, y)}
     x = chain.geometry.images_from(read(chain.x))

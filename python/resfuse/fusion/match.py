@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 
-from resfuse.fusion import layout
+from resfuse.fusion import layout, weight_gradient
 from resfuse.fusion.geometry import Geometry, reason_against
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.layout import Layout
@@ -126,7 +126,7 @@ def chains(graph: Graph) -> list[Chain]:
 def _chain(conv: Node, claimed: set[Node]) -> Chain:
     x, geometry = unpadded(conv)
     chain = Chain(conv, x, geometry, geometry.output, conv.outputs[0], [conv])
-    if not geometry.is_weight_gradient:
+    if not weight_gradient.takes(geometry):
         extend(chain, claimed)
     return chain
 

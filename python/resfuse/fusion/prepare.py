@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from resfuse.fusion import weight_gradient
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
 from resfuse.fusion.match import Chain
@@ -75,7 +76,7 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     """Gives each chain its ``folded`` and ``packed``, as far as they can be known."""
     memory: dict[Value, Any] = {}
     # The others' calls pack by themselves.
-    chains = [c for c in chains if c.norm is None and not c.geometry.is_weight_gradient]
+    chains = [c for c in chains if c.norm is None and not weight_gradient.takes(c.geometry)]
     known = [chain for chain in chains if all(value.known for value in chain.operands)]
     evaluate([value for chain in known for value in chain.operands], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):

@@ -14,6 +14,7 @@ is one.
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,24 @@ from resfuse.kernel import conv
 from resfuse.kernel.derivatives import refuse_forward_mode
 from resfuse.spec import ConvSpec, dilated
 
-__all__ = ["convolve"]
+__all__ = ["convolve", "takes"]
+
+
+def takes(geometry: Geometry) -> bool:
+    """Whether a convolution is better computed as another one's weight gradient.
+
+    JAX writes them with the images' channels for a batch, which lie inside, and with windows larger
+    than the output.
+    """
+    batch = geometry.images.place(0)
+    inside = batch is not None and geometry.images.channels < batch
+    taps, outputs = geometry.kernel.start[:-2], geometry.output.start[1:-1]
+    if not inside or not 0 < math.prod(outputs) < math.prod(taps):
+        return False
+    channels, *size, images = geometry.images.start
+    x = images // _turns(geometry), *size, channels
+    kernel = *outputs, channels // geometry.batch_groups, geometry.output.start[-1]
+    return conv.unsupported(x, kernel, jnp.float32, _mirrored(geometry)) is None
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
@@ -47,7 +65,7 @@ def _by_groups(geometry: Geometry, x: Array, kernel: Array) -> Array:
     """Groups of the batch are groups of the other convolution; others take turns."""
     window = geometry.output.start[1:-1]
     gradient = functools.partial(conv.weight_gradient, _mirrored(geometry), window)
-    groups = geometry.spec.feature_group_count // geometry.batch_groups
+    groups = _turns(geometry)
     if groups == 1:
         y = gradient(jnp.swapaxes(x, 0, -1), jnp.moveaxis(kernel, -2, 0))
         return jnp.moveaxis(y, -2, 0)
@@ -57,6 +75,11 @@ def _by_groups(geometry: Geometry, x: Array, kernel: Array) -> Array:
     y = jax.vmap(gradient)(images, jnp.moveaxis(kernel, (-2, -3), (0, 1)))  # (g, ..., b, o)
     y = jnp.moveaxis(y, (-2, 0), (0, -2))  # (b, ..., g, o)
     return y.reshape(geometry.output.start)
+
+
+def _turns(geometry: Geometry) -> int:
+    """The groups of features, each of which has images of its own."""
+    return geometry.spec.feature_group_count // geometry.batch_groups
 
 
 def _mirrored(geometry: Geometry) -> ConvSpec:
