@@ -13,6 +13,7 @@ from resfuse.jax_compat import default_platform, naming_forward_mode
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.conv import unsupported
 from resfuse.kernel.derivatives import FORWARD_MODE
+from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
 from resfuse.kernel.train import train_on_cpu
 from resfuse.spec import (
     ConvSpec,
@@ -230,7 +231,9 @@ def _inference(arrays: Arrays, native: bool, spec: ConvSpec, epsilon: float, rel
         multiplier, shift = _scale_and_shift(arrays, epsilon)
         operands = (arrays["x"], arrays["kernel"], multiplier, shift)
         residual = () if arrays["residual"] is None else (arrays["residual"],)
-        return affine_on_cpu(*operands, *residual, spec=spec, relu=relu)
+        epilogue = (ADD_RELU if relu else ADD) if residual else (RELU if relu else IDENTITY)
+        y: Array = affine_on_cpu(*operands, *residual, spec=spec, epilogue=epilogue)
+        return y
 
     def plain(arrays: Arrays) -> Array:
         return reference.conv_bn_relu(**arrays, spec=spec, epsilon=epsilon, relu=relu)
