@@ -47,7 +47,7 @@ def pack(case):
 
 
 def unpacked(case, **options):
-    return functools.partial(affine, spec=spec_of(case), relu=case.relu, **options)
+    return functools.partial(affine, spec=spec_of(case), epilogue=case.epilogue, **options)
 
 
 @functools.cache

@@ -133,8 +133,7 @@ def test_shard_map(op):
     parts = jax.jit(jax.shard_map(run, mesh=mesh(), in_specs=(specs,), out_specs=BATCH))(arrays)
     for i in range(2):
         rows = {
-            k: each | {name: each[name][i : i + 1] for name in IMAGES}
-            for k, each in arrays.items()
+            k: each | {name: each[name][i : i + 1] for name in IMAGES} for k, each in arrays.items()
         }
         part = jax.tree.map(lambda y, i=i: y[i : i + 1], parts)
         jax.tree.map(np.testing.assert_array_equal, part, jax.jit(run)(rows))

@@ -19,6 +19,7 @@ from jax import Array
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import varying_like
+from resfuse.kernel.program import Program
 from resfuse.spec import ConvSpec
 
 __all__ = [
@@ -76,7 +77,7 @@ def conv(spec: ConvSpec, x: Array, kernel: Array) -> Array:
         "conv_affine",
         "n h w i, p q j o, o, o -> n y x o",
         sizes={"y": height, "x": width},
-        attributes=attributes(spec) | {"relu": False, "packed": ()},
+        attributes=attributes(spec) | Program().attributes | {"packed": ()},
     )
     return call(x, kernel, jnp.ones(channels, x.dtype), jnp.zeros(channels, x.dtype))[0]
 
