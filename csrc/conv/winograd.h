@@ -34,7 +34,8 @@ class Winograd {
 
  public:
   Winograd(const Job& job, Memory& memory, const Unit& unit)
-      : conv_(job.conv),
+      : job_(job),
+        conv_(job.conv),
         plan_(job.plan),
         winograd_(job.plan.winograd),
         tiling_(winograd_.tiling),
@@ -76,7 +77,7 @@ class Winograd {
 
   void finish_panel(int64_t panel, int64_t block, int64_t first, int64_t tiles) {
     const Panel span = panel_at(conv_, plan_.layout, panel);
-    const Output output(conv_, operands_, span, scratch_.registers);
+    const Output output(job_, span, scratch_.registers);
     if (operands_.sums) clear_sums(scratch_.sums);
     for (int64_t t = 0; t < tiles; ++t)
       output.program ? transform_and_run(output, first + t, t)
@@ -107,7 +108,8 @@ class Winograd {
   // would depend on what is resident.
   __attribute__((noinline)) void transform_weights(int64_t panel, int64_t pass) {
     const int64_t tap = conv_.in_c * kNR;
-    const float* from = packed_ + (panel - unit_.first_panel) * 9 * tap + first_channel(pass) * kNR;
+    const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
+                        first_channel(pass) * kNR;
     float* to = weights(panel, pass);
     for (int64_t n = 0; n < channels(pass) * kNR; n += kLanes)
       transform_square<F::kernel, 3, kKernel>(
@@ -191,6 +193,7 @@ class Winograd {
         });
   }
 
+  const Job& job_;
   const Conv& conv_;
   const Plan& plan_;
   const WinogradPlan& winograd_;

@@ -15,6 +15,8 @@ def plan(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
 ) -> tuple[str, Sequence[int]]: ...
@@ -23,6 +25,8 @@ def plan_in_full(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
     *,
@@ -36,6 +40,8 @@ def weight_plan_in_full(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
 ) -> dict[str, Any]: ...

@@ -142,7 +142,7 @@ def _ending(
     activation: Activation | None, shape: tuple[int, ...], residuals: int
 ) -> tuple[Epilogue, Activation | None]:
     """What ends the layer in the kernel, and what is left to plain JAX."""
-    kinds: tuple[Kind, ...] = ("tensor",) * residuals
+    kinds: list[Kind] = ["tensor"] * residuals
     compiled = activation_epilogue(activation, shape, *kinds)
     if compiled is not None:
         return compiled, None
