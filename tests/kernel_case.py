@@ -11,6 +11,7 @@ from jax import lax
 import oracle
 from resfuse import ffi
 from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
 from resfuse.kernel.train import conv_statistics
 from resfuse.spec import ConvSpec
 
@@ -60,6 +61,12 @@ class Case:
         precision = None if precision is None else lax.Precision(precision)
         return ConvSpec(self.strides, self.padding, self.image_dilation, self.dilation, self.groups,
                         precision)  # fmt: skip
+
+    @property
+    def epilogue(self):
+        if self.residual:
+            return ADD_RELU if self.relu else ADD
+        return RELU if self.relu else IDENTITY
 
     def algorithm(self, precision=None):
         """What the kernel takes on the ISA in use."""
@@ -113,7 +120,7 @@ def compiled_together(cases, operands, precision="highest"):
 
     def both(case, x, kernel, *rest):
         spec = case.spec(x, kernel, precision)
-        y = affine_on_cpu(x, kernel, *rest, spec=spec, relu=case.relu)
+        y = affine_on_cpu(x, kernel, *rest, spec=spec, epilogue=case.epilogue)
         return y, *conv_statistics(spec, x, kernel)
 
     program = jax.jit(lambda operands: [both(c, *o) for c, o in zip(cases, operands, strict=True)])
@@ -135,7 +142,7 @@ def compiled_packed_together(cases, operands, precision=None):
 
     def every_way(case, x, kernel, *rest):
         spec = case.spec(x, kernel, precision)
-        call = functools.partial(affine_on_cpu, spec=spec, relu=case.relu)
+        call = functools.partial(affine_on_cpu, spec=spec, epilogue=case.epilogue)
         packed = on_every_isa(lambda: ffi.pack(kernel, spec))
         by_isa = {isa: call(x, kernel, *rest, packed=w) for isa, w in packed.items()}
         return call(x, kernel, *rest), by_isa

@@ -7,7 +7,7 @@
 //         for each pass over the window                          (point: MR pointers a run)
 //           for each run, for each k in it                       (Tile: MR x NR in registers)
 //             acc[m][:] += in[m][k] * panel[k][:]
-//         out = relu(scale * acc + shift + residual)             (the only store of the output)
+//         out = E(scale * acc + shift)                           (the only store of the output)
 //
 // README.md in the folder above draws it and counts the registers.
 
@@ -36,7 +36,7 @@ class DirectPanel {
         vectors_(panel_.columns <= kLanes ? 1 : kVectors),
         first_input_(plan_.layout.grouped ? panel_.channel : panel_.group * conv_.group_in()),
         row_runs_(conv_.row_runs()),
-        output_(operands_, panel_.channel) {}
+        output_(job, panel_, scratch.registers) {}
 
   void run(int64_t begin, int64_t end) {
     switch (plan_.direct.inputs) {

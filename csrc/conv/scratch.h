@@ -15,6 +15,7 @@ struct Scratch {
   const float* rows[kMR * kMaxPassRuns];  // Tile::rows
   int64_t pixels[kMR];                    // Tile::pixels
   Sums sums;                              // Tile::sums
+  Registers registers;                    // of the epilogue's program
 };
 
 constexpr size_t kAlign = 64;

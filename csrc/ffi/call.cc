@@ -54,6 +54,11 @@ Operand Call::optional_operand(const char* name) {
 Result Call::result(const char* name) { return take<float>(results_, name, false); }
 Result Call::optional_result(const char* name) { return take<float>(results_, name, true); }
 
+size_t Call::operands_left() const {
+  const size_t given = operands_.given.size(), taken = operands_.taken.size();
+  return given > taken ? given - taken : 0;
+}
+
 template <typename T>
 T Call::attribute(const char* name) {
   taken_attributes_.push_back(name);

@@ -37,6 +37,8 @@ class Call {
   Operand optional_operand(const char* name);
   Result result(const char* name);
   Result optional_result(const char* name);
+  // How many operands were not taken yet.
+  size_t operands_left() const;
   // Takes an attribute. A wrong one gives a complaint and is zero.
   int64_t integer(const char* name);
   bool flag(const char* name);

@@ -5,6 +5,7 @@
 
 #include "conv/run.h"
 #include "ffi/call.h"
+#include "ffi/epilogue.h"
 #include "norm/statistics.h"
 
 namespace resfuse {
@@ -14,25 +15,20 @@ ffi::Error run_jobs(Call& call, const Isa& isa, Jobs& jobs) {
   return success_if(run(isa, jobs, call.schedule()), "packed weights or scratch");
 }
 
-// (x, kernel, scale, shift[, residual]) -> y. `packed` is the shape of a kernel that came packed,
-// and otherwise empty.
+// (x, kernel, scale, shift, operands...) -> (y, outputs...). `packed` is the shape of a kernel that
+// came packed, and otherwise empty.
 ffi::Error conv_affine(Call& call) {
   const Operand x = call.operand("x"), kernel = call.operand("kernel");
-  const Operand scale = call.operand("scale"), shift = call.operand("shift");
-  const Operand residual = call.optional_operand("residual");
   const Result y = call.result("y");
-  const bool relu = call.flag("relu");
   const Shape packed = call.integers("packed");
   const bool is_packed = !packed.empty();
   const auto [conv, choice, output] = bind_conv(call, x.shape, is_packed ? packed : kernel.shape);
   const Isa& isa = is_packed ? find_isa(conv, kernel.shape, call.check) : isa_in_use();
   call.expect(y, output);
-  call.expect(scale, {conv.out_c});
-  call.expect(shift, {conv.out_c});
-  call.expect(residual, output);
+  const BoundEpilogue bound = bind_epilogue(call, conv, output, y);
   if (!call.is_valid()) return call.invalid();
 
-  const Epilogue epilogue{scale.data, shift.data, residual.data, relu};
+  const Epilogue epilogue = bound.epilogue();
   Jobs jobs = make_jobs(conv, false, {x.data, kernel.data, y.data, &epilogue}, isa.tile,
                         machine_in_use(), {choice, is_packed, false, call.max_threads()});
   return run_jobs(call, isa, jobs);

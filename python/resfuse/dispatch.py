@@ -14,6 +14,7 @@ from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.conv import unsupported
 from resfuse.kernel.derivatives import FORWARD_MODE
 from resfuse.kernel.elementwise import NotElementwiseError, check_elementwise
+from resfuse.kernel.epilogue import ADD, IDENTITY, Epilogue, Kind, activation_epilogue
 from resfuse.kernel.train import train_on_cpu
 from resfuse.spec import ConvSpec, check_arrays
 
@@ -119,12 +120,11 @@ def _inference(
     _check_elementwise(activation, arrays, spec)
 
     def on_cpu(arrays: Arrays) -> Array:
-        multiplier, shift = _scale_and_shift(arrays, epsilon)
-        operands = (arrays["x"], arrays["kernel"], multiplier, shift)
+        operands = (arrays["x"], arrays["kernel"], *_scale_and_shift(arrays, epsilon))
         residual = () if arrays["residual"] is None else (arrays["residual"],)
-        relu = activation is jax.nn.relu
-        y = affine_on_cpu(*operands, *residual, spec=spec, relu=relu)
-        return y if relu or activation is None else activation(y)
+        epilogue, rest = _ending(activation, _output_shape(arrays, spec), len(residual))
+        y: Array = affine_on_cpu(*operands, *residual, spec=spec, epilogue=epilogue)
+        return y if rest is None else rest(y)
 
     def plain(arrays: Arrays) -> Array:
         return reference.conv_bn_act(**arrays, spec=spec, epsilon=epsilon, activation=activation)
@@ -134,11 +134,26 @@ def _inference(
     return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)
 
 
+def _output_shape(arrays: Arrays, spec: ConvSpec) -> tuple[int, ...]:
+    return spec.output_shape(arrays["x"].shape, arrays["kernel"].shape)
+
+
+def _ending(
+    activation: Activation | None, shape: tuple[int, ...], residuals: int
+) -> tuple[Epilogue, Activation | None]:
+    """What ends the layer in the kernel, and what is left to plain JAX."""
+    kinds: list[Kind] = ["tensor"] * residuals
+    compiled = activation_epilogue(activation, shape, *kinds)
+    if compiled is not None:
+        return compiled, None
+    return ADD if residuals else IDENTITY, activation
+
+
 def _check_elementwise(activation: Activation | None, arrays: Arrays, spec: ConvSpec) -> None:
     if activation is None:
         return
-    shape = spec.output_shape(arrays["x"].shape, arrays["kernel"].shape)
-    traced = jax.make_jaxpr(activation)(jax.ShapeDtypeStruct(shape, arrays["x"].dtype))
+    shape = jax.ShapeDtypeStruct(_output_shape(arrays, spec), arrays["x"].dtype)
+    traced = jax.make_jaxpr(activation)(shape)
     try:
         check_elementwise(traced)
     except NotElementwiseError as error:
@@ -187,6 +202,6 @@ def _training(
         )
 
     # Of nothing there are no statistics: what derives from them is up to the reference.
-    if not native or 0 in spec.output_shape(arrays["x"].shape, arrays["kernel"].shape):
+    if not native or 0 in _output_shape(arrays, spec):
         return plain(arrays)
     return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)

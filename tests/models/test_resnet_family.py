@@ -160,13 +160,6 @@ def test_agrees_with_torchvision(api, name, implementation):
     agreement.assert_as_accurate(ours(variables, x), theirs, exact)
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_kernel_does_not_dilate(api):
-    model, x = api("dilated", "ffi"), images(2, 18, 15, 3)
-    with pytest.raises(ValueError, match=r"\"ffi\" cannot be had: .* without dilation"):
-        jax.eval_shape(functools.partial(model.run, True), model.shapes(), x)
-
-
 @pytest.mark.parametrize("name", ["basic", "bottleneck", "resnext"])
 @pytest.mark.parametrize("api", APIS)
 def test_trains_as_flax(api, name):

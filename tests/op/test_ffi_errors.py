@@ -133,11 +133,11 @@ AFFINE_OPERANDS = {  # the shapes after x and kernel
     "scale": (((5,), (6,)), r"scale has shape \(5,\), expected \(6,\)"),
     "scale of rank 2": (((6, 1), (6,)), r"scale has shape \(6, 1\), expected \(6,\)"),
     "shift": (((6,), ()), r"shift has shape \(\), expected \(6,\)"),
-    "residual": (((6,), (6,), (2, 5, 4, 1)), "residual has shape"),
-    "two residuals": (
-        ((6,), (6,), (2, 5, 4, 6), (2, 5, 4, 6)),
-        "got 6 operands, expected no more than x, kernel, scale, shift, residual",
-    ),
+    "a tensor": (((6,), (6,), (2, 5, 4, 1)), r"operand_0 has shape .* expected \(2, 5, 4, 6\)"),
+    "a channel": (((6,), (6,), (6,), (5,)), r"operand_1 has shape \(5,\), expected \(6,\)"),
+    "an image": (((6,), (6,), (6, 2)), r"operand_0 has shape \(6, 2\), expected \(2, 6\)"),
+    "of rank 0": (((6,), (6,), ()), r"operand_0 has shape \(\), expected \(2, 5, 4, 6\)"),
+    "nine": (((6,),) * 11, "got 13 operands, expected no more than x, kernel, scale, shift, op"),
     "no shift": (((6,),), "shift is missing"),
 }
 OUTPUTS = {  # of the statistics

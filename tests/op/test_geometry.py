@@ -50,7 +50,7 @@ GEOMETRIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("implementation", [None, "xla"])
+@pytest.mark.parametrize("implementation", [None, "ffi", "xla"])
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("case", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_values(op, case, implementation):

@@ -16,6 +16,7 @@ from resfuse.fusion.symbolic.formulas import MEAN, VAR
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
 from resfuse.kernel import affine
+from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
 from resfuse.ops import conv_bn_relu_train
 from resfuse.spec import ConvSpec
 
@@ -108,7 +109,12 @@ def _affine(
     spec: ConvSpec, relu: bool, in_place: bool, packed: Array | None, *operands: Array
 ) -> Array:
     """As :func:`resfuse.kernel.affine.affine`, traced once for all chains of the same sizes."""
-    return affine.affine(*operands, spec=spec, relu=relu, packed=packed, in_place=in_place)
+    adds = len(operands) == 5
+    epilogue = (ADD_RELU if relu else ADD) if adds else (RELU if relu else IDENTITY)
+    y: Array = affine.affine(
+        *operands, spec=spec, epilogue=epilogue, packed=packed, in_place=in_place
+    )
+    return y
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)

@@ -20,6 +20,7 @@ from jax import Array
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import varying_like
+from resfuse.kernel.program import Program
 from resfuse.spec import ConvSpec
 
 __all__ = [
@@ -138,7 +139,7 @@ def conv(spec: ConvSpec, x: Array, kernel: Array) -> Array:
         "conv_affine",
         f"{name.x}, {name.kernel}, o, o -> {name.y}",
         sizes=name.of_y(shape),
-        attributes=attributes(spec) | {"relu": False, "packed": ()},
+        attributes=attributes(spec) | Program().attributes | {"packed": ()},
     )
     one, zero = jnp.ones(shape[-1], x.dtype), jnp.zeros(shape[-1], x.dtype)
     return call(x, kernel, one, zero)[0]

@@ -26,6 +26,7 @@ __all__ = [
     "force_isa",
     "isa",
     "isas",
+    "operations",
     "pack",
     "unavailable_reason",
 ]
@@ -60,6 +61,11 @@ def available() -> bool:
 def unavailable_reason() -> str | None:
     """Why the kernel is not loaded, in a sentence; None if it is."""
     return _reason
+
+
+def operations() -> tuple[str, ...]:
+    """The operations of the kernel's programs, in the order of their numbers."""
+    return _ext.operations() if _ext else ()
 
 
 def isas() -> tuple[str, ...]:

@@ -6,12 +6,16 @@ false.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+
+from resfuse.kernel import extension
+from resfuse.kernel.call import Attribute
 
 __all__ = [
     "COMMUTATIVE",
@@ -72,6 +76,17 @@ class Program:
     def numbers(self) -> Any:
         """The constants as a float32 array."""
         return np.array(self.constants, np.uint32).view(np.float32)
+
+    @functools.cached_property
+    def attributes(self) -> dict[str, Attribute]:
+        """The program as the handlers take it: instructions by their numbers in the extension."""
+        number = {name: index for index, name in enumerate(extension.operations())}
+        code = [(number[name], *registers) for name, registers in self.code]
+        return {
+            "code": tuple(index for instruction in code for index in instruction),
+            "constants": self.constants,
+            "returned": self.outputs,
+        }
 
 
 def _run(name: str, operands: list[Any]) -> Any:

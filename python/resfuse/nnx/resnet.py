@@ -99,13 +99,13 @@ class ResNet(nnx.Module):
             max pool, in place of 7x7 with stride 2.
         zero_init_residual: Whether the last batch norm of each block starts with scale 0.
         replace_stride_with_dilation: For every stage but the first, whether its stride becomes a
-            dilation; ``None`` for none. For bottlenecks only. Dilated convolutions are Flax's.
+            dilation; ``None`` for none. For bottlenecks only.
         implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
         rngs: Makes the initial values.
 
     Raises:
         ValueError: For an unknown ``implementation``, or for flags that do not fit the
-            architecture; when called, where ``"ffi"`` meets a dilated convolution.
+            architecture.
 
     Example:
         >>> import jax
