@@ -5,6 +5,7 @@ per channel, which fold into scale and shift, and whatever only moves axes. What
 element is the chain's *tail*: see ``tail.py``.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from resfuse.fusion import layout
@@ -42,7 +43,7 @@ def finish(chain: Chain, claimed: set[Node], others: Sequence[Chain]) -> None:
     region = Region(chain.start, chain.layout)
     region.grow(chain.nodes, claimed)
     before = chain.nodes
-    for tail in [*tails(region), None]:
+    for tail in itertools.chain(tails(region), (None,)):
         chain.nodes, chain.tail = [*before, *(tail.nodes if tail else ())], tail
         if _is_possible(chain, others):
             break

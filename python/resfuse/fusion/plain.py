@@ -14,46 +14,52 @@ from resfuse.fusion.known import known_function
 from resfuse.fusion.layout import Layout, Shape
 from resfuse.jax_compat import JaxprEqn
 
-__all__ = ["Equation", "Plain", "equation_of"]
+__all__ = ["Equation", "Operation", "Plain", "operation_of"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Equation:
-    """An equation on registers; it equals every other that computes the same.
+class Operation:
+    """What an equation computes; it equals every other that computes the same.
 
     Attributes:
-        key: what it computes.
+        key: what it is.
         function: does so.
         shapes: those that the function was traced for; None if it takes any.
-        inputs: a register (an integer) or a number (a float) for each.
     """
 
     key: Hashable
     function: Callable[..., Any] = dataclasses.field(compare=False)
     shapes: tuple[Shape, ...] | None = dataclasses.field(compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Equation:
+    """An operation on ``inputs``: a register (an integer) or a number (a float) for each."""
+
+    operation: Operation
     inputs: tuple[int | float, ...]
 
     def run(self, registers: Sequence[Array]) -> Array:
         """The result; ``registers`` are the arrays so far."""
         shape = next(registers[each].shape for each in self.inputs if isinstance(each, int))
-        shapes = self.shapes or [shape] * len(self.inputs)
+        shapes = self.operation.shapes or [shape] * len(self.inputs)
         operands = [
             registers[each] if isinstance(each, int) else jnp.full(shape, each, jnp.float32)
             for each, shape in zip(self.inputs, shapes, strict=True)
         ]
-        result: Array = self.function(*operands)
+        result: Array = self.operation.function(*operands)
         return result
 
 
-def equation_of(node: Node, inputs: Sequence[int | float]) -> Equation:
-    """The node's equation on those registers and numbers."""
-    taken, shapes = tuple(inputs), None
+def operation_of(node: Node) -> Operation:
+    """What the node's equation computes."""
+    shapes = None
     if node.name.startswith("custom_"):
         if (function := known_function(node)) is not None:
-            return Equation(function, function, None, taken)
+            return Operation(function, function, None)
         shapes = tuple(value.aval.shape for value in node.inputs)
     # Not the node itself, which would keep its graph's arrays alive as long as JAX's caches live.
-    return Equation(_key(node), functools.partial(_run, node.eqn), shapes, taken)
+    return Operation(_key(node), functools.partial(_run, node.eqn), shapes)
 
 
 def _run(eqn: JaxprEqn, *operands: Any) -> Any:
@@ -99,5 +105,5 @@ class Plain:
     def for_any_batch(self) -> bool:
         """Whether it takes any number of images, not only that for which it was traced."""
         layouts = (self.layout, *self.operands, *(layout for _, layout in self.outputs))
-        calls = any(equation.shapes for equation in self.equations)
+        calls = any(equation.operation.shapes for equation in self.equations)
         return not calls and not any(layout.moves for layout in layouts)

@@ -1,6 +1,7 @@
 """The elementwise equations that follow from a value, as far as the kernel has them."""
 
 import dataclasses
+import functools
 from collections.abc import Container, Sequence
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.layout import Layout, mesh_axes
 from resfuse.fusion.moves import is_move, moved
 from resfuse.fusion.operands import Operand, operand_of
+from resfuse.fusion.plain import Operation, operation_of
 from resfuse.kernel.elementwise import ELEMENTWISE
 from resfuse.kernel.epilogue import Builder
 
@@ -30,6 +32,11 @@ class Member:
     def output(self) -> Value:
         """Its result."""
         return self.node.outputs[0]
+
+    @functools.cached_property
+    def operation(self) -> Operation:
+        """What it computes."""
+        return operation_of(self.node)
 
 
 class Code:

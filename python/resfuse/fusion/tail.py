@@ -16,7 +16,7 @@ from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.layout import Layout
 from resfuse.fusion.moves import is_move
 from resfuse.fusion.operands import Operand
-from resfuse.fusion.plain import Equation, Plain, equation_of
+from resfuse.fusion.plain import Equation, Plain
 from resfuse.fusion.region import Code, Input, Member, Region
 from resfuse.kernel.epilogue import Epilogue, Gate, gate_of
 
@@ -117,7 +117,7 @@ def _plain(
 
 def _equation(member: Member, numbers: dict[Input, int]) -> Equation:
     inputs = [each if isinstance(each, float) else numbers[each] for each in member.inputs]
-    return equation_of(member.node, inputs)
+    return Equation(member.operation, tuple(inputs))
 
 
 def _gate(start: Value, members: Sequence[Member]) -> Gate | None:
@@ -151,5 +151,5 @@ def _gate_of(equations: tuple[Equation, ...]) -> Gate | None:
             registers.append(equation.run(registers))
         return registers[-1]
 
-    fixed = any(equation.shapes for equation in equations)
+    fixed = any(equation.operation.shapes for equation in equations)
     return None if fixed else gate_of(function) if equations else Gate()
