@@ -4,6 +4,7 @@ Batch norm folds into a few dozen operations on short vectors for each layer. Nu
 microseconds, where XLA would compile a program first; what it has no rule for, XLA does.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from resfuse.fusion.graph import Node, Value
 
-__all__ = ["evaluate", "key_of"]
+__all__ = ["evaluate", "key_of", "known_number"]
 
 
 def evaluate(values: Sequence[Value], memory: dict[Value, Any]) -> None:
@@ -28,6 +29,16 @@ def evaluate(values: Sequence[Value], memory: dict[Value, Any]) -> None:
     with np.errstate(all="ignore"):  # as XLA does
         for value in values:
             _computed(value, memory)
+
+
+def known_number(value: Value) -> float | None:
+    """The value, if it is one known and finite number."""
+    if value.aval.size != 1 or not value.known:
+        return None
+    memory: dict[Value, np.ndarray] = {}
+    evaluate([value], memory)
+    constant = float(np.asarray(memory[value]).reshape(()))
+    return constant if math.isfinite(constant) else None
 
 
 def key_of(value: Value) -> Any:

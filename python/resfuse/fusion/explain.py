@@ -1,13 +1,15 @@
 """What became of each convolution, as a table."""
 
+import collections
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from resfuse.fusion import pooling, weight_gradient
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
-from resfuse.fusion.match import Chain
+from resfuse.fusion.naming import affine_name, name_of
 from resfuse.jax_compat import JaxprEqn
 from resfuse.kernel import extension
 
@@ -17,7 +19,7 @@ _HEADER = ("x", "kernel", "strides", "dilation", "groups", "fused", "algorithm",
 
 
 def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
-    """A row for each convolution of ``graph``, and a line that sums up.
+    """A row for each convolution of ``graph``, and lines that sum up.
 
     Args:
         graph: with the bodies in it.
@@ -31,7 +33,8 @@ def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, _summary(graph, taken, len(rows) - 1, elsewhere)])
+    summary = _summary(graph, taken, len(rows) - 1, elsewhere)
+    return "\n".join([*lines, summary, *_outside(list(taken.values()))])
 
 
 def _rows(graph: Graph, taken: dict[Node, Chain], elsewhere: str | None) -> Iterator[Sequence[str]]:
@@ -66,13 +69,11 @@ def _taken(chain: Chain) -> Sequence[str]:
 
 
 def _parts(chain: Chain) -> str:
-    ends = "add" if chain.residual else "", "relu" if chain.relu else ""
-    kinds = {step.kind for step in chain.steps}
-    shifts, scales = kinds & {"add", "add_any", "sub"}, kinds & {"mul", "div", "neg"}
-    if chain.norm is not None:
-        return "+".join(["bn(batch)", *filter(None, ends)])
-    affine = "bn" if shifts and scales else "bias" if shifts else "scale" if scales else ""
-    return "+".join(filter(None, [affine, *ends])) or "-"
+    steps = affine_name(step.kind for step in chain.steps)
+    names = ["bn(batch)" if chain.norm else steps]
+    if chain.tail is not None:
+        names.append(name_of(chain.tail.epilogue.program))
+    return "+".join(filter(None, names)) or "-"
 
 
 def _left(eqn: JaxprEqn, reason: str) -> Sequence[str]:
@@ -108,6 +109,14 @@ def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str 
         f"{len(taken)} of {count} convolutions on the kernel ({extension.isa() or 'not loaded'}), "
         f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; max pools: {pools}"
     )
+
+
+def _outside(chains: Sequence[Chain]) -> list[str]:
+    """Elementwise operations that read a chain's values, and why they are not part of it."""
+    inside = {node for chain in chains for node in chain.nodes}
+    reasons = {node: why for chain in chains for node, why in chain.refused.items()}
+    counts = collections.Counter((n.name, why) for n, why in reasons.items() if n not in inside)
+    return [f"left to XLA: {n} {name}, {why}" for (name, why), n in counts.most_common()]
 
 
 def _times(sizes: Sequence[int | str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jax import Array, lax
 
-__all__ = ["Layout", "inverse", "mesh_axes"]
+__all__ = ["Layout", "Shape", "inverse", "mesh_axes"]
 
 Shape = tuple[int, ...]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from resfuse.fusion.geometry import Geometry, geometry_of
 from resfuse.fusion.graph import Node, Value, is_literal
-from resfuse.fusion.layout import Layout, inverse
+from resfuse.fusion.moves import before, is_move
 from resfuse.kernel.conv import unsupported
 from resfuse.spec import ConvSpec
 
@@ -23,10 +23,10 @@ def unpadded(conv: Node) -> tuple[Value, Geometry]:
     geometry = geometry_of(conv)
     value, found = conv.inputs[0], (conv.inputs[0], geometry)
     while (node := value.producer) is not None and node.scope is conv.scope:
-        before = _without(node, geometry) if node.name == "pad" else _before(node, geometry)
-        if before is None:
+        earlier = _without(node, geometry) if node.name == "pad" else _before(node, geometry)
+        if earlier is None:
             break
-        value, geometry = node.inputs[0], before
+        value, geometry = node.inputs[0], earlier
         if node.name == "pad":
             found = value, geometry
     return found
@@ -34,21 +34,8 @@ def unpadded(conv: Node) -> tuple[Value, Geometry]:
 
 def _before(node: Node, geometry: Geometry) -> Geometry | None:
     """The convolution before a node that only moves axes of the images."""
-    layout, params, images = geometry.images, node.params, node.inputs[0].aval
-    if node.name == "transpose":
-        before: Layout | None = layout.transposed(inverse(tuple(map(int, params["permutation"]))))
-    elif node.name == "squeeze" or _only_reshapes(node):
-        before = layout.reshaped(images.shape)
-    else:
-        before = None
-    return None if before is None else dataclasses.replace(geometry, images=before)
-
-
-def _only_reshapes(node: Node) -> bool:
-    if node.name not in ("reshape", "broadcast_in_dim") or len(node.inputs) != 1:
-        return False
-    same_size = node.inputs[0].aval.size == node.outputs[0].aval.size
-    return same_size and node.params["sharding"] is None and node.params.get("dimensions") is None
+    layout = before(geometry.images, node) if is_move(node) else None
+    return None if layout is None else dataclasses.replace(geometry, images=layout)
 
 
 def _without(pad: Node, geometry: Geometry) -> Geometry | None:
@@ -78,11 +65,11 @@ def _joined(spec: ConvSpec, dimension: int, config: tuple[int, int, int]) -> Con
     with zeros again, for there a convolution would see the pixels.
     """
     assert spec.padding != "SAME"  # equations have numbers
-    (before, after), dilation = spec.padding[dimension], spec.input_dilation[dimension]
+    (first, last), dilation = spec.padding[dimension], spec.input_dilation[dimension]
     low, high, interior = config
-    if low < 0 < before or high < 0 < after:
+    if low < 0 < first or high < 0 < last:
         return None
-    pads = before + low * dilation, after + high * dilation
+    pads = first + low * dilation, last + high * dilation
     padding = (*spec.padding[:dimension], pads, *spec.padding[dimension + 1 :])
     dilations = list(spec.input_dilation)
     dilations[dimension] *= interior + 1

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from resfuse.fusion import weight_gradient
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
-from resfuse.fusion.match import Chain
 from resfuse.kernel import extension
 from resfuse.spec import ConvSpec
 
@@ -77,12 +77,18 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     memory: dict[Value, Any] = {}
     # The others' calls pack by themselves.
     chains = [c for c in chains if c.norm is None and not weight_gradient.takes(c.geometry)]
-    known = [chain for chain in chains if all(value.known for value in chain.operands)]
-    evaluate([value for chain in known for value in chain.operands], memory)
+    known = [chain for chain in chains if all(value.known for value in chain.numbers)]
+    read = [(chain, operand) for chain in chains for operand in chain.operands]
+    rows = [(chain, op) for chain, op in read if op.kind == "channel" and op.value.known]
+    values = [value for chain in known for value in chain.numbers]
+    evaluate([*values, *(operand.value for _, operand in rows)], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
         for chain in known:
             scale, shift = fold(chain, memory.__getitem__)
             chain.folded = _value(scale), _value(shift)
+        for chain, operand in rows:
+            row = _full(_row(memory[operand.value]), chain.channels)
+            chain.prepared[operand] = _value(row)
         fixed = [chain for chain in chains if chain.kernel.known]
         for chain, packed in zip(fixed, packs.of(fixed), strict=True):
             chain.packed = Value(jax.typeof(packed), array=packed)
