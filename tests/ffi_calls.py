@@ -23,6 +23,7 @@ X, KERNEL, Y, CHANNELS = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6), (6,)
 GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
 DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
+PROGRAM = {"code": (), "constants": (), "returned": (0,)}
 POOL = GEOMETRY | {"window": (3, 3)}
 
 
@@ -33,9 +34,9 @@ def packed_shape(kernel=KERNEL):
 
 # Right calls: the shapes of operands and outputs, and attributes.
 CALLS = {
-    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | {"relu": True, "packed": ()}),
+    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | {"packed": ()}),
     STATISTICS: ([X, KERNEL], [Y, CHANNELS, CHANNELS], CONV),
-    PACK: ([KERNEL], [packed_shape()], {"groups": 1}),
+    PACK: ([KERNEL], [packed_shape()], DILATION | {"groups": 1}),
     MAX_POOL: ([X], [X], POOL),
     BY_INPUT: ([Y, KERNEL], [X], CONV),
     BY_WEIGHTS: ([X, Y], [KERNEL], CONV),
@@ -48,7 +49,7 @@ CALLS = {
 
 # The names of what each call takes and gives, optional ones in brackets.
 NAMES = {
-    AFFINE: ("x kernel scale shift [residual]", "y"),
+    AFFINE: ("x kernel scale shift [operand_0]", "y"),
     STATISTICS: ("x kernel", "y mean var"),
     PACK: ("kernel", "packed"),
     MAX_POOL: ("x", "y"),

@@ -1,9 +1,12 @@
-// From an accumulator to the output, in registers: the one place where an output is stored.
+// From an accumulator to the output: the one place where an output is stored. What is common (scale
+// and shift, a tensor to add, ReLU) is compiled for accumulators in registers. All else is a
+// program, which runs on a tile of them in L1.
 
 #pragma once
 
-#include "base/simd.h"
-#include "conv/conv.h"
+#include "conv/pack.h"
+#include "conv/plan.h"
+#include "conv/run_program.h"
 
 namespace resfuse {
 namespace {
@@ -14,29 +17,104 @@ struct Output {
   float* out;
   const float *residual, *scale, *shift;
   bool relu;
+  const Program* program;  // or null; then what follows means nothing
+  Registers& registers;
+  int64_t channel, columns, vectors;  // the panel's
+  int64_t image_floats, out_c;
+  int others = 0;  // tensors of the program's, apart from `out`, each at the panel's first channel
+  const float* other[kMaxOperands + kMaxOutputs];
 
-  Output(const Operands& operands, int64_t channel)
-      : out(operands.out + channel),
+  Output(const Job& job, const Panel& panel, Registers& registers)
+      : out(job.operands.out + panel.channel),
         residual(nullptr),
         scale(nullptr),
         shift(nullptr),
-        relu(false) {
-    const Epilogue* epilogue = operands.epilogue;
+        relu(false),
+        program(nullptr),
+        registers(registers),
+        channel(panel.channel),
+        columns(panel.columns),
+        vectors(panel.columns <= kLanes ? 1 : kVectors),
+        image_floats(job.scatter.image),
+        out_c(job.conv.out_c) {
+    const Epilogue* epilogue = job.operands.epilogue;
     if (!epilogue) return;
     residual = epilogue->residual ? epilogue->residual + channel : nullptr;
     scale = epilogue->scale + channel;
     shift = epilogue->shift + channel;
     relu = epilogue->relu;
+    program = epilogue->program;
+    if (program) prepare();
+  }
+
+  // Spreads what is the same for all pixels, and notes what will be read and written at each.
+  void prepare() {
+    for (int i = 0; i < program->constants; ++i)
+      store(registers.constants[i], splat(program->constant[i]));
+    for (int i = 0; i < program->operands; ++i) {
+      const ProgramOperand& operand = program->operand[i];
+      if (operand.per == Per::kChannel)
+        for (int64_t row = 0; row < kMR; ++row) gather(operand, row, channel);
+      if (operand.per == Per::kOutput) note(operand.data);
+    }
+    for (int i = 1; i < program->outputs; ++i) note(program->output[i].data);
+  }
+
+  void note(const float* tensor) {
+    if (tensor + channel != out) other[others++] = tensor + channel;
+  }
+
+  // Copies a row of an operand, whose numbers for the panel begin at `at`.
+  void gather(const ProgramOperand& operand, int64_t row, int64_t at) const {
+    float* const to = registers.slots[operand.slot] + row * vectors * kLanes;
+    for (int64_t n = 0; n < vectors; ++n)
+      store(to + n * kLanes, load_some(operand.data + at + n * kLanes, columns - n * kLanes));
   }
 };
 
-// Finishes `count` (at least one, at most kLanes) channels from `channel` of the panel on, of the
-// pixel whose outputs begin at `pixel`.
-inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, int64_t count,
-                          Vec acc) {
-  const int64_t at = pixel + channel;
+// Multiplies and shifts N vectors of a panel, from `channel` of it on, of `columns` in all.
+inline Vec scale_and_shift(const Output& to, int64_t channel, Vec acc) {
+  const int64_t count = to.columns - channel;
+  return acc * load_some(to.scale + channel, count) + load_some(to.shift + channel, count);
+}
+
+// Stores a result of the program for `rows` pixels.
+inline void write_output(const Output& to, const ProgramOutput& output, const int64_t* pixels,
+                         int64_t rows) {
+  const Source from = to.registers.source(output.value);
+  float* const out = output.data + to.channel;
+  const bool is_whole = to.columns == to.vectors * kLanes;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t n = 0; n < to.vectors; ++n) {
+      const Vec value = from[row * to.vectors + n];
+      float* const at = out + pixels[row] + n * kLanes;
+      is_whole ? store(at, value) : store_some(at, value, to.columns - n * kLanes);
+    }
+}
+
+// Runs the program on `rows` pixels, at most kMR, whose outputs begin at `pixels` and whose
+// accumulators, scaled and shifted, are in slot 0.
+__attribute__((noinline)) inline void finish_by_program(const Output& to, const int64_t* pixels,
+                                                        int64_t rows) {
+  const Program& program = *to.program;
+  for (int i = 0; i < program.operands; ++i) {
+    const ProgramOperand& operand = program.operand[i];
+    if (operand.per == Per::kOutput)
+      for (int64_t row = 0; row < rows; ++row) to.gather(operand, row, pixels[row] + to.channel);
+    if (operand.per == Per::kImage)
+      for (int64_t row = 0; row < rows; ++row)
+        to.gather(operand, row, pixels[row] / to.image_floats * to.out_c + to.channel);
+  }
+  run_code(program, to.registers, rows * to.vectors);
+  for (int i = 0; i < program.outputs; ++i) write_output(to, program.output[i], pixels, rows);
+}
+
+// Finishes what a vector holds of the panel, from `channel` of it on, of the pixel whose outputs
+// begin at `pixel`. For programs there are whole tiles only.
+inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, Vec acc) {
+  const int64_t at = pixel + channel, count = to.columns - channel;
   if (to.scale) {
-    acc = acc * load_some(to.scale + channel, count) + load_some(to.shift + channel, count);
+    acc = scale_and_shift(to, channel, acc);
     if (to.residual) acc += load_some(to.residual + at, count);
     if (to.relu) acc = relu(acc);
   }
@@ -58,6 +136,16 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] * scale[n] + shift[n];
+  }
+  if (to.program) {
+    int64_t pixels[M];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      pixels[m] = pixel + m * stride;
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) store(to.registers.slots[0] + (m * N + n) * kLanes, acc[m][n]);
+    }
+    return finish_by_program(to, pixels, M);
   }
   if (to.residual)
 #pragma GCC unroll 16

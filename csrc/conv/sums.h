@@ -14,15 +14,12 @@
 
 #pragma once
 
-#include "base/simd.h"
 #include "conv/conv.h"
 #include "conv/pack.h"
+#include "conv/tile_shape.h"
 
 namespace resfuse {
 namespace {
-
-constexpr int kVectors = 2;
-constexpr int kNR = kVectors * kLanes;
 
 // The sums of a panel's channels over the pixels of a block so far.
 struct Sums {

@@ -15,10 +15,6 @@
 namespace resfuse {
 namespace {
 
-// 12 x 2 accumulators of 32 registers, or 6 x 2 of 16, leave room for two vectors of weights and
-// for the broadcast inputs. 12 pointers to rows also just fit into x86's general registers.
-constexpr int kMR = kRegisters == 32 ? 12 : 6;
-
 // Says which runs a register tile reads, and what becomes of it.
 struct Tile {
   const float* const* rows;  // (runs, m): each row's pointer into each run
@@ -36,6 +32,21 @@ struct Tile {
   int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
 };
 
+template <int M, int N>
+inline void run_on_some(const Tile& tile) {
+  const Output& output = *tile.output;
+  int64_t pixels[M];
+  for (int m = 0; m < M; ++m) {
+    pixels[m] = tile.pixel_at(m);
+    for (int n = 0; n < N; ++n) {
+      const int64_t at = (m * N + n) * kLanes;
+      store(output.registers.slots[0] + at,
+            scale_and_shift(output, n * kLanes, load(tile.acc + at)));
+    }
+  }
+  finish_by_program(output, pixels, M);
+}
+
 // Finishes outputs from tile.acc, which is rare: where the panel ends within the tile, where
 // outputs are scattered, or in training.
 template <int M, int N>
@@ -47,10 +58,10 @@ __attribute__((noinline)) void finish_some(const Tile& tile) {
       for (int m = 0; m < M; ++m) column[m] = acc(m, n);
       add_to_sums(column, M, *tile.sums, n * kLanes);
     }
+  const Output& output = *tile.output;
+  if (output.program) return run_on_some<M, N>(tile);
   for (int m = 0; m < M; ++m)
-    for (int n = 0; n < N; ++n)
-      finish_vector(*tile.output, tile.pixel_at(m), n * kLanes, tile.columns - n * kLanes,
-                    acc(m, n));
+    for (int n = 0; n < N; ++n) finish_vector(output, tile.pixel_at(m), n * kLanes, acc(m, n));
 }
 
 // Accumulates rows[run][m][k] * panel[k][:] for each run and k < length.
@@ -89,15 +100,19 @@ struct Dense {
 template <int M, int N>
 __attribute__((always_inline)) inline void prefetch(const Tile& tile) {
   const Output& output = *tile.output;
-  const bool adds = output.residual && output.residual != output.out;
+  const auto each = [&](auto function) {
 #pragma GCC unroll 16
-  for (int m = 0; m < M; ++m)
+    for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) {
-      const int64_t at = tile.pixel_at(m) + n * kLanes;
-      __builtin_prefetch(output.out + at, 1);
-      if (adds) __builtin_prefetch(output.residual + at);
-    }
+      for (int n = 0; n < N; ++n) function(tile.pixel_at(m) + n * kLanes);
+  };
+  const bool adds = output.residual && output.residual != output.out;
+  each([&](int64_t at) {
+    __builtin_prefetch(output.out + at, 1);
+    if (adds) __builtin_prefetch(output.residual + at);
+  });
+  for (int i = 0; i < output.others; ++i)
+    each([&](int64_t at) { __builtin_prefetch(output.other[i] + at); });
 }
 
 // Computes a whole tile, whose runs `Kind` accumulates.

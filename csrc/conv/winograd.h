@@ -34,7 +34,8 @@ class Winograd {
 
  public:
   Winograd(const Job& job, Memory& memory, const Unit& unit)
-      : conv_(job.conv),
+      : job_(job),
+        conv_(job.conv),
         plan_(job.plan),
         winograd_(job.plan.winograd),
         tiling_(winograd_.tiling),
@@ -76,9 +77,11 @@ class Winograd {
 
   void finish_panel(int64_t panel, int64_t block, int64_t first, int64_t tiles) {
     const Panel span = panel_at(conv_, plan_.layout, panel);
-    const Output output(operands_, span.channel);
+    const Output output(job_, span, scratch_.registers);
     if (operands_.sums) clear_sums(scratch_.sums);
-    for (int64_t t = 0; t < tiles; ++t) transform_outputs(output, first + t, t, span.columns);
+    for (int64_t t = 0; t < tiles; ++t)
+      output.program ? transform_and_run(output, first + t, t)
+                     : transform_outputs(output, first + t, t);
     if (operands_.sums) store_sums(conv_, span, scratch_.sums, operands_.sums, block);
   }
 
@@ -105,7 +108,8 @@ class Winograd {
   // would depend on what is resident.
   __attribute__((noinline)) void transform_weights(int64_t panel, int64_t pass) {
     const int64_t tap = conv_.in_c * kNR;
-    const float* from = packed_ + (panel - unit_.first_panel) * 9 * tap + first_channel(pass) * kNR;
+    const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
+                        first_channel(pass) * kNR;
     float* to = weights(panel, pass);
     for (int64_t n = 0; n < channels(pass) * kNR; n += kLanes)
       transform_square<F::kernel, 3, kKernel>(
@@ -141,25 +145,55 @@ class Winograd {
     }
   }
 
-  void transform_outputs(const Output& output, int64_t tile, int64_t t, int64_t columns) {
-    const TilePosition at = locate(tile);
-    const float* from = products_ + t * kNR;
-    for (int64_t n = 0; n < columns; n += kLanes) {
+  void transform_outputs(const Output& output, int64_t tile, int64_t t) {
+    for (int64_t n = 0; n < output.columns; n += kLanes) {
       Vec inside[kOutput * kOutput];
       inside[0] = Vec{};  // compilers do not see that it always gets a value
       int count = 0;
-      transform_square<F::output, kInput, kOutput>(
-          [&](int i, int j) { return load(from + (i * kInput + j) * products_point_ + n); },
-          [&](int i, int j, Vec y) {
-            if (at.y + i >= conv_.h.out || at.x + j >= conv_.w.out) return;
-            const int64_t row = (at.image * conv_.h.out + at.y + i) * conv_.w.out;
-            finish_vector(output, (row + at.x + j) * conv_.out_c, n, columns - n, y);
-            if (operands_.sums) inside[count++] = y;
-          });
+      for_each_output(tile, t, n, [&](int64_t pixel, Vec y) {
+        finish_vector(output, pixel, n, y);
+        if (operands_.sums) inside[count++] = y;
+      });
       if (operands_.sums) add_to_sums(inside, count, scratch_.sums, n);
     }
   }
 
+  // The same where the epilogue is a program, which takes all of the tile's outputs, or as many as
+  // a register tile has.
+  void transform_and_run(const Output& output, int64_t tile, int64_t t) {
+    alignas(64) float values[kOutput * kOutput * kNR];
+    int64_t pixels[kOutput * kOutput], count = 0;
+    const int64_t row = output.vectors * kLanes;
+    for (int64_t n = 0; n < row; n += kLanes) {
+      count = 0;
+      for_each_output(tile, t, n, [&](int64_t pixel, Vec y) {
+        pixels[count] = pixel;
+        store(values + count++ * row + n, scale_and_shift(output, n, y));
+      });
+    }
+    for_each_tile(count, [&](int64_t first, int64_t m) {
+      for (int64_t i = 0; i < m * row; i += kLanes)
+        store(output.registers.slots[0] + i, load(values + first * row + i));
+      finish_by_program(output, pixels + first, m);
+    });
+  }
+
+  // Calls `function(pixel, y)` for each output of a tile that is inside the image: where it begins,
+  // and its vector n.
+  template <typename Function>
+  void for_each_output(int64_t tile, int64_t t, int64_t n, Function function) {
+    const TilePosition at = locate(tile);
+    const float* from = products_ + t * kNR + n;
+    transform_square<F::output, kInput, kOutput>(
+        [&](int i, int j) { return load(from + (i * kInput + j) * products_point_); },
+        [&](int i, int j, Vec y) {
+          if (at.y + i >= conv_.h.out || at.x + j >= conv_.w.out) return;
+          const int64_t row = (at.image * conv_.h.out + at.y + i) * conv_.w.out;
+          function((row + at.x + j) * conv_.out_c, y);
+        });
+  }
+
+  const Job& job_;
   const Conv& conv_;
   const Plan& plan_;
   const WinogradPlan& winograd_;

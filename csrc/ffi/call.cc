@@ -54,6 +54,11 @@ Operand Call::optional_operand(const char* name) {
 Result Call::result(const char* name) { return take<float>(results_, name, false); }
 Result Call::optional_result(const char* name) { return take<float>(results_, name, true); }
 
+size_t Call::operands_left() const {
+  const size_t given = operands_.given.size(), taken = operands_.taken.size();
+  return given > taken ? given - taken : 0;
+}
+
 template <typename T>
 T Call::attribute(const char* name) {
   taken_attributes_.push_back(name);
@@ -99,7 +104,8 @@ ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel) {
                           call.integers("image_dilation"), call.integers("window_dilation"),
                           call.integer("groups")};
   const Choice choice = choice_in_use(call.flag("winograd"));
-  return {make_conv(x, kernel, geometry, call.check), choice};
+  const Conv conv = make_conv(x, kernel, geometry, call.check);
+  return {conv, choice, call.check.passed() ? output_shape(x.size(), conv) : Shape{}};
 }
 
 ffi::Error success_if(bool done, const char* memory) {

@@ -37,6 +37,8 @@ class Call {
   Operand optional_operand(const char* name);
   Result result(const char* name);
   Result optional_result(const char* name);
+  // How many operands were not taken yet.
+  size_t operands_left() const;
   // Takes an attribute. A wrong one gives a complaint and is zero.
   int64_t integer(const char* name);
   bool flag(const char* name);
@@ -77,11 +79,12 @@ class Call {
   std::vector<std::string_view> taken_attributes_;
 };
 
-// What the attributes say that every call of a convolution has: strides, padding, groups, and
-// whether Winograd's algorithm is allowed.
+// What the attributes say that every call of a convolution has: strides, padding, dilations,
+// groups, and whether Winograd's algorithm is allowed.
 struct ConvCall {
   Conv conv;
   Choice choice;
+  Shape output;
 };
 ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel);
 

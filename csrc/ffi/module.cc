@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "conv/program.h"
 #include "ffi/call.h"
 #include "ffi/plans.h"
 #include "isa/isa.h"
@@ -29,6 +30,12 @@ nb::tuple isas() {
   return nb::tuple(names);
 }
 
+nb::tuple operations() {
+  nb::list names;
+  for (const auto& [name, taken] : resfuse::kOperations) names.append(name);
+  return nb::tuple(names);
+}
+
 void use_isa(const std::string& name) {
   if (!resfuse::use_isa(name.c_str()))
     throw nb::value_error(("no instruction set named '" + name + "' on this machine").c_str());
@@ -49,6 +56,7 @@ double fma_peak(double seconds) {
 NB_MODULE(_ext, m) {
   m.doc() = "The fused convolution kernel: FFI handlers and the instruction sets they run on.";
   m.def("registrations", registrations);
+  m.def("operations", operations);
   m.def("isas", isas);
   m.def("isa", [] { return resfuse::isa_in_use().name; });
   m.def("use_isa", use_isa, nb::arg("name"));

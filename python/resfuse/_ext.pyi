@@ -4,6 +4,7 @@ from typing import Any
 ffi_version: tuple[int, int]
 
 def registrations() -> dict[str, object]: ...
+def operations() -> tuple[str, ...]: ...
 def isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
 def use_isa(name: str) -> None: ...
@@ -14,6 +15,8 @@ def plan(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
 ) -> tuple[str, Sequence[int]]: ...
@@ -22,6 +25,8 @@ def plan_in_full(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
     *,
@@ -35,6 +40,8 @@ def weight_plan_in_full(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
 ) -> dict[str, Any]: ...

@@ -23,6 +23,7 @@ from jax.interpreters import ad, batching, mlir
 __all__ = [
     "CALLS",
     "CHECKPOINT",
+    "CUSTOM_DERIVATIVES",
     "ClosedJaxpr",
     "Jaxpr",
     "JaxprEqn",
@@ -36,6 +37,7 @@ __all__ = [
     "default_platform",
     "default_precision",
     "differentiable",
+    "function_of",
     "has_axis_names",
     "jaxprs_in_params",
     "naming_forward_mode",
@@ -52,6 +54,9 @@ __all__ = [
 
 CALLS = ("jit", "closed_call")
 """The primitives of calls that mean no more than their function."""
+
+CUSTOM_DERIVATIVES = ("custom_jvp_call", "custom_vjp_call")
+"""The primitives of functions with derivative rules of their own."""
 
 CHECKPOINT = "remat2"
 """The primitive of ``jax.checkpoint``."""
@@ -159,6 +164,11 @@ def checkpointed(params: Mapping[str, Any]) -> tuple[ClosedJaxpr, dict[str, Any]
 def differentiable(params: Mapping[str, Any]) -> ClosedJaxpr:
     """The function of a ``jax.custom_jvp`` or ``jax.custom_vjp``, which have no inverse."""
     return _closed(params["call_jaxpr"])
+
+
+def function_of(params: Mapping[str, Any]) -> ClosedJaxpr:
+    """The function of a call, whichever of :data:`CALLS` or :data:`CUSTOM_DERIVATIVES` it is."""
+    return _closed(params["call_jaxpr" if "call_jaxpr" in params else "jaxpr"])
 
 
 def has_axis_names(jaxpr: ClosedJaxpr) -> bool:

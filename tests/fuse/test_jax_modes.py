@@ -108,7 +108,7 @@ def test_precision_of_the_mode(capsys):
     x, found = jnp.ones((1, 16, 16, 64)), []
     for precision in (None, "highest"):
         with jax.default_matmul_precision(precision):
-            found.append(table(capsys, wide, x)[1][0].split()[5])
+            found.append(table(capsys, wide, x)[1][0].split()[6])
     assert found == ["winograd", "direct"]
 
 

@@ -13,6 +13,7 @@ import pytest
 from kernel_case import Case, normals, on_every_isa
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.conv import input_gradient
+from resfuse.kernel.epilogue import ADD
 
 SAME, BATCH = ((1, 1), (1, 1)), 5
 CASES = {  # of one image: every plan of the direct algorithm, and where Winograd's would be taken
@@ -37,7 +38,7 @@ def test_an_image_in_any_batch(case):
 
     @jax.jit
     def both(x, residual):
-        y = affine_on_cpu(x, kernel, scale, shift, residual, spec=spec, relu=False)
+        y = affine_on_cpu(x, kernel, scale, shift, residual, spec=spec, epilogue=ADD)
         return y, input_gradient(spec, case.size, residual, kernel)
 
     def parts(*bounds):

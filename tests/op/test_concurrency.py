@@ -131,7 +131,7 @@ def packed_call(case):
     def function(arrays):
         y = affine(
             arrays["x"], arrays["kernel"], *arrays["rest"],
-            spec=spec, relu=True, packed=arrays["packed"],
+            spec=spec, epilogue=case.epilogue, packed=arrays["packed"],
         )  # fmt: skip
         return y, max_pool(y, (3, 3), (2, 2), ((1, 1), (1, 1)))
 

@@ -6,7 +6,8 @@ traced, matched, prepared and compiled once. On the way,
 - ``graph.py`` flattens the jaxpr into values and nodes; ``equations.py`` says which functions
   inside equations are seen through and which stay bodies;
 - ``captured.py`` takes what the function closes over as device arrays of its own;
-- ``match.py`` finds the chains that follow convolutions; ``layout.py`` says where their axes are,
+- ``match.py`` finds the chains that follow convolutions; ``geometry.py`` says what a convolution is
+  for the kernel, ``padding.py`` joins explicit padding to it, ``layout.py`` says where axes are,
   ``relu.py`` what a ReLU is; ``symbolic/`` finds the batch norms with the statistics of the batch,
   by what their formulas mean;
 - ``prepare.py`` folds and packs weights that do not change, with constant folding in

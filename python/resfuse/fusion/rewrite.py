@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from resfuse.fusion import control_flow, lowering, pooling, slices
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
-from resfuse.fusion.match import Chain
 
 __all__ = ["Environment", "Plan", "run"]
 

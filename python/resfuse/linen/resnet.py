@@ -113,12 +113,12 @@ class ResNet(nn.Module):
             max pool, in place of 7x7 with stride 2.
         zero_init_residual: Whether the last batch norm of each block starts with scale 0.
         replace_stride_with_dilation: For every stage but the first, whether its stride becomes a
-            dilation; ``None`` for none. For bottlenecks only. Dilated convolutions are Flax's.
+            dilation; ``None`` for none. For bottlenecks only.
         implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
 
     Raises:
         ValueError: When the network is first used: for an unknown ``implementation``, for flags
-            that do not fit the architecture, or where ``"ffi"`` meets a dilated convolution.
+            that do not fit the architecture.
 
     Example:
         >>> import jax

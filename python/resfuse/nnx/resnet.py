@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 from jax import Array
 
+from resfuse.arguments import check_implementation
 from resfuse.models.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -16,7 +17,6 @@ from resfuse.models.architectures import (
 )
 from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, linear_settings, max_pool
 from resfuse.nnx.fused import conv_bn_relu
-from resfuse.spec import check_implementation
 
 __all__ = [
     "ResNeXt50_32x4d",
@@ -99,13 +99,13 @@ class ResNet(nnx.Module):
             max pool, in place of 7x7 with stride 2.
         zero_init_residual: Whether the last batch norm of each block starts with scale 0.
         replace_stride_with_dilation: For every stage but the first, whether its stride becomes a
-            dilation; ``None`` for none. For bottlenecks only. Dilated convolutions are Flax's.
+            dilation; ``None`` for none. For bottlenecks only.
         implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
         rngs: Makes the initial values.
 
     Raises:
         ValueError: For an unknown ``implementation``, or for flags that do not fit the
-            architecture; when called, where ``"ffi"`` meets a dilated convolution.
+            architecture.
 
     Example:
         >>> import jax

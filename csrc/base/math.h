@@ -1,0 +1,248 @@
+// Elementary functions of vectors, in floats: each lane by itself, without branches or tables, so
+// that the bits depend neither on the lane nor on what is in the others. Infinities, NaN and
+// numbers too small to be normal come out as they should; errors against the exact value, at most,
+// in units in the last place, are 2 but where said (tests/kernel/test_math.py measures all of
+// them).
+//
+// Nothing here needs a multiply-add to be fused. Coefficients are of least maximal relative error
+// in float, by iteratively reweighted least squares (Lawson 1961) at Chebyshev points.
+
+#pragma once
+
+#include "base/simd.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace resfuse {
+namespace {
+
+// The larger and the lesser, b where either is NaN. Compilers know these instructions in the
+// comparison too, but not where one side is a constant.
+#if defined(__AVX512F__)
+inline Vec upper(Vec a, Vec b) { return (Vec)_mm512_max_ps((__m512)a, (__m512)b); }
+inline Vec lower(Vec a, Vec b) { return (Vec)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+inline Vec upper(Vec a, Vec b) { return (Vec)_mm256_max_ps((__m256)a, (__m256)b); }
+inline Vec lower(Vec a, Vec b) { return (Vec)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE__)
+inline Vec upper(Vec a, Vec b) { return (Vec)_mm_max_ps((__m128)a, (__m128)b); }
+inline Vec lower(Vec a, Vec b) { return (Vec)_mm_min_ps((__m128)a, (__m128)b); }
+#else
+inline Vec upper(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec lower(Vec a, Vec b) { return a < b ? a : b; }
+#endif
+// NaN stays, being the second of each.
+inline Vec clamp(Vec value, float low, float high) {
+  return lower(splat(high), upper(splat(low), value));
+}
+
+inline Vec absolute(Vec a) { return (Vec)((Lanes)a & 0x7fffffff); }
+inline Lanes sign_bit(Vec a) { return (Lanes)a & static_cast<int32_t>(0x80000000); }
+// `magnitude`, which is not negative, with the sign of `a`.
+inline Vec with_sign(Vec magnitude, Vec a) { return (Vec)((Lanes)magnitude | sign_bit(a)); }
+
+inline Vec sqrt(Vec a) {
+  for (int lane = 0; lane < kLanes; ++lane) a[lane] = __builtin_sqrtf(a[lane]);
+  return a;
+}
+
+// Adding and subtracting 3 * 2^22 rounds to the nearest integer what is below 2^22: beyond, floats
+// are no finer.
+constexpr float kRound = 12582912.0f;
+inline Vec nearest(Vec a) { return a + kRound - kRound; }
+
+// Beyond 2^23 all floats are whole, and NaN stays.
+inline Vec round_even(Vec a) {
+  const Vec magnitude = absolute(a);
+  const Vec whole = magnitude + 8388608.0f - 8388608.0f;
+  return magnitude < 8388608.0f ? with_sign(whole, a) : a;
+}
+inline Vec floor(Vec a) {
+  const Vec whole = round_even(a);
+  return whole > a ? whole - 1.0f : whole;
+}
+inline Vec ceil(Vec a) { return -floor(-a); }
+inline Vec round_away(Vec a) {
+  const Vec magnitude = absolute(a), whole = round_even(magnitude);
+  return with_sign(magnitude - whole == 0.5f ? whole + 1.0f : whole, a);
+}
+
+// c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule.
+template <int N>
+inline Vec polynomial(Vec x, const float (&c)[N]) {
+  Vec sum = splat(c[N - 1]);
+#pragma GCC unroll 16
+  for (int n = N - 2; n >= 0; --n) sum = sum * x + c[n];
+  return sum;
+}
+
+// 2^n for whole n from -126 to 127.
+inline Vec power_of_two(Lanes n) { return (Vec)((n + 127) << 23); }
+
+// value * 2^n for whole n from -252 to 254, rounded where the result is not normal.
+inline Vec scaled(Vec value, Vec n) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_scalef_ps((__m512)value, (__m512)n);
+#else
+  const Lanes whole = __builtin_convertvector(n, Lanes), half = whole >> 1;
+  return value * power_of_two(half) * power_of_two(whole - half);
+#endif
+}
+
+// value * 2^n for whole n, where both value and result are normal, or the result below that and of
+// no account.
+inline Vec scaled_normal(Vec value, Vec n) {
+#if defined(__AVX512F__)
+  return scaled(value, n);
+#else
+  return (Vec)((Lanes)value + (__builtin_convertvector(n, Lanes) << 23));
+#endif
+}
+
+// 1 / a for a from 2^-125 to 2^125, and for NaN. One step of Newton's doubles the 14 bits that the
+// processor knows; a division takes twice the time of all this.
+inline Vec reciprocal(Vec a) {
+#if defined(__AVX512F__)
+  const Vec guess = (Vec)_mm512_rcp14_ps((__m512)a);
+  return guess + guess * (1.0f - a * guess);
+#else
+  return 1.0f / a;
+#endif
+}
+
+// ln 2 in two parts: the first has 9 bits, so its product with a whole number below 2^15 is exact.
+constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+
+// x = n ln 2 + r with whole n and |r| at most (ln 2) / 2.
+struct Reduced {
+  Vec n, r;
+};
+inline Reduced reduce(Vec x) {
+  const Vec n = nearest(x * kLog2E);
+  return {n, x - n * kLn2High - n * kLn2Low};
+}
+
+// e^r - 1 for |r| up to (ln 2) / 2, of degree 6; off by 2^-28, relatively.
+inline Vec expm1_reduced(Vec r) {
+  constexpr float kTerms[] = {0.49999994f, 0.1666652f, 0.04166839f, 0.008368746f, 0.0013814522f};
+  return r + r * r * polynomial(r, kTerms);
+}
+
+// Below -104 the result is zero, and above 89 infinite.
+inline Vec exp(Vec x) {
+  const Reduced x_is = reduce(clamp(x, -104.0f, 89.0f));
+  return scaled(1.0f + expm1_reduced(x_is.r), x_is.n);
+}
+
+inline Vec exp2(Vec x) {
+  const Vec inside = clamp(x, -151.0f, 129.0f), n = nearest(inside);
+  return scaled(1.0f + expm1_reduced((inside - n) * 0.693147181f), n);
+}
+
+// 2^n (e^r - 1) + 2^n - 1, half of which does not overflow before it should. Below -18 it is -1.
+inline Vec expm1(Vec x) {
+  const Reduced x_is = reduce(clamp(x, -18.0f, 89.0f));
+  const Vec half = scaled_normal(splat(0.5f), x_is.n);
+  const Vec result = half * expm1_reduced(x_is.r) + (half - 0.5f);
+  // Zeros keep their sign, and what is not normal its bits.
+  return absolute(x) < 1e-8f ? x : result + result;
+}
+
+// log(2^e (1 + f)) for 1 + f from sqrt(1/2) to sqrt(2):  f - f^2/2 + f^3 Q(f) + e ln 2.
+inline Vec log_of(Vec e, Vec f) {
+  constexpr float kTerms[] = {0.33333313f,  -0.2500001f,  0.02000212f * 10,
+                              -0.16667996f, 0.14219551f,  -0.12405591f,
+                              0.118881747f, -0.11675641f, 0.06746601f};
+  const Vec square = f * f;
+  const Vec rest = f * square * polynomial(f, kTerms) + e * kLn2Low - 0.5f * square;
+  return f + rest + e * kLn2High;
+}
+
+// a = 2^e m with m from sqrt(1/2) to sqrt(2), for normal a: the exponent of a / sqrt(1/2).
+inline Lanes exponent(Vec a) { return ((Lanes)a - 0x3f3504f3) >> 23; }
+
+// Minus infinity at 0, NaN below; infinity and NaN stay.
+inline Vec log_or_special(Vec x, Vec at, Vec result) {
+  result = at > 3.4028235e38f ? at : result;
+  result = at == 0.0f ? splat(-__builtin_inff()) : result;
+  return at >= 0.0f ? result : (at < 0.0f ? splat(__builtin_nanf("")) : x);
+}
+
+inline Vec log(Vec x) {
+  const Lanes is_small = x < 1.17549435e-38f;
+  const Vec normal = is_small ? x * 8388608.0f : x;
+  const Lanes e = exponent(normal);
+  const Vec mantissa = (Vec)((Lanes)normal - (e << 23));
+  const Lanes whole = is_small ? e - 23 : e;
+  return log_or_special(x, x, log_of(__builtin_convertvector(whole, Vec), mantissa - 1.0f));
+}
+
+// With what 1 + x loses to rounding, so that small x count in full.
+inline Vec log1p(Vec x) {
+  const Vec sum = 1.0f + x;
+  const Vec lost = x < 1.0f ? x - (sum - 1.0f) : 1.0f - (sum - x);
+  const Lanes e = exponent(sum);
+  const Vec mantissa = (Vec)((Lanes)sum - (e << 23));
+  const Vec f = (mantissa - 1.0f) + scaled(lost, -__builtin_convertvector(e, Vec));
+  const Vec result = log_or_special(x, sum, log_of(__builtin_convertvector(e, Vec), f));
+  return absolute(x) < 1e-8f ? x : result;
+}
+
+// 1 / (1 + e^-x), the exponential of degree 5 and off by 2^-23, relatively. Where the result is not
+// normal, below -87.3, it is less than 2^-126, as it should be, and no more is said: XLA's threads
+// take such numbers for zero.
+inline Vec logistic(Vec x) {
+  // Of e^-r: the signs alternate, which saves to negate x.
+  constexpr float kTerms[] = {1.0000001f,   -0.9999997f,  0.49998891f,
+                              -0.16667576f, 0.041915625f, -0.008297529f};
+  const Vec inside = clamp(x, -88.3f, 87.0f);
+  const Vec n = nearest(inside * -kLog2E);
+  const Vec r = inside + n * kLn2High + n * kLn2Low;
+  return reciprocal(1.0f + scaled_normal(polynomial(r, kTerms), n));
+}
+
+// x P(x^2) / Q(x^2); from 9.02 on the nearest float is 1.
+inline Vec tanh(Vec x) {
+  constexpr float kP[] = {1.0f, 0.13379677f, 0.0034939847f, 2.0582649e-05f, 1.331792e-08f};
+  constexpr float kQ[] = {1.0f, 0.46712992f, 0.025870886f, 0.00032830107f, 7.7615465e-07f};
+  const Vec inside = clamp(x, -9.02f, 9.02f), square = inside * inside;
+  const Vec result = inside * polynomial(square, kP) * reciprocal(polynomial(square, kQ));
+  return clamp(result, -1.0f, 1.0f);
+}
+
+// Likewise; from 3.95 on the nearest float is 1.
+inline Vec erf(Vec x) {
+  constexpr float kP[] = {1.1283791f,    0.19154127f,    0.052874088f,
+                          0.0038077305f, 0.00028467114f, 2.0258872e-06f};
+  constexpr float kQ[] = {1.0f,        0.50308168f,   0.11455574f,
+                          0.01505423f, 0.0011706084f, 3.7830757e-05f};
+  const Vec inside = clamp(x, -3.95f, 3.95f), square = inside * inside;
+  const Vec result = inside * polynomial(square, kP) * reciprocal(polynomial(square, kQ));
+  return clamp(result, -1.0f, 1.0f);
+}
+
+// For a = |x|, as M. M. Shepherd and J. G. Laframboise have it (Mathematics of Computation 36,
+// 1981, with another q):
+//
+//   erfc(a) = e^(-a^2) P(q) / (1 + 2a),    q = (a - 2) / (a + 2)
+//
+// a^2 counts in more bits than a float has: with h, the first 12 bits of a, h^2 is exact, and the
+// rest is (a - h) (a + h).
+inline Vec erfc(Vec x) {
+  constexpr float kP[] = {1.2769784f,     -0.092763983f, -0.16603141f, 0.16405532f,
+                          -0.054204464f,  -0.008059767f, 0.00863232f,  0.001313607f,
+                          -0.0012307081f, -0.0004010339f};
+  const Vec a = lower(splat(10.06f), absolute(x));
+  const Vec high = (Vec)((Lanes)a & static_cast<int32_t>(0xfffff000));
+  const Reduced square_is = reduce(-high * high);
+  const Vec r = square_is.r - (a - high) * (a + high);
+  const Vec power = 1.0f + expm1_reduced(r);
+  const Vec q = (a - 2.0f) * reciprocal(a + 2.0f);
+  const Vec result = scaled(power * polynomial(q, kP) * reciprocal(1.0f + 2.0f * a), square_is.n);
+  return x < 0.0f ? 2.0f - result : result;
+}
+
+}  // namespace
+}  // namespace resfuse

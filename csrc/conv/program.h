@@ -1,0 +1,74 @@
+// Straight-line code that ends a convolution: plain data. Its values are a register tile each, of
+// outputs, operands or results; a value's slot is where the tile lies in a thread's scratch.
+//
+//   slot 0 = scale * acc + shift, then for each instruction
+//   slot to = operation(slots and constants it takes) [* factor]
+
+#pragma once
+
+#include <cstdint>
+
+namespace resfuse {
+
+// As resfuse/kernel/program.py has them.
+constexpr int kMaxOperands = 8;
+constexpr int kMaxInstructions = 48;
+constexpr int kMaxOutputs = 4;
+// An instruction takes at most two besides its mask or number, and each output may be one.
+constexpr int kMaxConstants = 2 * kMaxInstructions + kMaxOutputs;
+constexpr int kMaxSlots = 1 + kMaxOperands + kMaxInstructions;
+constexpr int kMostTaken = 3;  // by an instruction
+
+// What an operand has a number for.
+enum class Per {
+  kChannel,  // (out_c,)
+  kImage,    // (batch, out_c)
+  kOutput,   // the shape of the output
+};
+
+// A slot's numbers, or one number for all.
+struct Value {
+  bool is_constant;
+  int index;
+};
+
+struct Instruction {
+  int operation;  // in operations.inc
+  Value taken[kMostTaken];
+  bool has_factor;
+  Value factor;
+  int to;  // a slot
+};
+
+struct ProgramOperand {
+  const float* data;
+  Per per;
+  int slot;
+};
+
+struct ProgramOutput {
+  float* data;
+  Value value;
+};
+
+struct Program {
+  int operands, constants, instructions, outputs;
+  ProgramOperand operand[kMaxOperands];
+  float constant[kMaxConstants];
+  Instruction code[kMaxInstructions];
+  ProgramOutput output[kMaxOutputs];
+};
+
+struct OperationInfo {
+  const char* name;
+  int taken;
+};
+
+constexpr OperationInfo kOperations[] = {
+#define RESFUSE_OPERATION(name, taken, function) {name, taken},
+#include "conv/operations.inc"
+#undef RESFUSE_OPERATION
+};
+constexpr int kOperationCount = sizeof(kOperations) / sizeof(kOperations[0]);
+
+}  // namespace resfuse

@@ -1,0 +1,80 @@
+// Runs a program on a register tile at a time: each instruction is one loop over the tile's
+// vectors, which lie in L1, so what it costs to choose the loop is paid once a tile.
+
+#pragma once
+
+#include "conv/operations.h"
+#include "conv/program.h"
+#include "conv/tile_shape.h"
+
+namespace resfuse {
+namespace {
+
+// Where an instruction finds its vectors: `step` floats apart, 0 for a constant.
+struct Source {
+  const float* at;
+  int64_t step;
+
+  Vec operator[](int64_t index) const { return load(at + index * step); }
+};
+
+// Writes `vectors` results, each times a factor where there are factors.
+using Loop = void (*)(float* to, const Source* from, Source factor, int64_t vectors);
+
+template <bool has_factor, typename Result>
+inline void write_all(float* to, Source factor, int64_t vectors, Result result) {
+  for (int64_t i = 0; i < vectors; ++i)
+    store(to + i * kLanes, has_factor ? result(i) * factor[i] : result(i));
+}
+
+template <bool has_factor, Vec (*operation)(Vec)>
+void loop_1(float* to, const Source* from, Source factor, int64_t vectors) {
+  const Source a = from[0];
+  write_all<has_factor>(to, factor, vectors, [&](int64_t i) { return operation(a[i]); });
+}
+
+template <bool has_factor, Vec (*operation)(Vec, Vec)>
+void loop_2(float* to, const Source* from, Source factor, int64_t vectors) {
+  const Source a = from[0], b = from[1];
+  write_all<has_factor>(to, factor, vectors, [&](int64_t i) { return operation(a[i], b[i]); });
+}
+
+template <bool has_factor, Vec (*operation)(Vec, Vec, Vec)>
+void loop_3(float* to, const Source* from, Source factor, int64_t vectors) {
+  const Source a = from[0], b = from[1], c = from[2];
+  write_all<has_factor>(to, factor, vectors,
+                        [&](int64_t i) { return operation(a[i], b[i], c[i]); });
+}
+
+// Each operation without a factor, and with one.
+constexpr Loop kLoops[][2] = {
+#define RESFUSE_OPERATION(name, taken, function) \
+  {loop_##taken<false, function>, loop_##taken<true, function>},
+#include "conv/operations.inc"
+#undef RESFUSE_OPERATION
+};
+
+// The registers of a thread: the slots of a program, each a register tile of (row, vector), and a
+// vector of each constant.
+struct Registers {
+  alignas(64) float slots[kMaxSlots][kMR * kNR];
+  alignas(64) float constants[kMaxConstants][kLanes];
+
+  Source source(Value value) const {
+    return value.is_constant ? Source{constants[value.index], 0}
+                             : Source{slots[value.index], kLanes};
+  }
+};
+
+inline void run_code(const Program& program, Registers& registers, int64_t vectors) {
+  for (int i = 0; i < program.instructions; ++i) {
+    const Instruction& instruction = program.code[i];
+    Source from[kMostTaken];
+    for (int n = 0; n < kMostTaken; ++n) from[n] = registers.source(instruction.taken[n]);
+    kLoops[instruction.operation][instruction.has_factor](
+        registers.slots[instruction.to], from, registers.source(instruction.factor), vectors);
+  }
+}
+
+}  // namespace
+}  // namespace resfuse

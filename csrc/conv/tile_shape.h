@@ -1,0 +1,18 @@
+// The register tile's size on this instruction set.
+
+#pragma once
+
+#include "base/simd.h"
+
+namespace resfuse {
+namespace {
+
+constexpr int kVectors = 2;
+constexpr int kNR = kVectors * kLanes;
+
+// 12 x 2 accumulators of 32 registers, or 6 x 2 of 16, leave room for two vectors of weights and
+// for the broadcast inputs. 12 pointers to rows also just fit into x86's general registers.
+constexpr int kMR = kRegisters == 32 ? 12 : 6;
+
+}  // namespace
+}  // namespace resfuse

@@ -1,0 +1,35 @@
+// The epilogue of a call: from attributes, operands and results, as a program states them, to a
+// Program, or to what is compiled into the register tile.
+
+#pragma once
+
+#include "conv/conv.h"
+#include "conv/program.h"
+#include "ffi/call.h"
+
+namespace resfuse {
+
+struct BoundEpilogue {
+  const float *scale, *shift, *residual;
+  bool relu, is_compiled;
+  Program program;
+
+  // Points into this.
+  Epilogue epilogue() const {
+    return {scale, shift, residual, relu, is_compiled ? nullptr : &program};
+  }
+};
+
+// Takes scale, shift and all other operands, all results after `y`, and the attributes
+//
+//   code       for each instruction its operation, as operations.inc numbers them, and the
+//   registers
+//              that it takes: 0 is the accumulator, then come the operands, the constants, and the
+//              results so far
+//   constants  the bits of each as a float
+//   returned   the register of each result
+//
+// Tensors have the shape `output`. What it returns is meaningless unless the call is valid.
+BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y);
+
+}  // namespace resfuse

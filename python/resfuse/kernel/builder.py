@@ -1,0 +1,341 @@
+"""From the equations of a jaxpr to a program of the kernel's."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from resfuse import jax_compat
+from resfuse.jax_compat import ClosedJaxpr, JaxprEqn, Literal
+from resfuse.kernel.program import (
+    COMMUTATIVE,
+    MAX_INSTRUCTIONS,
+    MAX_OPERANDS,
+    OF_MASKS,
+    Instruction,
+    Kind,
+    Program,
+    Register,
+)
+
+__all__ = ["Builder"]
+
+_CALLS = (*jax_compat.CALLS, *jax_compat.CUSTOM_DERIVATIVES)
+_DTYPES = {np.dtype(np.float32), np.dtype(np.bool_)}
+_SOURCES = ("accumulator", "operand", "constant")
+_COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "is_finite")
+
+
+class Builder:
+    """Turns equations into a :class:`Program`, one after the other.
+
+    The registers that it returns are its own: :meth:`build` numbers them. What is computed twice
+    has one register; what the outputs do not need has none in the end.
+
+    Example:
+        >>> builder = Builder()
+        >>> gate = builder.apply("logistic", {}, [builder.accumulator])
+        >>> program = builder.build(builder.apply("mul", {}, [builder.accumulator, gate]))
+    """
+
+    accumulator: Register = 0
+
+    def __init__(self) -> None:
+        self._entries: list[Instruction] = [("accumulator", ())]
+        self._operands: dict[Register, Kind] = {}
+        self._constants: dict[Register, float] = {}
+        self._masks: set[Register] = set()
+
+    def operand(self, kind: Kind) -> Register | None:
+        """A further operand, in the order of these calls; None if there is no room."""
+        if len(self._operands) == MAX_OPERANDS:
+            return None
+        register = self._add("operand", len(self._operands))
+        self._operands[register] = kind
+        return register
+
+    def constant(self, number: Any) -> Register:
+        """A number, rounded to float32; a boolean is a mask."""
+        value = np.asarray(number).reshape(())
+        with np.errstate(over="ignore"):
+            rounded = value.astype(np.float32)
+        # A mask is another constant than the number that it is.
+        register = self._add("constant", int(rounded.view(np.uint32)), int(value.dtype == bool))
+        self._constants[register] = float(rounded)
+        if value.dtype == bool:
+            self._masks.add(register)
+        return register
+
+    def apply(
+        self, name: str, params: Mapping[str, Any], registers: Sequence[Register]
+    ) -> Register | None:
+        """The result of a JAX primitive on arrays of float32 or truth values.
+
+        Args:
+            name: of the primitive. Of calls (``jit``, ``custom_jvp_call``) the function is inlined.
+            params: of its equation.
+            registers: of its operands.
+
+        Returns:
+            Its register; None if the kernel has no such operation, or the program no more room.
+        """
+        rule = _RULES.get(name)
+        if rule is not None:
+            return rule(self, params, *registers)
+        return self.instruct(name, *registers) if name in _PLAIN else None
+
+    def instruct(self, name: str, *registers: Register) -> Register | None:
+        """The result of an instruction; None if the program is full."""
+        if (name, registers) not in self._entries and self._is_full:
+            return None
+        register = self._add(name, *registers)
+        if name in _COMPARISONS or name in OF_MASKS:
+            self._masks.add(register)
+        return register
+
+    def inline(
+        self, function: ClosedJaxpr, registers: Sequence[Register | None]
+    ) -> list[Register | None]:
+        """The results of a function, equation by equation; each None as for :meth:`apply`."""
+        jaxpr = function.jaxpr
+        known: dict[Any, Register | None] = dict(zip(jaxpr.invars, registers, strict=True))
+        for variable, array in zip(jaxpr.constvars, function.consts, strict=True):
+            is_number = np.size(array) == 1 and not isinstance(array, jax.core.Tracer)
+            known[variable] = self.constant(array) if is_number else None
+
+        def read(atom: Any) -> Register | None:
+            return self.constant(atom.val) if isinstance(atom, Literal) else known[atom]
+
+        for eqn in jaxpr.eqns:
+            results = self._results(eqn, [read(atom) for atom in eqn.invars])
+            known.update(zip(eqn.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _results(
+        self, eqn: JaxprEqn, registers: Sequence[Register | None]
+    ) -> Sequence[Register | None]:
+        name = eqn.primitive.name
+        if name in _CALLS:
+            return self.inline(jax_compat.function_of(eqn.params), registers)
+        taken = [register for register in registers if register is not None]
+        types = {v.aval.dtype for v in eqn.outvars}  # type: ignore[attr-defined]
+        if len(eqn.outvars) != 1 or len(taken) < len(registers) or not types <= _DTYPES:
+            return [None] * len(eqn.outvars)
+        return [self.apply(name, eqn.params, taken)]
+
+    def number(self, register: Register) -> float | None:
+        """The constant that the register is, if it is one."""
+        return self._constants.get(register)
+
+    def is_scalar(self, register: Register) -> bool:
+        """Whether it follows from constants alone."""
+        name, taken = self._entries[register]
+        return name == "constant" or (name not in _SOURCES and all(map(self.is_scalar, taken)))
+
+    def is_mask(self, register: Register) -> bool:
+        """Whether it holds truth values."""
+        return register in self._masks
+
+    def choose(self, mask: Register, *cases: Register) -> Register | None:
+        """``select_n`` of two cases; of masks it is a mask."""
+        register = self.instruct("select_n", mask, *cases)
+        if register is not None and all(map(self.is_mask, cases)):
+            self._masks.add(register)
+        return register
+
+    def build(self, *outputs: Register) -> Program:
+        """The program that returns these registers; of equal ones there is one form."""
+        needed = self._needed(outputs)
+        constants = [r for r in needed if self._entries[r][0] == "constant"]
+        constants.sort(key=self._entries.__getitem__)
+        results = [r for r in needed if self._entries[r][0] not in _SOURCES]
+        order = [self.accumulator, *self._operands, *constants, *results]
+        number = {register: index for index, register in enumerate(order)}
+        code = (self._entries[register] for register in results)
+        return Program(
+            tuple(self._operands.values()),
+            tuple(self._entries[register][1][0] for register in constants),
+            tuple((name, _ordered(name, [number[r] for r in taken])) for name, taken in code),
+            tuple(number[register] for register in outputs),
+        )
+
+    @property
+    def _is_full(self) -> bool:
+        return sum(name not in _SOURCES for name, _ in self._entries) == MAX_INSTRUCTIONS
+
+    def _add(self, name: str, *taken: int) -> Register:
+        entry = name, taken
+        if entry in self._entries:
+            return self._entries.index(entry)
+        self._entries.append(entry)
+        return len(self._entries) - 1
+
+    def _needed(self, outputs: Sequence[Register]) -> list[Register]:
+        """What the outputs follow from, in order."""
+        needed = set(outputs)
+        for register in reversed(range(len(self._entries))):
+            name, taken = self._entries[register]
+            if register in needed and name not in _SOURCES:
+                needed.update(taken)
+        return sorted(needed)
+
+
+def _ordered(name: str, registers: list[Register]) -> tuple[Register, ...]:
+    return tuple(sorted(registers) if name in COMMUTATIVE else registers)
+
+
+_PLAIN = (
+    *("add", "sub", "neg", "abs", "max", "min", "sqrt", "rsqrt", "sign"),
+    *("floor", "ceil", "exp", "exp2", "expm1", "log", "log1p", "logistic", "tanh", "erf", "erfc"),
+    *_COMPARISONS,
+)
+_WHOLE_POWERS = range(-4, 5)  # beyond, products lose more bits than a logarithm
+
+_WITH_EXACT_INVERSE = frozenset(2.0**exponent for exponent in range(-99, 100))
+
+Params = Mapping[str, Any]
+Rule = Callable[..., Register | None]
+
+
+def _same(builder: Builder, params: Params, x: Register) -> Register:
+    del builder, params
+    return x
+
+
+def _same_scalar(builder: Builder, params: Params, x: Register) -> Register | None:
+    """What changes a shape changes nothing of a number that is the same for the whole output."""
+    del params
+    return x if builder.is_scalar(x) else None
+
+
+def _broadcast(builder: Builder, params: Params, x: Register) -> Register | None:
+    """An operand is repeated along axes of size 1 by itself; no other axes may come."""
+    kept = params["broadcast_dimensions"] == tuple(range(len(params["shape"])))
+    return x if kept else _same_scalar(builder, params, x)
+
+
+def _mul(builder: Builder, params: Params, *pair: Register) -> Register | None:
+    del params
+    for x, other in (pair, pair[::-1]):
+        if builder.number(other) == 1.0:
+            return x
+    return builder.instruct("mul", *pair)
+
+
+def _div(builder: Builder, params: Params, x: Register, divisor: Register) -> Register | None:
+    """By a power of two, the product with its inverse is as exact."""
+    number = builder.number(divisor)
+    if number in _WITH_EXACT_INVERSE:
+        return _mul(builder, params, x, builder.constant(1.0 / float(number)))
+    return builder.instruct("div", x, divisor)
+
+
+def _add_any(builder: Builder, params: Params, *pair: Register) -> Register | None:
+    del params
+    return builder.instruct("add", *pair)
+
+
+def _square(builder: Builder, params: Params, x: Register) -> Register | None:
+    del params
+    return builder.instruct("mul", x, x)
+
+
+def _integer_pow(builder: Builder, params: Params, x: Register) -> Register | None:
+    return _power(builder, x, params["y"])
+
+
+def _pow(builder: Builder, params: Params, x: Register, exponent: Register) -> Register | None:
+    del params
+    number = builder.number(exponent)
+    return None if number not in _WHOLE_POWERS else _power(builder, x, int(number or 0))
+
+
+def _power(builder: Builder, x: Register, exponent: int) -> Register | None:
+    """By squaring, in the order in which JAX multiplies."""
+    if exponent < 0:
+        power = _power(builder, x, -exponent)
+        return None if power is None else builder.instruct("div", builder.constant(1.0), power)
+    result: Register | None = builder.constant(1.0) if exponent == 0 else None
+    for square in _squares(builder, x, exponent.bit_length()):
+        if square is None:
+            return None
+        if exponent & 1:
+            result = square if result is None else builder.instruct("mul", result, square)
+        exponent >>= 1
+    return result
+
+
+def _squares(builder: Builder, x: Register, count: int) -> Iterator[Register | None]:
+    square: Register | None = x
+    for index in range(count):
+        if index and square is not None:
+            square = builder.instruct("mul", square, square)
+        yield square
+
+
+def _clamp(
+    builder: Builder, params: Params, low: Register, x: Register, high: Register
+) -> Register | None:
+    del params
+    above = builder.instruct("max", low, x)
+    return None if above is None else builder.instruct("min", above, high)
+
+
+def _select(builder: Builder, params: Params, mask: Register, *cases: Register) -> Register | None:
+    del params
+    return builder.choose(mask, *cases) if len(cases) == 2 and builder.is_mask(mask) else None
+
+
+def _round(builder: Builder, params: Params, x: Register) -> Register | None:
+    even = params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN
+    return builder.instruct("round_even" if even else "round_away", x)
+
+
+def _convert(builder: Builder, params: Params, x: Register) -> Register | None:
+    dtype = params["new_dtype"]
+    if dtype == jnp.bool_ and not builder.is_mask(x):
+        return builder.instruct("ne", x, builder.constant(0.0))
+    return x if dtype in (jnp.bool_, jnp.float32) else None
+
+
+def _reduce_precision(builder: Builder, params: Params, x: Register) -> Register | None:
+    del builder
+    return x if (params["exponent_bits"], params["mantissa_bits"]) == (8, 23) else None
+
+
+def _of_masks(name: str) -> Rule:
+    def rule(builder: Builder, params: Params, *registers: Register) -> Register | None:
+        """On integers it would be another thing."""
+        del params
+        return builder.instruct(name, *registers) if all(map(builder.is_mask, registers)) else None
+
+    return rule
+
+
+def _call(builder: Builder, params: Params, *registers: Register) -> Register | None:
+    results = builder.inline(jax_compat.function_of(params), registers)
+    return results[0] if len(results) == 1 else None
+
+
+_RULES: dict[str, Rule] = {
+    "add_any": _add_any,
+    "div": _div,
+    "mul": _mul,
+    "square": _square,
+    "integer_pow": _integer_pow,
+    "pow": _pow,
+    "clamp": _clamp,
+    "select_n": _select,
+    "round": _round,
+    "convert_element_type": _convert,
+    "reduce_precision": _reduce_precision,
+    "copy": _same,
+    "copy_p": _same,
+    "broadcast_in_dim": _broadcast,
+    **dict.fromkeys(("reshape", "squeeze"), _same_scalar),
+    **{name: _of_masks(name) for name in OF_MASKS},
+    **dict.fromkeys(_CALLS, _call),
+}

@@ -1,0 +1,75 @@
+"""Whether a function goes element by element, and which derivatives its output alone tells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from resfuse import jax_compat
+from resfuse.jax_compat import ClosedJaxpr, JaxprEqn, Literal
+
+__all__ = ["ELEMENTWISE", "NotElementwiseError", "check_elementwise"]
+
+
+class NotElementwiseError(ValueError):
+    """A function's results do not follow element by element; the message says why."""
+
+
+def check_elementwise(function: ClosedJaxpr) -> None:
+    """Complains unless it returns one float32 array like its first, each element of that alone.
+
+    Raises:
+        NotElementwiseError: it does not.
+    """
+    if len(function.out_avals) != 1:
+        raise NotElementwiseError(f"it returns {len(function.out_avals)} arrays, expected one")
+    (result,), x = function.out_avals, function.in_avals[0]
+    if (result.shape, result.dtype) != (x.shape, x.dtype):
+        raise NotElementwiseError(
+            f"it makes {result.dtype} of shape {result.shape} "
+            f"from {x.dtype} of shape {x.shape}, expected the same"
+        )
+    _check(function, [index == 0 for index in range(len(function.in_avals))])
+
+
+def _check(function: ClosedJaxpr, follows: Sequence[bool]) -> list[bool]:
+    """Which results follow from those inputs; complains where not element by element."""
+    jaxpr = function.jaxpr
+    following = {v for v, does in zip(jaxpr.invars, follows, strict=True) if does}
+
+    def does_follow(atom: Any) -> bool:
+        return not isinstance(atom, Literal) and atom in following
+
+    for eqn in jaxpr.eqns:
+        taken = list(map(does_follow, eqn.invars))
+        if any(taken):
+            results = zip(eqn.outvars, _check_equation(eqn, taken), strict=True)
+            following.update(v for v, does in results if does)
+    return list(map(does_follow, jaxpr.outvars))
+
+
+def _check_equation(eqn: JaxprEqn, follows: Sequence[bool]) -> list[bool]:
+    name = str(eqn.primitive.name)
+    if name in (*jax_compat.CALLS, *jax_compat.CUSTOM_DERIVATIVES):
+        return _check(jax_compat.function_of(eqn.params), follows)
+    shapes = {_shape(v) for v, does in zip(eqn.invars, follows, strict=True) if does}
+    same = set(map(_shape, eqn.outvars)) == shapes
+    # What moves or repeats elements may still keep the shape, as a transposition may.
+    if eqn.effects or not (same and name in ELEMENTWISE):
+        raise NotElementwiseError(f"{name} is not an operation on each element by itself")
+    return [True] * len(eqn.outvars)
+
+
+def _shape(atom: Any) -> tuple[int, ...]:
+    shape: tuple[int, ...] = atom.aval.shape
+    return shape
+
+
+ELEMENTWISE = {
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
+    "bessel_i0e", "bessel_i1e", "cbrt", "ceil", "clamp", "convert_element_type", "copy",
+    "copy_p", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2",
+    "expm1", "floor", "ge", "gt", "igamma", "igammac", "integer_pow", "is_finite", "le",
+    "lgamma", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter",
+    "not", "optimization_barrier", "or", "pow", "reduce_precision", "rem", "round", "rsqrt",
+    "select_n", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh",
+    "xor", "zeta",
+}  # fmt: skip

@@ -1,0 +1,102 @@
+"""Derivatives that follow from the output alone: those of ReLU, leaky ReLU and clipping."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from resfuse.kernel.builder import Builder
+from resfuse.kernel.program import Program
+
+__all__ = ["Gate", "gate_of"]
+
+Function = Callable[[Array], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """A derivative that is 1 where all ``tests`` hold for the output, and ``otherwise`` elsewhere.
+
+    Attributes:
+        tests: comparisons ``(name, bound)`` of the output with a number; ``name`` is that of the
+            primitive, such as ``"gt"``. None at all: the derivative is 1 everywhere.
+        otherwise: the derivative elsewhere.
+    """
+
+    tests: tuple[tuple[str, float], ...] = ()
+    otherwise: float = 0.0
+
+    def opened(self, y: Array) -> Array | None:
+        """Where the derivative is 1, a mask of the output's shape; None: everywhere."""
+        masks = [getattr(lax, name)(y, jnp.full_like(y, bound)) for name, bound in self.tests]
+        return functools.reduce(jnp.logical_and, masks) if masks else None
+
+    def pull(self, opened: Array | None, d_y: Array) -> Array:
+        """The cotangent of what the gate is applied to."""
+        if opened is None:
+            return d_y
+        return jnp.where(opened, d_y, d_y * self.otherwise if self.otherwise else 0.0)
+
+
+def gate_of(function: Function) -> Gate | None:
+    """The gate of an elementwise function; None unless value and derivative are among these.
+
+        max(x, a)               where(x > a, t, 0)              ReLU; that of max(x, 0) is 1/2 at 0
+        min(max(x, a), b)       where((x > a) & (x < b), t, 0)
+        where(x > 0, x, s x)    where(x > 0, t, s t)            s > 0; likewise with x >= 0
+
+    The tests hold for the output just where they hold for ``x``. The derivative counts as JAX
+    gives it: functions of one value differ in it where two cases meet.
+    """
+
+    def derivative(x: Array, tangent: Array) -> Array:
+        result: Array = jax.jvp(function, (x,), (tangent,))[1]
+        return result
+
+    found = _program(function, 1), _program(derivative, 2)
+    if None in found:
+        return None
+    for gate, value in _candidates(found[0]):
+        slope = functools.partial(_slope, gate)
+        if found == (_program(value, 1), _program(slope, 2)):
+            return gate
+    return None
+
+
+def _slope(gate: Gate, x: Array, tangent: Array) -> Array:
+    return gate.pull(gate.opened(x), tangent)
+
+
+def _candidates(program: Program | None) -> Iterator[tuple[Gate, Function]]:
+    """Gates with the program's constants, each with its function."""
+    numbers = sorted(program.numbers.tolist()) if program else []
+    if len(numbers) == 1:
+        (low,) = numbers
+        yield Gate((("gt", low),)), lambda x: jnp.maximum(x, low)
+    if len(numbers) == 2:
+        low, high = numbers
+        yield Gate((("gt", low), ("lt", high))), lambda x: lax.min(lax.max(x, low), high)
+        if low == 0.0:
+            for name in ("gt", "ge"):
+                leaky = Gate(((name, 0.0),), high)
+                yield leaky, functools.partial(_leaky, leaky)
+
+
+def _leaky(gate: Gate, x: Array) -> Array:
+    return gate.pull(gate.opened(x), x)
+
+
+def _program(function: Callable[..., Any], inputs: int) -> Program | None:
+    x = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    builder = Builder()
+    taken = [builder.accumulator, *(builder.operand("tensor") for _ in range(inputs - 1))]
+    try:
+        jaxpr = jax.make_jaxpr(function)(*[x] * inputs)
+    except (TypeError, ValueError):
+        return None  # it has no derivative in forward mode, or closes over another shape
+    (output,) = builder.inline(jaxpr, taken)
+    return None if output is None else builder.build(output)
