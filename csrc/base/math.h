@@ -11,16 +11,28 @@
 
 #include "base/simd.h"
 
-#if defined(__AVX512F__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 namespace resfuse {
 namespace {
 
-// The larger and the lesser, b where either is NaN: one instruction each on x86.
+// The larger and the lesser, b where either is NaN. Compilers know these instructions in the
+// comparison too, but not where one side is a constant.
+#if defined(__AVX512F__)
+inline Vec upper(Vec a, Vec b) { return (Vec)_mm512_max_ps((__m512)a, (__m512)b); }
+inline Vec lower(Vec a, Vec b) { return (Vec)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+inline Vec upper(Vec a, Vec b) { return (Vec)_mm256_max_ps((__m256)a, (__m256)b); }
+inline Vec lower(Vec a, Vec b) { return (Vec)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE__)
+inline Vec upper(Vec a, Vec b) { return (Vec)_mm_max_ps((__m128)a, (__m128)b); }
+inline Vec lower(Vec a, Vec b) { return (Vec)_mm_min_ps((__m128)a, (__m128)b); }
+#else
 inline Vec upper(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec lower(Vec a, Vec b) { return a < b ? a : b; }
+#endif
 // NaN stays, being the second of each.
 inline Vec clamp(Vec value, float low, float high) {
   return lower(splat(high), upper(splat(low), value));
@@ -79,6 +91,16 @@ inline Vec scaled(Vec value, Vec n) {
 #endif
 }
 
+// value * 2^n for whole n, where both value and result are normal, or the result below that and of
+// no account.
+inline Vec scaled_normal(Vec value, Vec n) {
+#if defined(__AVX512F__)
+  return scaled(value, n);
+#else
+  return (Vec)((Lanes)value + (__builtin_convertvector(n, Lanes) << 23));
+#endif
+}
+
 // 1 / a for a from 2^-125 to 2^125, and for NaN. One step of Newton's doubles the 14 bits that the
 // processor knows; a division takes twice the time of all this.
 inline Vec reciprocal(Vec a) {
@@ -122,7 +144,7 @@ inline Vec exp2(Vec x) {
 // 2^n (e^r - 1) + 2^n - 1, half of which does not overflow before it should. Below -18 it is -1.
 inline Vec expm1(Vec x) {
   const Reduced x_is = reduce(clamp(x, -18.0f, 89.0f));
-  const Vec half = scaled(splat(0.5f), x_is.n);
+  const Vec half = scaled_normal(splat(0.5f), x_is.n);
   const Vec result = half * expm1_reduced(x_is.r) + (half - 0.5f);
   // Zeros keep their sign, and what is not normal its bits.
   return absolute(x) < 1e-8f ? x : result + result;
@@ -168,35 +190,39 @@ inline Vec log1p(Vec x) {
   return absolute(x) < 1e-8f ? x : result;
 }
 
-// 1 / (1 + e^-x), all of it times 2^-64 inside, so that nothing overflows before the result is
-// zero.
+// 1 / (1 + e^-x), the exponential of degree 5 and off by 2^-23, relatively. Where the result is not
+// normal, below -87.3, it is less than 2^-126, as it should be, and no more is said: XLA's threads
+// take such numbers for zero.
 inline Vec logistic(Vec x) {
-  constexpr float kSmall = 0x1p-64f;
-  constexpr float kTerms[] = {1.0000001f * kSmall,  0.9999997f * kSmall,   0.49998891f * kSmall,
-                              0.16667576f * kSmall, 0.041915625f * kSmall, 0.008297529f * kSmall};
-  const Reduced x_is = reduce(clamp(-x, -104.0f, 104.0f));
-  const Vec power = scaled(polynomial(x_is.r, kTerms), x_is.n);
-  return reciprocal(power + kSmall) * kSmall;
+  // Of e^-r: the signs alternate, which saves to negate x.
+  constexpr float kTerms[] = {1.0000001f,   -0.9999997f,  0.49998891f,
+                              -0.16667576f, 0.041915625f, -0.008297529f};
+  const Vec inside = clamp(x, -88.3f, 87.0f);
+  const Vec n = nearest(inside * -kLog2E);
+  const Vec r = inside + n * kLn2High + n * kLn2Low;
+  return reciprocal(1.0f + scaled_normal(polynomial(r, kTerms), n));
 }
 
-// x P(x^2) / Q(x^2); from 9.02 on the nearest float is 1.
+// e / (2 - e) for e = 1 - e^(-2 |x|), which is 1 from |x| = 9 on.
 inline Vec tanh(Vec x) {
-  constexpr float kP[] = {1.0f, 0.13379677f, 0.0034939847f, 2.0582649e-05f, 1.331792e-08f};
-  constexpr float kQ[] = {1.0f, 0.46712992f, 0.025870886f, 0.00032830107f, 7.7615465e-07f};
-  const Vec inside = clamp(x, -9.02f, 9.02f), square = inside * inside;
-  const Vec result = inside * polynomial(square, kP) * reciprocal(polynomial(square, kQ));
-  return clamp(result, -1.0f, 1.0f);
+  const Reduced twice = reduce(upper(splat(-20.0f), absolute(x) * -2.0f));
+  const Vec power = scaled_normal(splat(1.0f), twice.n);
+  const Vec e = (1.0f - power) - power * expm1_reduced(twice.r);
+  return with_sign(e * reciprocal(2.0f - e), x);
 }
 
-// Likewise; from 3.95 on the nearest float is 1.
+// x + x P(x^2) up to 0.92, from there 1 - e^(a Q(a)) for a = |x|; beyond 4 that is 1. The terms
+// are N. Juffa's (https://stackoverflow.com/a/35148199).
 inline Vec erf(Vec x) {
-  constexpr float kP[] = {1.1283791f,    0.19154127f,    0.052874088f,
-                          0.0038077305f, 0.00028467114f, 2.0258872e-06f};
-  constexpr float kQ[] = {1.0f,        0.50308168f,   0.11455574f,
-                          0.01505423f, 0.0011706084f, 3.7830757e-05f};
-  const Vec inside = clamp(x, -3.95f, 3.95f), square = inside * inside;
-  const Vec result = inside * polynomial(square, kP) * reciprocal(polynomial(square, kQ));
-  return clamp(result, -1.0f, 1.0f);
+  constexpr float kP[] = {1.28379166e-1f,  -3.76125336e-1f, 1.12819925e-1f,
+                          -2.67681349e-2f, 4.99119423e-3f,  -5.96761703e-4f};
+  constexpr float kQ[] = {-1.12871754f,    -6.34846687e-1f, -1.06777877e-1f, 2.42546219e-2f,
+                          -3.88396438e-3f, 3.83197126e-4f,  -1.72853470e-5f};
+  const Vec a = lower(splat(4.0f), absolute(x));
+  const Reduced power = reduce(a * polynomial(a, kQ));
+  const Vec large = 1.0f - scaled_normal(1.0f + expm1_reduced(power.r), power.n);
+  const Vec small = x + x * polynomial(x * x, kP);
+  return a > 0.927734375f ? with_sign(large, x) : small;
 }
 
 // For a = |x|, as M. M. Shepherd and J. G. Laframboise have it (Mathematics of Computation 36,

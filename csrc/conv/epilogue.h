@@ -78,6 +78,20 @@ inline Vec scale_and_shift(const Output& to, int64_t channel, Vec acc) {
   return acc * load_some(to.scale + channel, count) + load_some(to.shift + channel, count);
 }
 
+// Stores a result of the program for `rows` pixels.
+inline void write_output(const Output& to, const ProgramOutput& output, const int64_t* pixels,
+                         int64_t rows) {
+  const Source from = to.registers.source(output.value);
+  float* const out = output.data + to.channel;
+  const bool is_whole = to.columns == to.vectors * kLanes;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t n = 0; n < to.vectors; ++n) {
+      const Vec value = from[row * to.vectors + n];
+      float* const at = out + pixels[row] + n * kLanes;
+      is_whole ? store(at, value) : store_some(at, value, to.columns - n * kLanes);
+    }
+}
+
 // Runs the program on `rows` pixels, at most kMR, whose outputs begin at `pixels` and whose
 // accumulators, scaled and shifted, are in slot 0.
 __attribute__((noinline)) inline void finish_by_program(const Output& to, const int64_t* pixels,
@@ -92,14 +106,7 @@ __attribute__((noinline)) inline void finish_by_program(const Output& to, const 
         to.gather(operand, row, pixels[row] / to.image_floats * to.out_c + to.channel);
   }
   run_code(program, to.registers, rows * to.vectors);
-  for (int i = 0; i < program.outputs; ++i) {
-    const Source from = to.registers.source(program.output[i].value);
-    float* const out = program.output[i].data + to.channel;
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t n = 0; n < to.vectors; ++n)
-        store_some(out + pixels[row] + n * kLanes, from[row * to.vectors + n],
-                   to.columns - n * kLanes);
-  }
+  for (int i = 0; i < program.outputs; ++i) write_output(to, program.output[i], pixels, rows);
 }
 
 // Finishes what a vector holds of the panel, from `channel` of it on, of the pixel whose outputs

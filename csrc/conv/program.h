@@ -2,7 +2,7 @@
 // outputs, operands or results; a value's slot is where the tile lies in a thread's scratch.
 //
 //   slot 0 = scale * acc + shift, then for each instruction
-//   slot to = operation(slots and constants it takes)
+//   slot to = operation(slots and constants it takes) [* factor]
 
 #pragma once
 
@@ -35,6 +35,8 @@ struct Value {
 struct Instruction {
   int operation;  // in operations.inc
   Value taken[kMostTaken];
+  bool has_factor;
+  Value factor;
   int to;  // a slot
 };
 

@@ -18,28 +18,38 @@ struct Source {
   Vec operator[](int64_t index) const { return load(at + index * step); }
 };
 
-using Loop = void (*)(float* to, const Source* from, int64_t vectors);
+// Writes `vectors` results, each times a factor where there are factors.
+using Loop = void (*)(float* to, const Source* from, Source factor, int64_t vectors);
 
-template <Vec (*operation)(Vec)>
-void loop_1(float* to, const Source* from, int64_t vectors) {
+template <bool has_factor, typename Result>
+inline void write_all(float* to, Source factor, int64_t vectors, Result result) {
+  for (int64_t i = 0; i < vectors; ++i)
+    store(to + i * kLanes, has_factor ? result(i) * factor[i] : result(i));
+}
+
+template <bool has_factor, Vec (*operation)(Vec)>
+void loop_1(float* to, const Source* from, Source factor, int64_t vectors) {
   const Source a = from[0];
-  for (int64_t i = 0; i < vectors; ++i) store(to + i * kLanes, operation(a[i]));
+  write_all<has_factor>(to, factor, vectors, [&](int64_t i) { return operation(a[i]); });
 }
 
-template <Vec (*operation)(Vec, Vec)>
-void loop_2(float* to, const Source* from, int64_t vectors) {
+template <bool has_factor, Vec (*operation)(Vec, Vec)>
+void loop_2(float* to, const Source* from, Source factor, int64_t vectors) {
   const Source a = from[0], b = from[1];
-  for (int64_t i = 0; i < vectors; ++i) store(to + i * kLanes, operation(a[i], b[i]));
+  write_all<has_factor>(to, factor, vectors, [&](int64_t i) { return operation(a[i], b[i]); });
 }
 
-template <Vec (*operation)(Vec, Vec, Vec)>
-void loop_3(float* to, const Source* from, int64_t vectors) {
+template <bool has_factor, Vec (*operation)(Vec, Vec, Vec)>
+void loop_3(float* to, const Source* from, Source factor, int64_t vectors) {
   const Source a = from[0], b = from[1], c = from[2];
-  for (int64_t i = 0; i < vectors; ++i) store(to + i * kLanes, operation(a[i], b[i], c[i]));
+  write_all<has_factor>(to, factor, vectors,
+                        [&](int64_t i) { return operation(a[i], b[i], c[i]); });
 }
 
-constexpr Loop kLoops[] = {
-#define RESFUSE_OPERATION(name, taken, function) loop_##taken<function>,
+// Each operation without a factor, and with one.
+constexpr Loop kLoops[][2] = {
+#define RESFUSE_OPERATION(name, taken, function) \
+  {loop_##taken<false, function>, loop_##taken<true, function>},
 #include "conv/operations.inc"
 #undef RESFUSE_OPERATION
 };
@@ -61,7 +71,8 @@ inline void run_code(const Program& program, Registers& registers, int64_t vecto
     const Instruction& instruction = program.code[i];
     Source from[kMostTaken];
     for (int n = 0; n < kMostTaken; ++n) from[n] = registers.source(instruction.taken[n]);
-    kLoops[instruction.operation](registers.slots[instruction.to], from, vectors);
+    kLoops[instruction.operation][instruction.has_factor](
+        registers.slots[instruction.to], from, registers.source(instruction.factor), vectors);
   }
 }
 

@@ -17,6 +17,14 @@ struct Code {
   struct Line {
     int operation;
     std::vector<int> taken;
+    std::vector<int> factor = {};  // one at most
+    bool is_absorbed = false;      // by a later line
+
+    std::vector<int> all_taken() const {
+      std::vector<int> all = taken;
+      all.insert(all.end(), factor.begin(), factor.end());
+      return all;
+    }
   };
   int operands, constants;
   std::vector<Line> lines;
@@ -111,12 +119,37 @@ void bind_outputs(Call& call, const Shape& output, const Code& code, const Resul
   }
 }
 
+int times_taken(const Code& code, int index) {
+  auto count = std::count(code.outputs.begin(), code.outputs.end(), index);
+  for (const Code::Line& line : code.lines)
+    count += std::count(line.taken.begin(), line.taken.end(), index);
+  return static_cast<int>(count);
+}
+
+// Makes one line of an operation and the product with its result, as in x * logistic(x), where that
+// is all that the result is for. It saves a pass over the tile.
+void absorb_products(Code& code) {
+  for (Code::Line& product : code.lines) {
+    if (std::strcmp(kOperations[product.operation].name, "mul") != 0) continue;
+    for (size_t n = 0; n < 2; ++n) {
+      const int index = product.taken[n], other = product.taken[1 - n];
+      if (index < code.first_result() || times_taken(code, index) != 1) continue;
+      Code::Line& line = code.lines[static_cast<size_t>(index - code.first_result())];
+      if (!line.factor.empty()) continue;
+      line.is_absorbed = true;
+      product = {line.operation, line.taken, {other}};
+      break;
+    }
+  }
+}
+
 // Gives each result a slot, once nobody needs what was there.
 class Slots {
  public:
   Slots(const Code& code, const Program& program) : code_(code), needed_(code.registers(), 0) {
     for (int line = 0; line < lines(); ++line)
-      for (const int index : code.lines[line].taken) needed_[index] = line;
+      for (const int index : code.lines[line].all_taken())
+        if (!code.lines[line].is_absorbed) needed_[index] = line;
     for (const int index : code.outputs) needed_[index] = lines();
     // What is the same for all pixels is written once.
     for (int i = 0; i < program.operands; ++i)
@@ -128,15 +161,9 @@ class Slots {
 
   void assign(Program& program) {
     for (int line = 0; line < lines(); ++line) {
-      Instruction& instruction = program.code[line];
-      instruction = {code_.lines[line].operation, {}, 0};
-      for (size_t n = 0; n < code_.lines[line].taken.size(); ++n)
-        instruction.taken[n] = values_[code_.lines[line].taken[n]];
-      release(line);
-      values_.push_back({false, take()});
-      instruction.to = values_.back().index;
+      values_.push_back({});
+      if (!code_.lines[line].is_absorbed) assign_line(line, program);
     }
-    program.instructions = lines();
     for (int i = 0; i < program.outputs; ++i)
       program.output[i].value = values_[program.output[i].value.index];
   }
@@ -144,9 +171,20 @@ class Slots {
  private:
   int lines() const { return static_cast<int>(code_.lines.size()); }
 
+  void assign_line(int index, Program& program) {
+    const Code::Line& line = code_.lines[index];
+    Instruction instruction{line.operation, {}, !line.factor.empty(), {}, 0};
+    for (size_t n = 0; n < line.taken.size(); ++n) instruction.taken[n] = values_[line.taken[n]];
+    if (instruction.has_factor) instruction.factor = values_[line.factor[0]];
+    release(index);
+    instruction.to = take();
+    values_.back() = {false, instruction.to};
+    program.code[program.instructions++] = instruction;
+  }
+
   // An instruction may write where it reads: each vector is read before it is written.
   void release(int line) {
-    for (const int index : code_.lines[line].taken) {
+    for (const int index : code_.lines[line].all_taken()) {
       if (code_.is_constant(index) || needed_[index] != line) continue;
       needed_[index] = -1;
       free_.push_back(values_[index].index);
@@ -203,11 +241,12 @@ BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, c
   Program& program = bound.program;
   bind_operands(call, conv, output, program);
   bind_constants(call, program);
-  const Code code = read_code(call, program.operands, program.constants);
+  Code code = read_code(call, program.operands, program.constants);
   bind_outputs(call, output, code, y, program);
   if (!call.check.passed()) return bound;
-  Slots(code, program).assign(program);
   recognise(code, bound);
+  absorb_products(code);
+  Slots(code, program).assign(program);
   return bound;
 }
 
