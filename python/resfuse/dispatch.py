@@ -146,8 +146,9 @@ def _output_shape(arrays: Arrays, spec: ConvSpec) -> tuple[int, ...]:
     return spec.output_shape(arrays["x"].shape, arrays["kernel"].shape)
 
 
-# Without and with a residual. Most layers end so, and to compile each anew would take a fifth of the
+# Without and with a residual. Most layers end so: to compile each anew would take a fifth of the
 # time in which a network is traced.
+_COMPILED: dict[Activation | None, tuple[Epilogue, Epilogue]]
 _COMPILED = {None: (IDENTITY, ADD), jax.nn.relu: (RELU, ADD_RELU)}
 
 
@@ -163,7 +164,7 @@ def _ending(
 
 
 def _check_elementwise(activation: Activation | None, arrays: Arrays, spec: ConvSpec) -> None:
-    if activation in _COMPILED:
+    if activation is None or activation in _COMPILED:
         return
     shape = jax.ShapeDtypeStruct(_output_shape(arrays, spec), arrays["x"].dtype)
     traced = jax.make_jaxpr(activation)(shape)
