@@ -110,7 +110,7 @@ def _pads(size, window, stride, padding):
     """XLA's "SAME": as many outputs as strides begin inside, the odd pixel of padding last."""
     if padding == "VALID":
         return 0, 0
-    if padding == "CAUSAL":
+    if padding.upper() == "CAUSAL":
         return window - 1, 0
     total = max(0, (-(-size // stride) - 1) * stride + window - size)
     return total // 2, total - total // 2
