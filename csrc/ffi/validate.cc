@@ -1,6 +1,7 @@
 #include "ffi/validate.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace resfuse {
@@ -83,6 +84,40 @@ void check_padded(const Shape& x, const Shape& pads, Check& check) {
              " with padding ", pads, " has rows or columns of more than 2^60 numbers");
 }
 
+void check_pooled(const Shape& x, const PoolGeometry& geometry, Check& check) {
+  const auto& [window, strides, padding, dilation] = geometry;
+  check.that(x.size() >= 3 && x.size() <= 5, "x must have rank 3 to 5, got shape ", x);
+  check.that(all_within(x, 0, kNoLimit), "x must have sizes of at least 0, got shape ", x);
+  check.that(x.empty() || !has_zero(x, 1), "x ", x, " is empty");
+  check_floats("x", x, check);
+  const auto rank = static_cast<int64_t>(x.size());
+  const auto expect = [&](const char* name, const Shape& values, int64_t count) {
+    check.that(static_cast<int64_t>(values.size()) == count, name, " must be ", count,
+               " integers for x of rank ", rank, ", got ", values);
+  };
+  expect("window", window, rank - 2);
+  expect("strides", strides, rank - 2);
+  expect("padding", padding, 2 * (rank - 2));
+  expect("window_dilation", dilation, rank - 2);
+  check.that(all_within(window, 1, kMaxExtent), "window must be in [1, 2^31], got ", window);
+  check.that(all_within(strides, 1, kNoLimit), "strides must be at least 1, got ", strides);
+  check.that(all_within(padding, -kMaxExtent, kMaxExtent), "padding must be in [-2^31, 2^31], got ",
+             padding);
+  check.that(all_within(dilation, 1, kMaxExtent), "window_dilation must be in [1, 2^31], got ",
+             dilation);
+}
+
+Side pool_side(int64_t in, const PoolGeometry& geometry, size_t index) {
+  const int64_t before = geometry.padding[2 * index], after = geometry.padding[2 * index + 1];
+  Side side;
+  side.in = in, side.pad = before;
+  side.kernel = geometry.window[index], side.window_dilation = geometry.window_dilation[index];
+  side.stride = std::max<int64_t>(1, effective_stride(in, before, after, geometry.strides[index]));
+  const int64_t extent = (side.kernel - 1) * side.window_dilation + 1;  // below 2^62
+  side.out = output_size(in, before, after, extent, side.stride);
+  return side;
+}
+
 }  // namespace
 
 std::string to_text(const Shape& shape) {
@@ -123,22 +158,15 @@ Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check) {
                    check);
 }
 
-Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check) {
-  check_geometry(geometry, check);
-  check_image(x, check);
-  check.that(window.size() == 2 && window[0] > 0 && window[1] > 0,
-             "window must be two positive integers, got ", window);
+Pool make_pool(Reduction reduction, const Shape& x, const PoolGeometry& geometry, Check& check) {
+  check_pooled(x, geometry, check);
   if (!check.passed()) return {};
-  const Shape &strides = geometry.strides, &pads = geometry.padding;
-  check_padded(x, pads, check);
-  Pool pool{};
-  pool.batch = x[0], pool.h.in = x[1], pool.w.in = x[2], pool.channels = x[3];
-  pool.h.kernel = window[0], pool.w.kernel = window[1];
-  pool.h.stride = effective_stride(x[1], pads[0], pads[1], strides[0]);
-  pool.w.stride = effective_stride(x[2], pads[2], pads[3], strides[1]);
-  pool.h.out = output_size(x[1], pads[0], pads[1], window[0], pool.h.stride);
-  pool.w.out = output_size(x[2], pads[2], pads[3], window[1], pool.w.stride);
-  pool.h.pad = pads[0], pool.w.pad = pads[2];
+  Pool pool{reduction, x.front(), x.back(), {}, {}, {}};
+  const std::array<Side*, 3> sides{&pool.d, &pool.h, &pool.w};
+  const size_t dimensions = x.size() - 2;
+  for (size_t i = 0; i < dimensions; ++i)
+    *sides[3 - dimensions + i] = pool_side(x[i + 1], geometry, i);
+  check_floats("the output", output_shape(pool, x), check);
   return pool;
 }
 

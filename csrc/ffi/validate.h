@@ -42,17 +42,27 @@ struct Geometry {
   int64_t groups;
 };
 
+// Of a pooling: of each spatial dimension, padding likewise.
+struct PoolGeometry {
+  Shape window, strides, padding, window_dilation;
+};
+
 // Both are meaningless, but harmless, unless the check has passed.
 Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Check& check);
-Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check);
+Pool make_pool(Reduction reduction, const Shape& x, const PoolGeometry& geometry, Check& check);
 // The convolution of a single pixel with this kernel: packing asks nothing else of the image.
 Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check);
 
 inline Shape output_shape(const Conv& conv) {
   return {conv.batch, conv.h.out, conv.w.out, conv.out_c};
 }
-inline Shape output_shape(const Pool& pool) {
-  return {pool.batch, pool.h.out, pool.w.out, pool.channels};
+// With as many dimensions as the image `x` has.
+inline Shape output_shape(const Pool& pool, const Shape& x) {
+  const Shape whole{pool.d.out, pool.h.out, pool.w.out};
+  Shape shape{pool.batch};
+  if (x.size() >= 3) shape.insert(shape.end(), whole.end() - (x.size() - 2), whole.end());
+  shape.push_back(pool.channels);
+  return shape;
 }
 inline Shape packed_shape(const Layout& layout) {
   return {layout.panels, layout.taps, layout.depth, layout.nr};

@@ -88,7 +88,7 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         ... # doctest: +SKIP
         x        kernel   strides  groups  fused  algorithm  packed bytes
         1x6x6x4  3x3x4x8  1x1      1       relu   direct     1152
-        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; max pools: 0
+        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; pools: 0
     """
     if isinstance(fn, types.MethodType) and isinstance(fn.__func__, _Fused):
         args = (fn.__self__, *args)

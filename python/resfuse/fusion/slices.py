@@ -33,7 +33,9 @@ class Slices:
     images: int
 
 
-def find(graph: Graph, live: set[Node], chains: Mapping[Node, Chain]) -> Slices | None:
+def find(
+    graph: Graph, live: set[Node], chains: Mapping[Node, Chain], pools: set[Node]
+) -> Slices | None:
     """The longest start of the graph that is worth it, and that one value leads out of."""
     nodes = [node for node in graph.nodes if node in live]
     first = next((chains[node] for node in nodes if node in chains), None)
@@ -45,7 +47,7 @@ def find(graph: Graph, live: set[Node], chains: Mapping[Node, Chain]) -> Slices 
     for node in nodes:
         if batched.isdisjoint(_reads(node, chains)):
             continue
-        if not _takes(node, chains, batched):
+        if not (_pools(node, pools, batched) or _takes(node, chains, batched)):
             break
         members.append(node)
         output = _images(node, chains)[-1]
@@ -81,14 +83,17 @@ def _slices(members: Sequence[Node], start: Value, chains: Mapping[Node, Chain])
     return Slices(members, start, _images(members[-1], chains)[-1], max(fitting, default=1))
 
 
+def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:
+    """Whether it pools each image of a slice."""
+    return node in pools and pooling.pools_images(node) and node.inputs[0] in batched
+
+
 def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> bool:
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
     images = _images(node, chains)
     chain = chains.get(node)
-    if chain is not None and chain.norm is not None:
+    if chain is None or chain.norm is not None:
         return False
-    if chain is None:
-        return pooling.takes(node) and pooling.pools_images(node) and images[0] in batched
     moves = chain.layout.moves or (chain.residual_layout and chain.residual_layout.moves)
     plain = not moves and layout.images_order(chain.conv) == (0, 1, 2, 3)
     weights = set(_reads(node, chains)) - {chain.x, chain.residual}
