@@ -25,16 +25,34 @@ struct Sum {
   static Vec of(Vec a, Vec b) { return a + b; }
 };
 
-// Reduces `count` channels of a window, no more than fill so many vectors.
+// Reduces as many channels of a window as fill so many vectors.
 template <typename Of, int kVectors>
-inline void pool_channels(const PoolWindow& window, const float* in, int64_t count, float* out) {
+inline void pool_channels(const PoolWindow& window, const float* in, float* out) {
   Vec acc[kVectors];
   for (Vec& vector : acc) vector = Of::start();
   window.each_tap([&](int64_t at) {
-    for (int v = 0; v < kVectors; ++v)
-      acc[v] = Of::of(acc[v], load_some(in + at + v * kLanes, count - v * kLanes));
+    for (int v = 0; v < kVectors; ++v) acc[v] = Of::of(acc[v], load(in + at + v * kLanes));
   });
-  for (int v = 0; v < kVectors; ++v) store_some(out + v * kLanes, acc[v], count - v * kLanes);
+  for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, acc[v]);
+}
+
+// Where the images end, and the outputs that a call writes.
+struct PoolEnds {
+  const float *in, *out;
+};
+
+// Reduces `count` channels, fewer than fill a vector, in a whole one: the pixels that it reads and
+// writes beyond them follow in memory, and outputs are written in their order, so that they are
+// overwritten. Only at the ends there are none.
+template <typename Of>
+inline void pool_few_channels(const PoolWindow& window, const float* in, int64_t count, float* out,
+                              const PoolEnds& ends) {
+  Vec acc = Of::start();
+  window.each_tap([&](int64_t at) {
+    const bool whole = ends.in - (in + at) >= kLanes;
+    acc = Of::of(acc, whole ? load(in + at) : load_some(in + at, count));
+  });
+  store_some(out, acc, ends.out - out >= kLanes ? kLanes : count);
 }
 
 // Reduces channels [first, channels) in blocks of so many vectors while they are whole; returns the
@@ -44,30 +62,29 @@ inline int64_t pool_blocks(const PoolWindow& window, const float* image, int64_t
                            int64_t channels, float* out) {
   constexpr int64_t kBlock = kVectors * kLanes;
   for (; first + kBlock <= channels; first += kBlock)
-    pool_channels<Of, kVectors>(window, image + first, kBlock, out + first);
+    pool_channels<Of, kVectors>(window, image + first, out + first);
   return first;
 }
 
 // Vectors that wait for nothing of each other share the way to their pixels, and hide each other's
 // latency: 3x3 windows of four at a time take a fifth less.
 template <typename Of>
-inline void pool_pixel(const PoolWindow& window, const float* image, int64_t channels, float* out) {
+inline void pool_pixel(const PoolWindow& window, const float* image, int64_t channels, float* out,
+                       const PoolEnds& ends) {
   int64_t c = pool_blocks<Of, 4>(window, image, 0, channels, out);
   c = pool_blocks<Of, 2>(window, image, c, channels, out);
   c = pool_blocks<Of, 1>(window, image, c, channels, out);
-  if (c == channels) return;
-  // The last vector begins before its turn rather than end beyond the last channel.
-  const int64_t at = channels < kLanes ? 0 : channels - kLanes;
-  pool_channels<Of, 1>(window, image + at, channels - at, out + at);
+  if (c < channels) pool_few_channels<Of>(window, image + c, channels - c, out + c, ends);
 }
 
 template <typename Of>
 inline void pool_rows(const Pool& pool, const float* in, float* out, int64_t first, int64_t last) {
+  const int64_t image_floats = pool.pixels() * pool.channels;
+  const PoolEnds ends{in + pool.batch * image_floats, out + last * pool.w.out * pool.channels};
   for (int64_t row = first; row < last; ++row) {
-    const int64_t image = row / (pool.d.out * pool.h.out);
-    const float* const pixels = in + image * pool.pixels() * pool.channels;
+    const float* const image = in + row / (pool.d.out * pool.h.out) * image_floats;
     each_window(pool, row, [&](const PoolWindow& window, int64_t pixel) {
-      pool_pixel<Of>(window, pixels, pool.channels, out + pixel * pool.channels);
+      pool_pixel<Of>(window, image, pool.channels, out + pixel * pool.channels, ends);
     });
   }
 }

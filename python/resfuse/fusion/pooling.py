@@ -28,6 +28,7 @@ _OPERATIONS: dict[str, Operation] = {
 # XLA takes images with fewer pixels at the speed of memory on one thread, together with what is
 # elementwise before and after them; larger ones at 7 GB/s, for it reduces them by `reduce_window`.
 _LEAST_GLOBAL_PIXELS = 1024
+_LEAST_CHANNELS = 4  # with fewer, most of a vector is not needed
 
 
 class _Pooled(NamedTuple):
@@ -55,7 +56,7 @@ def run(node: Node, x: Any) -> Any:
     pooled = _pooled(node)
     assert pooled is not None  # find(graph)
     first, last, pooling, is_global = pooled
-    if pooling.operation == "sum" and not is_global and is_literal(node.inputs[0], 1.0):
+    if _is_of_ones(node):
         return _counts(x.shape, first, pooling)
     before, pixels, after = x.shape[:first], x.shape[first:last], x.shape[last:]
     if math.prod(after) > 1 or not before:
@@ -77,7 +78,20 @@ def _takes(node: Node, fused: Collection[Value]) -> bool:
     pooled = _pooled(node) if whole and not elsewhere else None
     if pooled is None or not pooled.pooling.is_countable:
         return False
-    return not pooled.is_global or _pays(node, pooled, fused)
+    if pooled.is_global:
+        return _pays(node, pooled, fused)
+    return _channels(aval.shape, pooled) >= _LEAST_CHANNELS or _is_of_ones(node)
+
+
+def _channels(shape: tuple[int, ...], pooled: _Pooled) -> int:
+    """How many lie side by side when the kernel is called."""
+    before, after = shape[: pooled.first], math.prod(shape[pooled.last :])
+    return before[-1] if after == 1 and before else after
+
+
+def _is_of_ones(node: Node) -> bool:
+    """Whether it counts the pixels of each window, as averages over what is inside the image do."""
+    return node.name == "reduce_window_sum" and is_literal(node.inputs[0], 1.0)
 
 
 def _pays(node: Node, pooled: _Pooled, fused: Collection[Value]) -> bool:
