@@ -25,19 +25,28 @@ ffi::Error pool(Call& call) {
       "the parts of an image");
 }
 
-// (x, d_y) -> d_x, of a maximum; (d_y) -> d_x, of a sum
-template <Reduction reduction>
-ffi::Error pool_gradient(Call& call) {
-  const Operand x = reduction == Reduction::kMax ? call.operand("x") : Operand{};
+// (x, d_y) -> d_x
+ffi::Error max_pool_gradient(Call& call) {
+  const Operand x = call.operand("x"), d_y = call.operand("d_y");
+  const Result d_x = call.result("d_x");
+  const Pool pool = bind_pool(call, Reduction::kMax, x.shape);
+  call.expect(d_y, output_shape(pool, x.shape));
+  call.expect(d_x, x.shape);
+  if (!call.is_valid()) return call.invalid();
+  run_max_pool_gradient(isa_in_use(), pool, x.data, d_y.data, d_x.data, call.max_threads(),
+                        call.schedule());
+  return ffi::Error::Success();
+}
+
+// (d_y) -> d_x
+ffi::Error sum_pool_gradient(Call& call) {
   const Operand d_y = call.operand("d_y");
   const Result d_x = call.result("d_x");
-  const Shape& image = reduction == Reduction::kMax ? x.shape : d_x.shape;
-  const Pool pool = bind_pool(call, reduction, image);
-  call.expect(d_y, output_shape(pool, image));
-  call.expect(d_x, image);
+  const Pool pool = bind_pool(call, Reduction::kSum, d_x.shape);
+  call.expect(d_y, output_shape(pool, d_x.shape));
   if (!call.is_valid()) return call.invalid();
-  run_pool_gradient(isa_in_use(), pool, x.data, d_y.data, d_x.data, call.max_threads(),
-                    call.schedule());
+  run_sum_pool_gradient(isa_in_use(), pool, d_y.data, d_x.data, call.max_threads(),
+                        call.schedule());
   return ffi::Error::Success();
 }
 
@@ -45,9 +54,9 @@ ffi::Error pool_gradient(Call& call) {
 
 std::vector<Handler> pool_handlers() {
   return {{"max_pool", handle<pool<Reduction::kMax>>},
-          {"max_pool_gradient", handle<pool_gradient<Reduction::kMax>>},
+          {"max_pool_gradient", handle<max_pool_gradient>},
           {"sum_pool", handle<pool<Reduction::kSum>>},
-          {"sum_pool_gradient", handle<pool_gradient<Reduction::kSum>>}};
+          {"sum_pool_gradient", handle<sum_pool_gradient>}};
 }
 
 }  // namespace resfuse

@@ -25,8 +25,8 @@ struct Isa {
   // Computes rows [first, last) of the outputs, numbered over (batch, d.out, h.out).
   void (*pool_rows)(const Pool&, const float* in, float* out, int64_t first, int64_t last);
   // Computes channels [first, last) of one image.
-  void (*pool_gradient)(const Pool&, const float* in, const float* d_out, float* d_in,
-                        int64_t image, int64_t first, int64_t last);
+  void (*max_pool_gradient)(const Pool&, const float* in, const float* d_out, float* d_in,
+                            int64_t image, int64_t first, int64_t last);
   // Needs WeightPlan::work_floats of scratch.
   void (*run_weight_unit)(const WeightJob&, char* work, int64_t unit);
   // These take pixels [first, first + pixels); see norm.h.

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 #include "base/arithmetic.h"
 #include "base/side.h"
@@ -24,10 +25,24 @@ struct Pool {
   int64_t out_pixels() const { return d.out * h.out * w.out; }
 };
 
+// The gradient of sums: each pixel takes those of the windows that it is in, which lie a stride
+// apart. So it is the sum of other windows, over the outputs as an image that the stride dilates.
+inline Pool transposed(const Pool& pool) {
+  Pool result = pool;
+  for (Side Pool::* const side : {&Pool::d, &Pool::h, &Pool::w}) {
+    Side& to = result.*side;
+    std::swap(to.in, to.out);
+    std::swap(to.stride, to.image_dilation);
+    to.pad = (to.kernel - 1) * to.window_dilation - to.pad;
+  }
+  return result;
+}
+
 // Whether the only window is the image, as for a mean over all of it.
 inline bool is_global(const Pool& pool) {
   const auto covers = [](const Side& side) {
-    return side.out == 1 && side.pad == 0 && side.kernel == side.in && side.window_dilation == 1;
+    const bool dense = side.window_dilation == 1 && side.image_dilation == 1;
+    return dense && side.out == 1 && side.pad == 0 && side.kernel == side.in;
   };
   return covers(pool.d) && covers(pool.h) && covers(pool.w);
 }

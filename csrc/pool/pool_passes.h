@@ -126,22 +126,19 @@ inline void add_some(float* to, Vec value, int64_t count) {
   store_some(to, load_some(to, count) + value, count);
 }
 
-// Adds the gradient of one output pixel, `count` channels or a vector of them, to each input that
-// was the largest, or to all of them.
-inline void pool_pixel_gradient(const Pool& pool, const PoolWindow& window, const float* in,
-                                Vec d_out, int64_t count, float* d_in) {
-  if (pool.reduction == Reduction::kSum)
-    return window.each_tap([&](int64_t at) { add_some(d_in + at, d_out, count); });
+// Adds the gradient of one output pixel, `count` channels or a vector of them, to the inputs that
+// were the largest.
+inline void max_pixel_gradient(const PoolWindow& window, const float* in, Vec d_out, int64_t count,
+                               float* d_in) {
   const Largest largest = largest_of(window, in, count);
   int32_t index = 0;
   window.each_tap(
       [&](int64_t at) { add_some(d_in + at, largest.place == index++ ? d_out : Vec{}, count); });
 }
 
-// The gradient of one image's channels [first, last): windows overlap, so they take turns. A sum's
-// does not read `in`.
-inline void pool_gradient(const Pool& pool, const float* in, const float* d_out, float* d_in,
-                          int64_t image, int64_t first, int64_t last) {
+// The gradient of one image's channels [first, last): windows overlap, so they take turns.
+inline void max_pool_gradient(const Pool& pool, const float* in, const float* d_out, float* d_in,
+                              int64_t image, int64_t first, int64_t last) {
   const int64_t begin = image * pool.pixels() * pool.channels;
   for (int64_t pixel = 0; pixel < pool.pixels(); ++pixel)
     for (int64_t c = first; c < last; c += kLanes)
@@ -151,7 +148,7 @@ inline void pool_gradient(const Pool& pool, const float* in, const float* d_out,
     each_window(pool, row, [&](const PoolWindow& window, int64_t pixel) {
       for (int64_t c = first; c < last; c += kLanes) {
         const Vec d = load_some(d_out + pixel * pool.channels + c, last - c);
-        pool_pixel_gradient(pool, window, in + begin + c, d, last - c, d_in + begin + c);
+        max_pixel_gradient(window, in + begin + c, d, last - c, d_in + begin + c);
       }
     });
 }

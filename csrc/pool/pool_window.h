@@ -8,23 +8,47 @@
 namespace resfuse {
 namespace {
 
-// The taps [first, last) of one side of a window, those inside the image.
+// The taps [first, last) of one side of a window, those inside the image. Of a dilated image only
+// the taps that meet elements are numbered, not those between.
 struct TapRange {
   int64_t start, step;  // tap i is element start + i * step
-  int64_t first, last;
+  int64_t first = 0, last;
   bool ends_outside;
 
   TapRange(const Side& side, int64_t output)
-      : start(output * side.stride - side.pad), step(side.window_dilation) {
+      : start(output * side.stride - side.pad), step(side.window_dilation), last(side.kernel) {
+    if (side.image_dilation > 1) skip_zeros(side.image_dilation);
     // Divisions are slow, and most windows need none.
-    first = start < 0 ? (step - 1 - start) / step : 0;
-    last = side.kernel;
-    ends_outside = start + (side.kernel - 1) * step >= side.in;
+    if (start < 0) first = (step - 1 - start) / step;
+    ends_outside = start + (last - 1) * step >= side.in;
     if (ends_outside) last = start < side.in ? (side.in - start + step - 1) / step : 0;
     if (first > last) first = last;
   }
   bool starts_outside() const { return first > 0; }
   int64_t at(int64_t tap) const { return start + tap * step; }
+
+ private:
+  // Counts elements, which lie `dilation` apart, from the first tap i on that meets one; so does
+  // every T-th from there on, T the smallest for which T * step is a multiple of the dilation.
+  void skip_zeros(int64_t dilation) {
+    const int64_t over = start - floor_div(start, dilation) * dilation;
+    const int64_t every = step == 1 ? dilation : dilation / common_divisor(dilation, step);
+    int64_t i = over == 0 ? 0 : dilation - over;
+    if (step > 1)
+      for (i = 0; i < smaller(every, last) && (over + i * step) % dilation != 0;) ++i;
+    last = i < smaller(every, last) ? (last - i + every - 1) / every : 0;
+    start = floor_div(start + i * step, dilation);
+    step = every * step / dilation;
+  }
+
+  static int64_t common_divisor(int64_t a, int64_t b) {
+    while (b != 0) {
+      const int64_t rest = a % b;
+      a = b, b = rest;
+    }
+    return a;
+  }
+  static int64_t floor_div(int64_t a, int64_t b) { return a < 0 ? -((b - 1 - a) / b) : a / b; }
 };
 
 // A window, whose pixels are so many floats apart.

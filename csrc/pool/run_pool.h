@@ -44,16 +44,22 @@ bool run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int
   return true;
 }
 
+template <typename Schedule>
+void run_sum_pool_gradient(const Isa& isa, const Pool& pool, const float* d_out, float* d_in,
+                           int64_t max_threads, Schedule schedule) {
+  run_windows(isa, transposed(pool), d_out, d_in, max_threads, schedule);
+}
+
 // A unit is some channels of one image, within which windows overlap.
 template <typename Schedule>
-void run_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const float* d_out,
-                       float* d_in, int64_t max_threads, Schedule schedule) {
+void run_max_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const float* d_out,
+                           float* d_in, int64_t max_threads, Schedule schedule) {
   constexpr int64_t kChannels = 64;
   const int64_t pieces = ceil_div(pool.channels, kChannels);
   const auto unit = [&](int64_t index) {
     const int64_t first = index % pieces * kChannels;
-    isa.pool_gradient(pool, in, d_out, d_in, index / pieces, first,
-                      std::min(first + kChannels, pool.channels));
+    isa.max_pool_gradient(pool, in, d_out, d_in, index / pieces, first,
+                          std::min(first + kChannels, pool.channels));
   };
   const int64_t floats = pool.pixels() * pool.batch * pool.channels;
   parallel_for(pool.batch * pieces, floats > 2 * kPieceFloats ? max_threads : 1, schedule,

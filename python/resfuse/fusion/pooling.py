@@ -1,7 +1,7 @@
 """Pooling on the kernel, over up to three axes that are next to each other.
 
-That is ``reduce_window`` of maxima and sums, and the maximum or the sum over all of an image, where
-the window is the image.
+That is ``reduce_window`` of maxima and sums, the gradient of the former (of the latter it is a sum
+itself), and the maximum or the sum over all of an image, where the window is the image.
 """
 
 import math
@@ -14,7 +14,7 @@ from jax import lax
 
 from resfuse.fusion.graph import Graph, Node, Value, is_literal
 from resfuse.fusion.layout import mesh_axes
-from resfuse.kernel.pool import Operation, Pooling, pool
+from resfuse.kernel.pool import Operation, Pooling, cotangent, pool
 
 __all__ = ["find", "pools_images", "run"]
 
@@ -23,12 +23,16 @@ _OPERATIONS: dict[str, Operation] = {
     "reduce_window_sum": "sum",
     "reduce_max": "max",
     "reduce_sum": "sum",
+    "select_and_scatter_add": "max",
 }
 
 # XLA takes images with fewer pixels at the speed of memory on one thread, together with what is
 # elementwise before and after them; larger ones at 7 GB/s, for it reduces them by `reduce_window`.
 _LEAST_GLOBAL_PIXELS = 1024
 _LEAST_CHANNELS = 4  # with fewer, most of a vector is not needed
+
+_Setting = tuple[int, int, tuple[int, int], int]  # of an axis: size, stride, padding, dilation
+_Settings = dict[int, _Setting]  # of the axes that are pooled
 
 
 class _Pooled(NamedTuple):
@@ -38,6 +42,35 @@ class _Pooled(NamedTuple):
     last: int
     pooling: Pooling
     is_global: bool
+    is_gradient: bool
+
+    def as_images(self, x: Any) -> Any:
+        """``(B, ..., C)`` of an array whose pooled axes stand anywhere."""
+        before, pixels, after = self._parts(x.shape)
+        if _channels_lead(before, after):
+            x = x.reshape(math.prod(before[:-1]), before[-1], *pixels)
+            return jnp.moveaxis(x, 1, -1)
+        return x.reshape(math.prod(before), *pixels, math.prod(after))
+
+    def from_images(self, y: Any, shape: tuple[int, ...]) -> Any:
+        """Back to where the axes stand in an array of that shape."""
+        before, _, after = self._parts(shape)
+        pixels = () if self.is_global else y.shape[1:-1]
+        y = jnp.moveaxis(y, -1, 1) if _channels_lead(before, after) else y
+        return y.reshape(*before, *pixels, *after)
+
+    def channels(self, shape: tuple[int, ...]) -> int:
+        """How many lie side by side in the kernel's images."""
+        before, _, after = self._parts(shape)
+        return before[-1] if _channels_lead(before, after) else math.prod(after)
+
+    def _parts(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return shape[: self.first], shape[self.first : self.last], shape[self.last :]
+
+
+def _channels_lead(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether an array has its channels in front of its pixels."""
+    return math.prod(after) == 1 and len(before) > 0
 
 
 def find(graph: Graph, fused: Collection[Value]) -> set[Node]:
@@ -48,31 +81,25 @@ def find(graph: Graph, fused: Collection[Value]) -> set[Node]:
 def pools_images(node: Node) -> bool:
     """Whether it pools each image of ``(B, ..., C)`` by itself."""
     pooled = _pooled(node)
-    return pooled is not None and pooled.first > 0
+    return pooled is not None and pooled.first > 0 and not pooled.is_gradient
 
 
-def run(node: Node, x: Any) -> Any:
+def run(node: Node, *operands: Any) -> Any:
     """The equation's result."""
     pooled = _pooled(node)
     assert pooled is not None  # find(graph)
-    first, last, pooling, is_global = pooled
+    x = operands[-1]  # a gradient's cotangent comes before it
     if _is_of_ones(node):
-        return _counts(x.shape, first, pooling)
-    before, pixels, after = x.shape[:first], x.shape[first:last], x.shape[last:]
-    if math.prod(after) > 1 or not before:
-        y = pool(pooling, x.reshape(math.prod(before), *pixels, math.prod(after)))
-        sizes = y.shape[1:-1]
-    else:  # channels come first
-        y = x.reshape(math.prod(before[:-1]), before[-1], *pixels)
-        y = jnp.moveaxis(pool(pooling, jnp.moveaxis(y, 1, -1)), -1, 1)
-        sizes = y.shape[2:]
-    return y.reshape(*before, *(() if is_global else sizes), *after)
+        return _counts(x.shape, pooled.first, pooled.pooling)
+    images = map(pooled.as_images, reversed(operands))
+    y = (cotangent if pooled.is_gradient else pool)(pooled.pooling, *images)
+    return pooled.from_images(y, x.shape)
 
 
 def _takes(node: Node, fused: Collection[Value]) -> bool:
     if node.name not in _OPERATIONS or node.outputs[0].aval.dtype != jnp.float32:
         return False
-    aval = node.inputs[0].aval
+    aval = node.inputs[-1].aval
     whole = all(isinstance(size, int) for size in aval.shape) and aval.size > 0
     elsewhere = mesh_axes(aval) - mesh_axes(aval, range(min(aval.ndim, 1)))
     pooled = _pooled(node) if whole and not elsewhere else None
@@ -80,13 +107,7 @@ def _takes(node: Node, fused: Collection[Value]) -> bool:
         return False
     if pooled.is_global:
         return _pays(node, pooled, fused)
-    return _channels(aval.shape, pooled) >= _LEAST_CHANNELS or _is_of_ones(node)
-
-
-def _channels(shape: tuple[int, ...], pooled: _Pooled) -> int:
-    """How many lie side by side when the kernel is called."""
-    before, after = shape[: pooled.first], math.prod(shape[pooled.last :])
-    return before[-1] if after == 1 and before else after
+    return pooled.channels(aval.shape) >= _LEAST_CHANNELS or _is_of_ones(node)
 
 
 def _is_of_ones(node: Node) -> bool:
@@ -109,28 +130,33 @@ def _is_fused_by_xla(x: Value) -> bool:
 
 def _pooled(node: Node) -> _Pooled | None:
     """What the equation pools; None if that is not what the kernel can."""
-    params, x = node.params, node.inputs[0].aval
-    if "axes" in params:
-        axes = sorted(params["axes"])
-        settings = [(size, 1, (0, 0), 1) for size in x.shape]
-        plain = params.get("out_sharding") is None
-    else:
-        names = ("window_dimensions", "window_strides", "padding", "window_dilation")
-        settings = list(zip(*map(params.__getitem__, names), strict=True))
-        axes = [axis for axis, setting in enumerate(settings) if not _is_nothing(*setting)]
-        plain = {*params["base_dilation"]} == {1}
-    if not plain or not axes or not len(axes) == axes[-1] - axes[0] + 1 <= 3:
+    is_global = "axes" in node.params
+    settings = _global_settings(node) if is_global else _window_settings(node)
+    if not settings or not len(settings) == max(settings) - min(settings) + 1 <= 3:
         return None
-    first, last = axes[0], axes[-1] + 1
-    window, strides, padding, dilation = zip(*settings[first:last], strict=True)
-    pooling = Pooling(_OPERATIONS[node.name], window, strides, padding, dilation)
-    return _Pooled(first, last, pooling, "axes" in params)
+    pooling = Pooling(_OPERATIONS[node.name], *zip(*settings.values(), strict=True))
+    is_gradient = "select_prim" in node.params
+    return _Pooled(min(settings), max(settings) + 1, pooling, is_global, is_gradient)
 
 
-def _is_nothing(size: int, stride: int, padding: tuple[int, int], dilation: int) -> bool:
-    """Whether a window of these settings along an axis leaves it as it is."""
-    del dilation  # of a single tap
-    return (size, stride, padding) == (1, 1, (0, 0))
+def _global_settings(node: Node) -> _Settings:
+    """None if the result has a sharding of its own."""
+    if node.params.get("out_sharding") is not None:
+        return {}
+    shape = node.inputs[0].aval.shape
+    return {axis: (shape[axis], 1, (0, 0), 1) for axis in sorted(node.params["axes"])}
+
+
+def _window_settings(node: Node) -> _Settings:
+    """None where the image is dilated, or where the gradient is not that of a maximum."""
+    params, ones = node.params, (1,) * len(node.params["window_dimensions"])
+    select = params.get("select_prim")
+    if params.get("base_dilation", ones) != ones or (select and select.name != "ge"):
+        return {}
+    names = ("window_dimensions", "window_strides", "padding")
+    dilation = params.get("window_dilation", ones)
+    settings = enumerate(zip(*map(params.__getitem__, names), dilation, strict=True))
+    return {axis: setting for axis, setting in settings if setting[:3] != (1, 1, (0, 0))}
 
 
 def _counts(shape: tuple[int, ...], first: int, pooling: Pooling) -> Any:

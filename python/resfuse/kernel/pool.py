@@ -15,7 +15,7 @@ from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.spec import PaddingLike, Pads, dilated, output_size, resolve_padding
 
-__all__ = ["Operation", "Pooling", "max_pool", "pool", "pool_gradient", "pool_on_cpu"]
+__all__ = ["Operation", "Pooling", "cotangent", "max_pool", "pool", "pool_gradient", "pool_on_cpu"]
 
 Operation = Literal["max", "sum"]
 
@@ -102,6 +102,20 @@ def pool(pooling: Pooling, x: Array) -> Array:
     return lax.platform_dependent(x, cpu=on_cpu, default=pooling.plain)
 
 
+def cotangent(pooling: Pooling, x: Array, d_y: Array) -> Array:
+    """The cotangent of ``x`` in :func:`pool` for that of its result."""
+    plain = functools.partial(_plain_cotangent, pooling)
+    if not _supported(x, pooling):
+        return plain(x, d_y)
+    on_cpu = functools.partial(pool_gradient, pooling)
+    return lax.platform_dependent(x, d_y, cpu=on_cpu, default=plain)
+
+
+def _plain_cotangent(pooling: Pooling, x: Array, d_y: Array) -> Array:
+    d_x: Array = jax.vjp(pooling.plain, x)[1](d_y)[0]
+    return d_x
+
+
 def _supported(x: Array, pooling: Pooling) -> bool:
     return (
         extension.available()
@@ -168,11 +182,7 @@ def pool_gradient(pooling: Pooling, x: Array, d_y: Array) -> Array:
 
 
 def _gradient_backward(pooling: Pooling, saved: tuple[Array, Array], d_x: Array) -> Any:
-    def plain(x: Array, d_y: Array) -> Array:
-        d_x: Array = jax.vjp(pooling.plain, x)[1](d_y)[0]
-        return d_x
-
-    return jax.vjp(plain, *saved)[1](d_x)
+    return jax.vjp(functools.partial(_plain_cotangent, pooling), *saved)[1](d_x)
 
 
 pool_on_cpu.defvjp(_forward, _backward)
