@@ -32,6 +32,9 @@ def fuse(fn: F) -> F:
     ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
     :func:`explain` shows what was found.
 
+    Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
+    of windows, the gradients of the maxima, and means, sums and maxima over large images.
+
     Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
     shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``
     closes over at the first call for a set of shapes, NumPy arrays included: to change, delete or
@@ -72,7 +75,8 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     A row for each convolution: shapes (NHWC and HWIO where the kernel takes it), strides, groups,
     what was fused (``bn``: numbers that multiply and numbers that are added, for each channel;
     ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and the size
-    of the packed weights; or why it stays with XLA. The last line sums up.
+    of the packed weights; or why it stays with XLA. The last line sums up, and counts what is
+    pooled on the kernel.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
