@@ -105,7 +105,8 @@ class Winograd {
   // would depend on what is resident.
   __attribute__((noinline)) void transform_weights(int64_t panel, int64_t pass) {
     const int64_t tap = conv_.in_c * kNR;
-    const float* from = packed_ + (panel - unit_.first_panel) * 9 * tap + first_channel(pass) * kNR;
+    const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
+                        first_channel(pass) * kNR;
     float* to = weights(panel, pass);
     for (int64_t n = 0; n < channels(pass) * kNR; n += kLanes)
       transform_square<F::kernel, 3, kKernel>(

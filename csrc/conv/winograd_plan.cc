@@ -43,7 +43,9 @@ int64_t paying_output(const Conv& conv) {
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
   // Transforms work on whole vectors of input channels.
-  return conv.h.kernel == 3 && conv.w.kernel == 3 && conv.h.stride <= 2 &&
+  const bool flat = conv.d.is_identity() && conv.d.in == 1;
+  const bool dense = conv.h.window_dilation == 1 && conv.w.window_dilation == 1;
+  return flat && dense && conv.h.kernel == 3 && conv.w.kernel == 3 && conv.h.stride <= 2 &&
          conv.w.stride == conv.h.stride && conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 &&
          conv.in_c <= kWinogradMaxChannels && conv.pixels() > 0;
 }

@@ -9,7 +9,8 @@ namespace {
 Pool bind_pool(Call& call, Reduction reduction, const Shape& x) {
   const Shape window = call.integers("window"), strides = call.integers("strides"),
               padding = call.integers("padding"), dilation = call.integers("window_dilation");
-  return make_pool(reduction, x, {window, strides, padding, dilation}, call.check);
+  const Shape none(strides.size(), 1);
+  return make_pool(reduction, x, window, {strides, padding, none, dilation, 1}, call.check);
 }
 
 // (x) -> y
@@ -18,7 +19,7 @@ ffi::Error pool(Call& call) {
   const Operand x = call.operand("x");
   const Result y = call.result("y");
   const Pool pool = bind_pool(call, reduction, x.shape);
-  call.expect(y, output_shape(pool, x.shape));
+  call.expect(y, output_shape(x.shape.size(), pool));
   if (!call.is_valid()) return call.invalid();
   return success_if(
       run_pool(isa_in_use(), pool, x.data, y.data, call.max_threads(), call.schedule()),
@@ -30,7 +31,7 @@ ffi::Error max_pool_gradient(Call& call) {
   const Operand x = call.operand("x"), d_y = call.operand("d_y");
   const Result d_x = call.result("d_x");
   const Pool pool = bind_pool(call, Reduction::kMax, x.shape);
-  call.expect(d_y, output_shape(pool, x.shape));
+  call.expect(d_y, output_shape(x.shape.size(), pool));
   call.expect(d_x, x.shape);
   if (!call.is_valid()) return call.invalid();
   run_max_pool_gradient(isa_in_use(), pool, x.data, d_y.data, d_x.data, call.max_threads(),
@@ -43,7 +44,7 @@ ffi::Error sum_pool_gradient(Call& call) {
   const Operand d_y = call.operand("d_y");
   const Result d_x = call.result("d_x");
   const Pool pool = bind_pool(call, Reduction::kSum, d_x.shape);
-  call.expect(d_y, output_shape(pool, d_x.shape));
+  call.expect(d_y, output_shape(d_x.shape.size(), pool));
   if (!call.is_valid()) return call.invalid();
   run_sum_pool_gradient(isa_in_use(), pool, d_y.data, d_x.data, call.max_threads(),
                         call.schedule());

@@ -27,7 +27,7 @@ struct Pool {
 
 // The gradient of sums: each pixel takes those of the windows that it is in, which lie a stride
 // apart. So it is the sum of other windows, over the outputs as an image that the stride dilates.
-inline Pool transposed(const Pool& pool) {
+inline Pool mirrored(const Pool& pool) {
   Pool result = pool;
   for (Side Pool::* const side : {&Pool::d, &Pool::h, &Pool::w}) {
     Side& to = result.*side;

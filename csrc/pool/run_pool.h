@@ -47,7 +47,7 @@ bool run_pool(const Isa& isa, const Pool& pool, const float* in, float* out, int
 template <typename Schedule>
 void run_sum_pool_gradient(const Isa& isa, const Pool& pool, const float* d_out, float* d_in,
                            int64_t max_threads, Schedule schedule) {
-  run_windows(isa, transposed(pool), d_out, d_in, max_threads, schedule);
+  run_windows(isa, mirrored(pool), d_out, d_in, max_threads, schedule);
 }
 
 // A unit is some channels of one image, within which windows overlap.
