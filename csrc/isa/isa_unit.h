@@ -8,7 +8,7 @@
 #include "isa/isa.h"
 #include "isa/peak.h"
 #include "norm/norm_passes.h"
-#include "pool/max_pool.h"
+#include "pool/pool_passes.h"
 
 namespace resfuse {
 namespace {
@@ -30,7 +30,7 @@ inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
 
 constexpr Isa make_isa(const char* name) {
   return {name,          {kMR, kNR},        scratch_bytes,   run_unit,
-          max_pool,      max_pool_gradient, run_weight_unit, normalize,
+          pool_rows,     max_pool_gradient, run_weight_unit, normalize,
           add_norm_sums, norm_gradient,     multiply_add};
 }
 

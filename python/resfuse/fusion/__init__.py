@@ -16,7 +16,7 @@ traced, matched, prepared and compiled once. On the way,
 - ``symbolic/`` finds the batch norms with the statistics of the batch, by what their formulas mean;
 - ``prepare.py`` folds and packs weights that do not change, with constant folding in
   ``constants.py``;
-- ``rewrite.py`` runs the result, which ``jax.jit`` traces: chains by ``lowering.py``, max pools by
+- ``rewrite.py`` runs the result, which ``jax.jit`` traces: chains by ``lowering.py``, pools by
   ``pooling.py``, loops and branches by ``control_flow.py``, and large activations a few images at a
   time by ``slices.py``.
 

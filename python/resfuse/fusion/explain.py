@@ -104,10 +104,11 @@ def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str 
         for chain in taken.values()
         if chain.packed is not None
     }
-    pools = 0 if elsewhere else sum(map(pooling.takes, graph.walk()))
+    fused = {value for chain in taken.values() for value in chain.outputs}
+    pools = 0 if elsewhere else len(pooling.find(graph, fused))
     return (
         f"{len(taken)} of {count} convolutions on the kernel ({extension.isa() or 'not loaded'}), "
-        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; max pools: {pools}"
+        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; pools: {pools}"
     )
 
 

@@ -35,6 +35,9 @@ def fuse(fn: F) -> F:
     is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``,
     ``while_loop`` and ``cond``. :func:`explain` shows what was found.
 
+    Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
+    of windows, the gradients of the maxima, and means, sums and maxima over large images.
+
     Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
     shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``
     closes over at the first call for a set of shapes, NumPy arrays included: to change, delete or
@@ -77,8 +80,9 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
     channel; ``bn(batch)``: batch norm with the statistics of the batch; activations by name, and
     operations of which none is known by their number), the kernel's algorithm and the size of the
-    packed weights; or why it stays with XLA. A line sums up, and others say which elementwise
-    operations on a convolution's result stayed outside, and why.
+    packed weights; or why it stays with XLA. A line sums up, and counts what is pooled on the
+    kernel; others say which elementwise operations on a convolution's result stayed outside, and
+    why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
@@ -94,7 +98,7 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         ... # doctest: +SKIP
         x        kernel   strides  dilation  groups  fused  algorithm  packed bytes
         1x6x6x4  3x3x4x8  1x1      1x1       1       relu   direct     1152
-        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; max pools: 0
+        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; pools: 0
     """
     if isinstance(fn, types.MethodType) and isinstance(fn.__func__, _Fused):
         args = (fn.__self__, *args)

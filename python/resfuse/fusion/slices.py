@@ -33,7 +33,9 @@ class Slices:
     images: int
 
 
-def find(graph: Graph, live: set[Node], chains: Mapping[Node, Chain]) -> Slices | None:
+def find(
+    graph: Graph, live: set[Node], chains: Mapping[Node, Chain], pools: set[Node]
+) -> Slices | None:
     """The longest start of the graph that is worth it, and that one value leads out of."""
     nodes = [node for node in graph.nodes if node in live]
     first = next((chains[node] for node in nodes if node in chains), None)
@@ -45,7 +47,7 @@ def find(graph: Graph, live: set[Node], chains: Mapping[Node, Chain]) -> Slices 
     for node in nodes:
         if batched.isdisjoint(_reads(node, chains)):
             continue
-        if not _takes(node, chains, batched):
+        if not (_pools(node, pools, batched) or _takes(node, chains, batched)):
             break
         members.append(node)
         batched.update(_images(node, chains)[1])
@@ -84,13 +86,16 @@ def _slices(
     return Slices(members, start, end, max(fitting, default=1))
 
 
+def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:
+    """Whether it pools each image of a slice."""
+    return node in pools and pooling.pools_images(node) and node.inputs[0] in batched
+
+
 def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> bool:
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
     images, results = _images(node, chains)
     chain = chains.get(node)
-    if chain is None:
-        return pooling.takes(node) and pooling.pools_images(node) and batched.issuperset(images)
-    if chain.norm is not None or not _takes_any_batch(chain):
+    if chain is None or chain.norm is not None or not _takes_any_batch(chain):
         return False
     weights = set(chain.reads) - set(images)
     independent = weights.isdisjoint(batched) and batched.issuperset(images)
