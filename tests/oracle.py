@@ -109,46 +109,60 @@ def statistics_tolerance(y, tile=TILE):
     )
 
 
-def winograd_magnitude(x, kernel, padding, output, stride=1):
-    """What F(output x output, 3x3) sums for each output, all of it counted as positive."""
-    _, weights, outputs = map(np.abs, WINOGRAD[stride, output])
-    v = _transformed_inputs(x, padding, output, stride)
-    u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
+def winograd_magnitude(x, kernel, padding, output, strides=(1, 1)):
+    """What F(output, 3) on each side of a window sums for each output, all counted as positive."""
+    tiling = _tiling(kernel.shape[:2], output, strides)
+    (_, g_h, a_h), (_, g_w, a_w) = tiling
+    v = _transformed_inputs(x, padding, tiling, strides)
+    u = np.einsum("pi,qj,ijco->pqco", g_h, g_w, np.abs(kernel), optimize=True)
     m = np.einsum("byxpqc,pqco->byxpqo", v, u, optimize=True)
-    y = np.einsum("ip,jq,byxpqo->byixjo", outputs, outputs, m, optimize=True)
-    y = y.reshape(y.shape[0], y.shape[1] * output, y.shape[3] * output, -1)
-    height, width = _outputs(x, padding, stride)
+    y = np.einsum("ip,jq,byxpqo->byixjo", a_h, a_w, m, optimize=True)
+    y = y.reshape(len(y), y.shape[1] * len(a_h), y.shape[3] * len(a_w), -1)
+    height, width = _outputs(x, padding, tiling, strides)
     return y[:, :height, :width]
 
 
-def winograd_weight_magnitude(x, d_y, padding, output):
+def winograd_weight_magnitude(x, d_y, window, padding, output):
     """Likewise for the weight gradient, the transpose of each stage."""
-    _, weights, outputs = map(np.abs, WINOGRAD[1, output])
-    v = _transformed_inputs(x, padding, output, 1)
-    e = np.pad(np.abs(d_y), ((0, 0), *((0, -n % output) for n in d_y.shape[1:3]), (0, 0)))
-    e = e.reshape(len(e), v.shape[1], output, v.shape[2], output, -1)
-    z = np.einsum("ip,jq,byixjo->byxpqo", outputs, outputs, e, optimize=True)
+    tiling = _tiling(window, output, (1, 1))
+    (_, g_h, a_h), (_, g_w, a_w) = tiling
+    v = _transformed_inputs(x, padding, tiling, (1, 1))
+    missing = [-n % len(a) for n, a in zip(d_y.shape[1:3], (a_h, a_w), strict=True)]
+    e = np.pad(np.abs(d_y), ((0, 0), *((0, n) for n in missing), (0, 0)))
+    e = e.reshape(len(e), v.shape[1], len(a_h), v.shape[2], len(a_w), -1)
+    z = np.einsum("ip,jq,byixjo->byxpqo", a_h, a_w, e, optimize=True)
     p = np.einsum("byxpqc,byxpqo->pqco", v, z, optimize=True)
-    return np.einsum("pi,qj,pqco->ijco", weights, weights, p, optimize=True)
+    return np.einsum("pi,qj,pqco->ijco", g_h, g_w, p, optimize=True)
 
 
-def _outputs(x, padding, stride):
-    """The height and width of what a 3x3 window gives."""
-    sizes = zip(x.shape[1:3], padding, strict=True)
-    return [(size + sum(pads) - 3) // stride + 1 for size, pads in sizes]
+def _tiling(window, output, strides):
+    """``|B^T|``, ``|G|`` and ``|A^T|`` of each side; where the window is a tap, nothing changes."""
+    return [
+        [np.abs(matrix) for matrix in WINOGRAD[stride, output]] if taps == 3 else [np.eye(1)] * 3
+        for taps, stride in zip(window, strides, strict=True)
+    ]
 
 
-def _transformed_inputs(x, padding, output, stride):
-    """Tiles of ``|x|``, which overlap, through the input transform's ``|B^T|``."""
-    inputs = np.abs(WINOGRAD[stride, output][0])
-    step, size = output * stride, len(inputs)
-    tiles = [-(-n // output) for n in _outputs(x, padding, stride)]
+def _outputs(x, padding, tiling, strides):
+    """The height and width of what a window gives."""
+    sides = zip(x.shape[1:3], padding, tiling, strides, strict=True)
+    return [(size + sum(pads) - g.shape[1]) // step + 1 for size, pads, (_, g, _), step in sides]
+
+
+def _transformed_inputs(x, padding, tiling, strides):
+    """Tiles of ``|x|``, which overlap, through the input transform."""
+    (b_h, *_), (b_w, *_) = tiling
+    steps = [len(a) * stride for (*_, a), stride in zip(tiling, strides, strict=True)]
+    sizes = len(b_h), len(b_w)
+    outputs = _outputs(x, padding, tiling, strides)
+    tiles = [-(-n // len(a)) for n, (*_, a) in zip(outputs, tiling, strict=True)]
     x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
-    missing = [max(0, (n - 1) * step + size - m) for n, m in zip(tiles, x.shape[1:3], strict=True)]
+    sides = zip(tiles, steps, sizes, x.shape[1:3], strict=True)
+    missing = [max(0, (n - 1) * step + size - m) for n, step, size, m in sides]
     x = np.pad(x, ((0, 0), *((0, n) for n in missing), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (1, 2))
-    windows = windows[:, ::step, ::step][:, : tiles[0], : tiles[1]]
-    return np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, windows, optimize=True)
+    windows = np.lib.stride_tricks.sliding_window_view(x, sizes, (1, 2))
+    windows = windows[:, :: steps[0], :: steps[1]][:, : tiles[0], : tiles[1]]
+    return np.einsum("pi,qj,byxcij->byxpqc", b_h, b_w, windows, optimize=True)
 
 
 def _strided(inputs, weights, outputs):

@@ -56,9 +56,16 @@ struct DirectPlan {
   int64_t pixel_floats;  // what a pixel of a block takes in the work space: its copy or pointers
 };
 
-// Tiles of `output` x `output` pixels, h x w of them in an image.
+// Winograd's tiles along one side of an image, `outputs` each. A dilated window meets pixels
+// `dilation` apart, and so do the outputs of a tile lie: as many tiles interleave, side by side.
+struct TilingSide {
+  int64_t outputs, dilation, tiles;
+};
+
+// The tiles of an image, and the slices of its depth that one has at a time.
 struct Tiling {
-  int64_t output, h, w;
+  Cut d;
+  TilingSide h, w;
 };
 
 struct WinogradPlan {

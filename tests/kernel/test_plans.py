@@ -86,7 +86,7 @@ def plan(case: Case, *, winograd: bool = True, **options: Any) -> Plan:
 def pieces(case: Case, plan: Plan) -> int:
     """What blocks are cut from: pixels, or Winograd's tiles."""
     if plan["algorithm"] == "winograd":
-        return case.batch * math.prod(plan["tiling"][1:])
+        return case.batch * math.prod(plan["tiling"][1])
     return math.prod(case.shapes[2][:3])
 
 
@@ -131,11 +131,16 @@ def test_order_of_sums_depends_on_neither_caches_nor_threads():
         assert orders.setdefault(asked, order) == order, (case, options)
 
 
+def winograd_points(case: Case, plan: Plan, strides: tuple[int, int]) -> list[int]:
+    """Of a tile along each side; with strides of one, of the weights."""
+    sides = zip(plan["tiling"][0][1:], strides, case.window, strict=True)
+    return [(output - 1) * stride + window for output, stride, window in sides]
+
+
 def input_floats(case: Case, plan: Plan) -> int:
     """What a pixel or a tile of a block takes of the cache."""
     if plan["algorithm"] == "winograd":
-        points = (plan["tiling"][0] - 1) * case.strides[0] + 3
-        return points**2 * (case.channels[0] + 16)
+        return math.prod(winograd_points(case, plan, case.strides)) * (case.channels[0] + 16)
     image = case.channels[0] * math.prod(
         [min(s, n) for s, n in zip(case.strides, case.size, strict=True)]
     )
@@ -144,8 +149,8 @@ def input_floats(case: Case, plan: Plan) -> int:
 
 def transformed_weights(case: Case, plan: Plan) -> int:
     """The floats of all panels."""
-    points = plan["tiling"][0] + 2
-    return points**2 * plan["panels"] * (case.channels[0] * plan["tile"][1] + 16)
+    points = math.prod(winograd_points(case, plan, (1, 1)))
+    return points * plan["panels"] * (case.channels[0] * plan["tile"][1] + 16)
 
 
 def test_blocks_fit_their_share_of_the_cache():

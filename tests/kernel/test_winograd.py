@@ -84,11 +84,26 @@ STRIDED_SMALL = [
     Case(1, (12, 20), (272, 47), (3, 3), (2, 2), ((0, 1), (1, 0)), residual=False),
     Case(70, (5, 5), (160, 100), (3, 3), (2, 2), relu=False),
 ]
+# Windows that are lines, along the width or the height, and the outputs of their tiles: whole and
+# cut ones, blocks of up to 384 of them, with any stride where there is a single tap.
+ROW, COLUMN = ((0, 0), (1, 1)), ((1, 1), (0, 0))
+LINES = {
+    Case(1, (1, 150), (32, 33), (1, 3), padding=ROW): 5,
+    Case(2, (3, 1001), (64, 32), (1, 3), padding=ROW, relu=False): 5,
+    Case(5, (4, 22), (160, 100), (1, 3), (2, 1), ((1, 0), (0, 2))): 5,
+    Case(2, (27, 6), (48, 47), (3, 1), padding=COLUMN, residual=False): 5,
+    Case(1, (75, 31), (272, 65), (3, 1), (1, 3)): 5,
+    Case(1, (1, 40), (1024, 32), (1, 3), padding=ROW): 4,
+    Case(1, (12, 3), (512, 40), (3, 1), padding=COLUMN): 4,
+    Case(1, (8, 9), (64, 33), (1, 3), padding=ROW): 3,
+    Case(30, (8, 2), (48, 32), (1, 3), padding=ROW): 2,
+}
 TAKEN = (
     dict.fromkeys(LARGEST, 5)
     | dict.fromkeys([*LARGE, *STRIDED], 4)
     | dict.fromkeys(MEDIUM, 3)
     | dict.fromkeys([*SMALL, *STRIDED_SMALL], 2)
+    | LINES
 )
 # Wherever whole vectors of channels allow it, also where it does not pay: one tile, one pixel, one
 # output channel, few inputs, images of nothing but padding, many channels.
@@ -104,6 +119,10 @@ FORCED = [
     Case(3, (1, 1), (32, 33), (3, 3), (2, 2), ((2, 2), (2, 2))),
     Case(2, (5, 6), (48, 17), (3, 3), (2, 2), ((4, 4), (9, 5))),
     Case(1, (14, 2), (160, 65), (3, 3), (2, 2), SAME),
+    Case(1, (1, 5), (16, 33), (1, 3), padding=ROW),
+    Case(1, (1, 1), (32, 8), (3, 1), padding=((2, 2), (0, 0))),
+    Case(2, (7, 40), (48, 65), (1, 3), (3, 2), ROW),
+    Case(2, (40, 7), (48, 65), (3, 1), (2, 1), COLUMN),
 ]
 # Each breaks one condition: window, strides, groups, channels, few tiles, few pixels in them.
 LEFT = [
@@ -119,6 +138,11 @@ LEFT = [
     Case(2, (8, 8), (2048, 32), (3, 3), padding=SAME),
     Case(1, (14, 14), (32, 32), (3, 3), (2, 2), SAME),
     Case(1, (8, 8), (32, 32), (3, 3), (2, 2), SAME),
+    Case(2, (1, 400), (64, 64), (1, 3), (1, 2), ROW),
+    Case(2, (400, 5), (64, 64), (3, 1), (2, 2), COLUMN),
+    Case(1, (1, 3), (32, 32), (1, 3), padding=ROW),
+    Case(2, (1, 100), (64, 64), (1, 5), padding=((0, 0), (2, 2))),
+    Case(2, (100, 100), (64, 64), (1, 1)),
 ]
 
 
@@ -172,7 +196,7 @@ def expected(case, operands):
 
 def winograd_magnitude(case, operands, output):
     """Of what is added up for each output of ``operands`` in tiles of ``output`` a side."""
-    size = oracle.winograd_magnitude(*operands[:2], case.padding, output, case.strides[0])
+    size = oracle.winograd_magnitude(*operands[:2], case.padding, output, case.strides)
     return oracle.affine(size, *map(np.abs, operands[2:]), relu=False)
 
 

@@ -33,7 +33,16 @@ MEDIUM = [
     Case(70, (3, 3), (32, 80), (3, 3), padding=SAME),
     Case(2, (19, 23), (144, 64), (3, 3), padding=NONE),
 ]
-TAKEN = [*LARGE, *MEDIUM]
+# Windows that are lines, along the width or the height: in blocks of up to 256 tiles.
+ROW, COLUMN = ((0, 0), (1, 1)), ((1, 1), (0, 0))
+LINES = [
+    Case(2, (1, 67), (32, 48), (1, 3), padding=ROW),
+    Case(1, (5, 230), (80, 48), (1, 3), padding=ROW),
+    Case(3, (9, 17), (64, 32), (1, 3), padding=((0, 0), (2, 1))),
+    Case(2, (40, 7), (48, 80), (3, 1), padding=COLUMN),
+    Case(1, (33, 12), (144, 64), (3, 1), padding=NONE),
+]
+TAKEN = [*LARGE, *MEDIUM, *LINES]
 # The weight gradient takes F(2x2).
 SMALL = [
     Case(16, (2, 2), (32, 48), (3, 3), padding=SAME),
@@ -49,6 +58,8 @@ FORCED = [
     Case(1, (3, 3), (16, 16), (3, 3)),
     Case(2, (5, 6), (48, 16), (3, 3), padding=((2, 0), (0, 2))),
     Case(2, (2, 9), (160, 80), (3, 3), padding=SAME),
+    Case(1, (1, 9), (16, 48), (1, 3), padding=ROW),
+    Case(2, (2, 3), (32, 16), (3, 1), padding=COLUMN),
 ]
 # Each breaks one condition: window, stride, groups, channels of both sides.
 LEFT = [
@@ -65,19 +76,24 @@ def magnitudes(case, operands):
     """What each gradient adds up, all of it counted as positive, in the largest of the tilings."""
     x, kernel, d_y = map(np.abs, operands)
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    padding = tuple((2 - before, 2 - after) for before, after in case.padding)
+    padding = tuple(
+        (taps - 1 - before, taps - 1 - after)
+        for taps, (before, after) in zip(case.window, case.padding, strict=True)
+    )
     by_x = [oracle.winograd_magnitude(d_y, flipped, padding, n) for n in (2, 3, 4, 5)]
-    by_kernel = [oracle.winograd_weight_magnitude(x, d_y, case.padding, n) for n in (2, 3, 4)]
+    by_kernel = [
+        oracle.winograd_weight_magnitude(x, d_y, case.window, case.padding, n) for n in (2, 3, 4)
+    ]
     return np.max(by_x, 0), np.max(by_kernel, 0)
 
 
 def bounds(case):
-    """Relative errors of those sums, over channels and over tiles of 2x2 at the most.
+    """Relative errors of those sums, over channels and over tiles, not more than outputs.
 
     Whatever their order (Higham 2002, section 3.1).
     """
     batch, height, width, channels = case.shapes[2]
-    lengths = channels, batch * -(-height // 2) * -(-width // 2)
+    lengths = channels, batch * height * width
     return [oracle.EPSILON / 2 * (length + oracle.WINOGRAD_ROUNDINGS) for length in lengths]
 
 
