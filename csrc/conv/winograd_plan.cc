@@ -28,8 +28,6 @@ constexpr int64_t kOnePassFloats = 600 << 10;
 constexpr int64_t kPassChannels = 128;
 
 bool is_transformed(const Side& side) { return side.kernel > 1; }
-// A single side: the window is a line.
-bool is_line(const Conv& conv) { return is_transformed(conv.h) != is_transformed(conv.w); }
 
 bool side_applies(const Side& side) {
   const bool strided = side.stride == 2 && side.window_dilation == 1;
@@ -87,6 +85,8 @@ int64_t block_share(const WinogradPlan& winograd, const Machine& machine) {
 }
 
 }  // namespace
+
+bool is_line(const Conv& conv) { return is_transformed(conv.h) != is_transformed(conv.w); }
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
   const bool window = is_transformed(conv.h) || is_transformed(conv.w);

@@ -16,6 +16,8 @@ namespace resfuse {
 
 // Whether the algorithm computes this at all.
 bool winograd_applies(const Conv& conv, TileShape tile);
+// Whether a single side of the window is transformed.
+bool is_line(const Conv& conv);
 // The outputs of a tile's side, or 0 for direct convolution. It follows from the sizes alone, for
 // it decides the order of sums.
 int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice);
