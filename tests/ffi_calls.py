@@ -35,7 +35,7 @@ def packed_shape(kernel=KERNEL):
 CALLS = {
     AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | {"relu": True, "packed": ()}),
     STATISTICS: ([X, KERNEL], [Y, CHANNELS, CHANNELS], CONV),
-    PACK: ([KERNEL], [packed_shape()], {"groups": 1}),
+    PACK: ([KERNEL], [packed_shape()], DILATION | {"groups": 1}),
     MAX_POOL: ([X], [X], POOL),
     BY_INPUT: ([Y, KERNEL], [X], CONV),
     BY_WEIGHTS: ([X, Y], [KERNEL], CONV),

@@ -1,7 +1,9 @@
 """What the kernel must compute, in float64 and few lines; exact on integers.
 
-Images are NHWC, kernels HWIO.
+Images are NHWC, kernels HWIO, of one to three dimensions.
 """
+
+import dataclasses
 
 import numpy as np
 
@@ -17,42 +19,46 @@ WINOGRAD_TOLERANCE = 2e-5
 WINOGRAD_ROUNDINGS = 3 * 2 * 6 + 3
 
 
-def convolve(x, kernel, strides, padding, groups=1):
+def convolve(x, kernel, strides, padding, groups=1, dilation=None, image_dilation=None):
     """The convolution, one tap of the window at a time."""
-    x = np.pad(_by_group(x, groups), _pads(padding))
-    kernel = _by_group(kernel, groups)
-    height, width = kernel.shape[:2]
-    rows, columns = (
-        max(0, (size - window) // stride + 1)
-        for size, window, stride in zip(x.shape[1:3], (height, width), strides, strict=True)
-    )
-    y = np.zeros((x.shape[0], rows, columns, groups, kernel.shape[-1]))
-    for (i, j), pixels in _taps(x, (height, width), strides, y):
-        y += np.einsum("byxgc,cgo->byxgo", pixels, kernel[i, j], optimize=True)
+    x, kernel = _by_group(x, groups), _by_group(kernel, groups)
+    size, window = x.shape[1:-2], kernel.shape[:-3]
+    sides = _sides(size, window, strides, padding, dilation, image_dilation)
+    y = np.zeros((len(x), *(side.out for side in sides), groups, kernel.shape[-1]))
+    for tap, pixels, outputs in _taps(window, sides):
+        y[outputs] += _product("b*gc,cgo->b*go", x[pixels], kernel[tap])
     return _ungrouped(y)
 
 
-def input_gradient(d_y, kernel, size, strides, padding, groups=1):
+def input_gradient(
+    d_y, kernel, size, strides, padding, groups=1, dilation=None, image_dilation=None
+):
     """The convolution's transpose: each output's cotangent goes back to the pixels of its window.
 
-    ``size`` is the input's height and width.
+    ``size`` is the input's, without batch and channels.
     """
     d_y, kernel = _by_group(d_y, groups), _by_group(kernel, groups)
-    image = np.zeros((d_y.shape[0], *size, groups, kernel.shape[2]))
-    padded = np.pad(image, _pads(padding))
-    for (i, j), pixels in _taps(padded, kernel.shape[:2], strides, d_y):
-        pixels += np.einsum("byxgo,cgo->byxgc", d_y, kernel[i, j], optimize=True)
-    (top, _), (left, _) = padding
-    return _ungrouped(padded[:, top : top + size[0], left : left + size[1]])
+    window = kernel.shape[:-3]
+    sides = _sides(size, window, strides, padding, dilation, image_dilation)
+    d_x = np.zeros((len(d_y), *size, groups, kernel.shape[-3]))
+    for tap, pixels, outputs in _taps(window, sides):
+        d_x[pixels] += _product("b*go,cgo->b*gc", d_y[outputs], kernel[tap])
+    return _ungrouped(d_x)
 
 
-def weight_gradient(x, d_y, window, strides, padding, groups=1):
+def weight_gradient(x, d_y, window, strides, padding, groups=1, dilation=None, image_dilation=None):
     """Each tap's sum over the pixels of the inputs that it meets times the cotangents."""
-    x, d_y = np.pad(_by_group(x, groups), _pads(padding)), _by_group(d_y, groups)
+    x, d_y = _by_group(x, groups), _by_group(d_y, groups)
+    sides = _sides(x.shape[1:-2], window, strides, padding, dilation, image_dilation)
     d_kernel = np.zeros((*window, x.shape[-1], groups, d_y.shape[-1]))
-    for (i, j), pixels in _taps(x, window, strides, d_y):
-        d_kernel[i, j] += np.einsum("byxgc,byxgo->cgo", pixels, d_y, optimize=True)
+    for tap, pixels, outputs in _taps(window, sides):
+        d_kernel[tap] += _product("b*gc,b*go->cgo", x[pixels], d_y[outputs])
     return _ungrouped(d_kernel)
+
+
+def _product(rule, a, b):
+    """An einsum, where ``*`` stands for the images' spatial axes."""
+    return np.einsum(rule.replace("*", "zyx"[-(a.ndim - 3) :]), a, b, optimize=True)
 
 
 def _by_group(array, groups):
@@ -64,15 +70,43 @@ def _ungrouped(array):
     return array.reshape(*array.shape[:-2], array.shape[-2] * array.shape[-1])
 
 
-def _pads(padding):
-    return (0, 0), *padding, (0, 0), (0, 0)
+@dataclasses.dataclass
+class _Side:
+    """One spatial dimension: output y meets tap i at ``y * stride - pad + i * dilation``."""
+
+    size: int
+    out: int
+    stride: int
+    pad: int
+    dilation: int
+    image_dilation: int
+
+    def meet(self, tap):
+        """The pixels that a tap meets, and the outputs for which it does."""
+        outputs = np.arange(self.out)
+        at = outputs * self.stride - self.pad + tap * self.dilation
+        pixels = at // self.image_dilation
+        met = (at % self.image_dilation == 0) & (pixels >= 0) & (pixels < self.size)
+        return pixels[met], outputs[met]
 
 
-def _taps(x, window, strides, y):
-    """The taps of a window, and of each the view of ``x`` that it meets at the pixels of ``y``."""
-    rows, columns = y.shape[1:3]
-    for i, j in np.ndindex(*window):
-        yield (i, j), x[:, i:, j:][:, :: strides[0], :: strides[1]][:, :rows, :columns]
+def _sides(size, window, strides, padding, dilation, image_dilation):
+    ones = (1,) * len(size)
+    sides = []
+    for n, k, s, (before, after), d, b in zip(
+        size, window, strides, padding, dilation or ones, image_dilation or ones, strict=True
+    ):
+        room = (n - 1) * b + 1 + before + after - (k - 1) * d - 1
+        sides.append(_Side(n, max(0, room // s + 1), s, before, d, b))
+    return sides
+
+
+def _taps(window, sides):
+    """The taps of a window, and of each the indices of the pixels and of the outputs that meet."""
+    for tap in np.ndindex(*window):
+        met = [side.meet(i) for side, i in zip(sides, tap, strict=True)]
+        pixels, outputs = (np.ix_(*of_sides) for of_sides in zip(*met, strict=True))
+        yield tap, (slice(None), *pixels), (slice(None), *outputs)
 
 
 def affine(y, scale, shift, *residual, relu):
@@ -102,7 +136,7 @@ def statistics_tolerance(y, tile=TILE):
     mean_error = tile * (1 + tile**0.5) / 2 * EPSILON
     variance_error = 2 * mean_error + tile * (tile + 3) / 2 * EPSILON
     deviation = np.sqrt(variance)
-    e = 8 * np.finfo(np.float64).eps * np.abs(y.astype(np.float64)).max((0, 1, 2))
+    e = 8 * np.finfo(np.float64).eps * np.abs(y.astype(np.float64)).max(tuple(range(y.ndim - 1)))
     return (
         EPSILON / 2 * np.abs(mean) + mean_error * deviation + e,
         (variance_error + EPSILON / 2) * variance + 2 * e * deviation + e**2,

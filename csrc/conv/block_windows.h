@@ -43,16 +43,26 @@ class BlockWindows {
   }
 
   void point(int64_t begin, int64_t end) {
-    const Images images{conv_.h.in, conv_.w.in, conv_.in_c};
     auto** to = reinterpret_cast<const float**>(work_);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
       Corner corners[kMR];
       locate(conv_, begin + first, m, corners);
-      for (int64_t i = 0; i < conv_.h.kernel; ++i)
-        for (int64_t j = 0; j < conv_.w.kernel; ++j)
-          for (const Corner* corner = corners; corner < corners + m; ++corner)
-            *to++ = point_at_pixel(in_, images, corner->image, corner->y + i, corner->x + j);
+      for (int64_t k = 0; k < conv_.d.kernel; ++k)
+        for (int64_t i = 0; i < conv_.h.kernel; ++i)
+          for (int64_t p = 0; p < m; ++p)
+            point_at_taps(corners[p], row_of_window(conv_, corners[p], k, i), m,
+                          to + (k * conv_.h.kernel + i) * conv_.w.kernel * m + p);
+      to += conv_.taps() * m;
     });
+  }
+
+  // Points at the taps of a window's row, `m` pointers apart.
+  void point_at_taps(const Corner& corner, const Row& row, int64_t m, const float** to) const {
+    for (int64_t j = 0; j < conv_.w.kernel; ++j, to += m) {
+      const int64_t x = corner.x + j * conv_.w.window_dilation;
+      const bool inside = row.inside && x >= 0 && x < conv_.w.in;
+      *to = inside ? in_ + (row.at + x * conv_.in_c) : kZeros;
+    }
   }
 
   const Conv& conv_;

@@ -27,6 +27,11 @@ struct Conv {
   int64_t group_in() const { return in_c / groups; }
   int64_t group_out() const { return out_c / groups; }
   int64_t reduction() const { return taps() * group_in(); }
+  int64_t in_floats() const { return batch * d.in * h.in * w.in * in_c; }
+  // The runs that a row of the window is: one, or with groups or a dilation its pixels.
+  int64_t row_runs() const {
+    return groups == 1 && (w.window_dilation == 1 || w.kernel == 1) ? 1 : w.kernel;
+  }
 };
 
 struct Epilogue {
@@ -36,13 +41,12 @@ struct Epilogue {
   bool relu;              // NaN stays NaN, as in max(NaN, 0)
 };
 
-// Where outputs go that do not lie side by side, in floats: pixel (b, y, x) is at
-// first + b * image + y * row + x * pixel.
+// Where outputs go, in floats: pixel (b, z, y, x) is at
+// first + b * image + z * plane + y * row + x * pixel. `dense`: they lie side by side.
 struct Scatter {
-  int64_t first, image, row, pixel;
+  bool dense;
+  int64_t first, image, plane, row, pixel;
 };
-
-struct Taps;  // pack.h
 
 // What one call reads and writes. Training asks for sums instead of an epilogue: out is then acc,
 // and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles: Moments
@@ -53,8 +57,6 @@ struct Operands {
   float* out;
   const Epilogue* epilogue = nullptr;  // in inference
   double* sums = nullptr;              // (blocks, 3, out_c), in training
-  const Scatter* scatter = nullptr;    // where outputs are not dense
-  const Taps* transposed = nullptr;    // the kernel's, for an input gradient
 };
 
 }  // namespace resfuse

@@ -103,8 +103,11 @@ struct Unit {
 
 Unit unit_at(const Plan& plan, int64_t index);
 
+// A phase of a convolution (phases.h), which is all of it where the image is not dilated.
 struct Job {
-  Conv conv;
+  Conv conv;  // without image dilation
+  Taps taps;
+  Scatter scatter;
   Plan plan;
   Operands operands;
 };
@@ -112,15 +115,18 @@ struct Job {
 // One panel of the weights, which did not come packed.
 void pack_panel(const Job& job, int64_t panel, float* to);
 
-// One thread's scratch, 64-byte aligned, and what is still in it from the unit before: the first of
-// the packed or transformed panels, and the block whose inputs are prepared.
+// One thread's scratch, 64-byte aligned, and what is still in it from the unit before: of which
+// job, the first of the packed or transformed panels, and the block whose inputs are prepared.
 struct Memory {
   char* bytes;
+  size_t job = 0;
   int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1;
 };
 
-// As many threads as are worth waking for this much work.
-int64_t useful_threads(const Conv& conv, int64_t max_threads);
+// Those of all outputs, each of which costs one at least.
+double multiply_adds(const Conv& conv);
+// As many threads as are worth waking for so many multiply-adds.
+int64_t useful_threads(double work, int64_t max_threads);
 // `blocks` or a few more: few blocks are as many for each thread.
 int64_t balanced(int64_t blocks, int64_t threads);
 // The floats of a block's inputs, or of what is made of them: 384 KiB of a 1 MiB L2, the rest being

@@ -122,7 +122,7 @@ class Winograd {
   // would depend on what is resident.
   __attribute__((noinline)) void transform_weights(int64_t panel, int64_t pass) {
     const int64_t tap = conv_.in_c * kNR, length = channels(pass) * kNR;
-    const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_floats() +
+    const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
                         first_channel(pass) * kNR;
     float* to = weights(panel, pass);
     for (int64_t k = 0; k < conv_.d.kernel; ++k, from += kTaps * tap, to += length)

@@ -16,10 +16,9 @@ namespace nb = nanobind;
 namespace resfuse {
 namespace {
 
-Conv checked(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
-             int64_t groups) {
+Conv checked(const Shape& x, const Shape& kernel, const Geometry& geometry) {
   Check check;
-  const Conv conv = make_conv(x, kernel, {strides, padding, {1, 1}, {1, 1}, groups}, check);
+  const Conv conv = make_conv(x, kernel, geometry, check);
   if (!check.passed()) throw nb::value_error(check.complaint().c_str());
   return conv;
 }
@@ -48,9 +47,11 @@ const char* name_of(Inputs inputs) {
 
 // The algorithm that a call takes, and the shape of its packed weights, on the ISA in use.
 nb::tuple plan(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
-               int64_t groups, bool winograd) {
-  const Plan plan = make_plan(checked(x, kernel, strides, padding, groups), isa_in_use().tile,
-                              machine_in_use(), {choice_in_use(winograd), true, false, 1});
+               const Shape& image_dilation, const Shape& window_dilation, int64_t groups,
+               bool winograd) {
+  const Plan plan =
+      make_plan(checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups}),
+                isa_in_use().tile, machine_in_use(), {choice_in_use(winograd), true, false, 1});
   return nb::make_tuple(name_of(plan.algorithm), packed_shape(plan.layout));
 }
 
@@ -74,9 +75,10 @@ nb::dict describe(const WinogradPlan& winograd) {
 
 // All of a plan, on the ISA in use, for a machine with this much L2.
 nb::dict plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
-                      const Shape& padding, int64_t groups, bool winograd, bool packed,
+                      const Shape& padding, const Shape& image_dilation,
+                      const Shape& window_dilation, int64_t groups, bool winograd, bool packed,
                       bool training, int64_t threads, std::optional<int64_t> l2) {
-  const Conv conv = checked(x, kernel, strides, padding, groups);
+  const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
   const TileShape tile = isa_in_use().tile;
   const Plan plan =
       make_plan(conv, tile, with_l2(l2), {choice_in_use(winograd), packed, training, threads});
@@ -101,8 +103,9 @@ nb::dict plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
 
 // All of a weight gradient's plan, on the ISA in use: no machine and no threads decide it.
 nb::dict weight_plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
-                             const Shape& padding, int64_t groups, bool winograd) {
-  const Conv conv = checked(x, kernel, strides, padding, groups);
+                             const Shape& padding, const Shape& image_dilation,
+                             const Shape& window_dilation, int64_t groups, bool winograd) {
+  const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
   const WeightPlan plan = make_weight_plan(conv, isa_in_use().tile, choice_in_use(winograd));
   nb::dict result;
   result["algorithm"] = name_of(plan.algorithm);
@@ -126,13 +129,15 @@ nb::dict weight_plan_in_full(const Shape& x, const Shape& kernel, const Shape& s
 
 void bind_plans(nb::module_& m) {
   m.def("plan", plan, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"), nb::arg("padding"),
-        nb::arg("groups"), nb::arg("winograd"));
+        nb::arg("image_dilation"), nb::arg("window_dilation"), nb::arg("groups"),
+        nb::arg("winograd"));
   m.def("plan_in_full", plan_in_full, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"),
-        nb::arg("padding"), nb::arg("groups"), nb::arg("winograd"), nb::kw_only(),
-        nb::arg("packed") = false, nb::arg("training") = false, nb::arg("threads") = 1,
-        nb::arg("l2").none() = nb::none());
+        nb::arg("padding"), nb::arg("image_dilation"), nb::arg("window_dilation"),
+        nb::arg("groups"), nb::arg("winograd"), nb::kw_only(), nb::arg("packed") = false,
+        nb::arg("training") = false, nb::arg("threads") = 1, nb::arg("l2").none() = nb::none());
   m.def("weight_plan_in_full", weight_plan_in_full, nb::arg("x"), nb::arg("kernel"),
-        nb::arg("strides"), nb::arg("padding"), nb::arg("groups"), nb::arg("winograd"));
+        nb::arg("strides"), nb::arg("padding"), nb::arg("image_dilation"),
+        nb::arg("window_dilation"), nb::arg("groups"), nb::arg("winograd"));
   m.def("machine", [] {
     const Machine& machine = machine_in_use();
     return nb::make_tuple(machine.l1d, machine.l2, machine.l3);

@@ -45,12 +45,13 @@ struct Geometry {
 // Both are meaningless, but harmless, unless the check has passed.
 Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Check& check);
 Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check);
-// The convolution of a single pixel with this kernel: packing asks nothing else of the image.
-Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check);
+// A convolution with this kernel, whatever its strides and padding: packing asks nothing of them.
+Conv make_kernel_conv(const Shape& kernel, Geometry geometry, Check& check);
 
-inline Shape output_shape(const Conv& conv) {
-  return {conv.batch, conv.h.out, conv.w.out, conv.out_c};
-}
+// Complains about more phases than there may be.
+void check_phases(const Conv& conv, Check& check);
+// Of a convolution of images of this rank.
+Shape output_shape(size_t rank, const Conv& conv);
 inline Shape output_shape(const Pool& pool) {
   return {pool.batch, pool.h.out, pool.w.out, pool.channels};
 }

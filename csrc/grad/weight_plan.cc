@@ -47,7 +47,7 @@ void plan_direct(const Conv& conv, TileShape tile, WeightPlan& plan) {
   const bool grouped = make_layout(conv, tile.nr).grouped;
   plan.algorithm = grouped ? Algorithm::kGrouped : Algorithm::kDirect;
   plan.groups = grouped ? 1 : conv.groups;
-  const int64_t taps = conv.h.kernel * conv.w.kernel;
+  const int64_t taps = conv.taps();
   if (grouped) {
     plan.inputs = {tile.nr, ceil_div(conv.in_c, tile.nr)};
     plan.outputs = {tile.nr, 1};
@@ -105,7 +105,7 @@ WeightPlan make_weight_plan(const Conv& conv, TileShape tile, Choice choice) {
 }
 
 int64_t weight_threads(const Conv& conv, const WeightPlan& plan, int64_t max_threads) {
-  return std::min(plan.units(), useful_threads(conv, max_threads));
+  return std::min(plan.units(), useful_threads(multiply_adds(conv), max_threads));
 }
 
 WeightUnit weight_unit_at(const Conv& conv, const WeightPlan& plan, int64_t index) {

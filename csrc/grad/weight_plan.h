@@ -35,7 +35,8 @@ struct WeightPlan {
 };
 
 struct WeightJob {
-  const Conv& conv;
+  const Conv& conv;  // without image dilation
+  Scatter scatter;   // where its outputs lie in d_out
   WeightPlan plan;
   const float *in, *d_out;
   float* d_kernel;  // (chunks, kernel's shape)

@@ -14,6 +14,8 @@ def plan(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
 ) -> tuple[str, Sequence[int]]: ...
@@ -22,6 +24,8 @@ def plan_in_full(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
     *,
@@ -35,6 +39,8 @@ def weight_plan_in_full(
     kernel: Sequence[int],
     strides: Sequence[int],
     padding: Sequence[int],
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
 ) -> dict[str, Any]: ...

@@ -280,5 +280,5 @@ def test_wrong_shapes(wrong):
 def test_wrong_rank():
     case = CASES["direct"]
     call = unpacked(case, packed=jnp.ravel(pack(case)))
-    with pytest.raises(ValueError, match=r'conv_affine takes "n h w i, p q r s, .*got shapes'):
+    with pytest.raises(ValueError, match=r'conv_affine takes "n h w i, a b c e, .*got shapes'):
         jax.eval_shape(call, *operands(case))

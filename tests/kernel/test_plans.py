@@ -76,7 +76,7 @@ CASES = [
 def arguments(case: Case) -> tuple[Any, ...]:
     image, kernel, _ = case.shapes
     pads = [pixels for pair in case.padding for pixels in pair]
-    return image, kernel, case.strides, pads, case.groups
+    return image, kernel, case.strides, pads, case.image_dilation, case.dilation, case.groups
 
 
 def plan(case: Case, *, winograd: bool = True, **options: Any) -> Plan:

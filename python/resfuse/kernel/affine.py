@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from resfuse import reference
 from resfuse.kernel.call import Call
-from resfuse.kernel.conv import attributes, conv, input_gradient, weight_gradient
+from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.spec import ConvSpec
 
@@ -34,8 +34,8 @@ def affine(
     """The kernel where this is compiled for a CPU, the reference anywhere else.
 
     Args:
-        x: ``(B, H, W, Cin)``, float32 as all of them.
-        kernel: ``(kh, kw, Cin/groups, Cout)``.
+        x: ``(B, [[D,] H,] W, Cin)``, float32 as all of them.
+        kernel: ``([[kd,] kh,] kw, Cin/groups, Cout)``.
         scale: ``(Cout,)``.
         shift: ``(Cout,)``.
         *residual: at most one array of the output's shape.
@@ -47,7 +47,7 @@ def affine(
             a value of the program that nothing else needs.
 
     Returns:
-        ``(B, Ho, Wo, Cout)``.
+        ``(B, [[Do,] Ho,] Wo, Cout)``.
     """
 
     def on_cpu(packed: Array | None, *operands: Array) -> Array:
@@ -86,12 +86,12 @@ def conv_affine(
     *residual: Array,
 ) -> Array:
     """The call itself; the arguments are those of :func:`affine`."""
-    _, height, width, _ = spec.output_shape(x.shape, kernel.shape)
-    weights, factors = (kernel, "p q j o") if packed is None else (packed, "p q r s")
+    name = axes(spec)
+    weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
     call = Call(
         "conv_affine",
-        f"n h w i, {factors}, o, o{', n y x o' * len(residual)} -> n y x o",
-        sizes={"y": height, "x": width},
+        f"{name.x}, {factors}, o, o{f', {name.y}' * len(residual)} -> {name.y}",
+        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)),
         attributes=attributes(spec)
         | {"relu": relu, "packed": () if packed is None else kernel.shape},
         in_place=in_place and bool(residual),
@@ -117,8 +117,8 @@ def _backward(
     # The convolution's value serves only the gradient by the scale; unused, it is never computed.
     d_scale = (d_y * conv(spec, x, kernel)).sum(axes)
     d_conv = d_y * reference.per_channel(scale, d_y)
-    d_x = input_gradient(spec, x.shape[1:3], d_conv, kernel)  # unused, likewise
-    d_kernel = weight_gradient(spec, kernel.shape[:2], x, d_conv)
+    d_x = input_gradient(spec, x.shape[1:-1], d_conv, kernel)  # unused, likewise
+    d_kernel = weight_gradient(spec, kernel.shape[:-2], x, d_conv)
     cotangents = (d_x, d_kernel, d_scale, d_y.sum(axes), *[d_y] * len(residual))
     return None, *map(varying_like, cotangents, operands)
 
