@@ -47,6 +47,7 @@ class Winograd {
         winograd_(job.plan.winograd),
         tiling_(winograd_.tiling),
         operands_(job.operands),
+        scatter_(job.scatter),
         memory_(memory),
         scratch_(lay_out(job.plan, memory.bytes)),
         unit_(unit),
@@ -132,11 +133,12 @@ class Winograd {
             [&](int i, int j, Vec u) { store(to + (i * kKernelW + j) * weights_point_ + n, u); });
   }
 
-  // Of the tile's input slice `z`, to this row of V.
+  // Of the tile's input slice `z`, if a stretch meets it, to this row of V.
   void transform_inputs_at(int64_t tile, int64_t z, int64_t row) {
     const float* in[H::kInput][W::kInput];
-    point_at_pixels(operands_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in,
-                    input_grid(conv_, positions_[tile], tiling_, z), in);
+    const Grid grid = input_grid(conv_, positions_[tile], tiling_, z);
+    if (conv_.d.out <= kShallow && !is_inside(grid.z, conv_.d.in)) return;
+    point_at_pixels(operands_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in, grid, in);
     for (int64_t pass = 0; pass < passes_; ++pass)
       transform_inputs<H, W>(in, first_channel(pass), channels(pass), inputs_point_,
                              inputs(pass) + row * channels(pass));
@@ -146,35 +148,46 @@ class Winograd {
   void multiply(int64_t panel, int64_t pass, int64_t tiles) {
     Tile tile{};
     tile.rows = scratch_.rows;
-    tile.runs = conv_.d.kernel;
     tile.length = channels(pass);
     tile.first = pass == 0;
-    for (int64_t point = 0; point < kPoints; ++point) {
-      tile.panel = weights(panel, pass) + kernel_point(point) * weights_point_;
-      const float* in = inputs(pass) + point * inputs_point_;
-      float* products = products_ + point * products_point_;
-      for_each_tile(tiling_.d.size * tiles, [&](int64_t first, int64_t m) {
-        point_at_rows(in, tile.length, tiles, first, m);
-        tile.acc = products + first * kNR;
-        tile_function<Dense>(m, kVectors)(tile);
-      });
-    }
+    for (int64_t point = 0; point < kPoints; ++point)
+      for (int64_t s = 0; s < winograd_.stretch_count; ++s) {
+        const Stretch& stretch = winograd_.stretches[s];
+        tile.runs = stretch.taps;
+        tile.panel = weights(panel, pass) + kernel_point(point) * weights_point_ +
+                     stretch.tap * tile.length * kNR;
+        tile.acc = products_ + point * products_point_ + stretch.z * tiles * kNR;
+        multiply_stretch(stretch, tiles, inputs(pass) + point * inputs_point_, tile);
+      }
   }
 
-  // Points at the rows of V that rows [first, first + m) of M meet, for each tap of the depth.
-  void point_at_rows(const float* in, int64_t length, int64_t tiles, int64_t first, int64_t m) {
+  // Adds those of all rows of a stretch, whose first is tile.acc, with V's matrix of a point.
+  void multiply_stretch(const Stretch& stretch, int64_t tiles, const float* in, Tile tile) {
+    float* const products = tile.acc;
+    for_each_tile(stretch.slices * tiles, [&](int64_t first, int64_t m) {
+      point_at_rows(stretch, tiles, in, tile.length, first, m);
+      tile.acc = products + first * kNR;
+      tile_function<Dense>(m, kVectors)(tile);
+    });
+  }
+
+  // Points at the rows of V that rows [first, first + m) of the stretch meet, for each of its taps.
+  void point_at_rows(const Stretch& stretch, int64_t tiles, const float* in, int64_t length,
+                     int64_t first, int64_t m) {
     const Side& depth = conv_.d;
     const float** to = scratch_.rows;
-    for (int64_t k = 0; k < depth.kernel; ++k, in += depth.window_dilation * tiles * length)
+    for (int64_t k = 0; k < stretch.taps; ++k) {
+      const int64_t slice = stretch.z * depth.stride + (stretch.tap + k) * depth.window_dilation;
       for (int64_t row = first; row < first + m; ++row) {
         const int64_t skipped = depth.stride == 1 ? 0 : row / tiles * (depth.stride - 1) * tiles;
-        *to++ = in + (row + skipped) * length;
+        *to++ = in + (slice * tiles + row + skipped) * length;
       }
+    }
   }
 
   void transform_outputs(const Output& output, const Grid& grid, int64_t row, int64_t columns) {
     const float* from = products_ + row * kNR;
-    const int64_t slice = (grid.image * conv_.d.out + grid.z) * conv_.h.out;
+    const int64_t slice = scatter_.first + grid.image * scatter_.image + grid.z * scatter_.plane;
     for (int64_t n = 0; n < columns; n += kLanes) {
       Vec inside[kOutputs];
       inside[0] = Vec{};  // compilers do not see that it always gets a value
@@ -184,7 +197,7 @@ class Winograd {
           [&](int i, int j, Vec value) {
             const int64_t y = grid.y + i * grid.step_y, x = grid.x + j * grid.step_x;
             if (y >= conv_.h.out || x >= conv_.w.out) return;
-            finish_vector(output, ((slice + y) * conv_.w.out + x) * conv_.out_c, n, columns - n,
+            finish_vector(output, slice + y * scatter_.row + x * scatter_.pixel, n, columns - n,
                           value);
             if (operands_.sums) inside[count++] = value;
           });
@@ -197,6 +210,7 @@ class Winograd {
   const WinogradPlan& winograd_;
   const Tiling& tiling_;
   const Operands& operands_;
+  const Scatter& scatter_;
   Memory& memory_;
   Scratch& scratch_;
   const Unit unit_;

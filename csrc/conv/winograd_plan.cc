@@ -80,6 +80,30 @@ int64_t paying_output(const Conv& conv) {
   return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
 }
 
+// Of one output slice.
+Stretch stretch_at(const Side& depth, int64_t z) {
+  const int64_t step = depth.window_dilation, begin = z * depth.stride - depth.pad;
+  const int64_t first = begin >= 0 ? 0 : std::min(ceil_div(-begin, step), depth.kernel);
+  const int64_t last =
+      begin >= depth.in ? 0 : std::min(ceil_div(depth.in - begin, step), depth.kernel);
+  return {z, 1, first, std::max<int64_t>(0, last - first)};
+}
+
+void cut_depth(const Side& depth, WinogradPlan& winograd) {
+  winograd.stretches[0] = {0, winograd.tiling.d.size, 0, depth.kernel};
+  winograd.stretch_count = 1;
+  if (depth.out > kShallow) return;
+  winograd.stretches[0] = stretch_at(depth, 0);
+  for (int64_t z = 1; z < depth.out; ++z) {
+    Stretch& last = winograd.stretches[winograd.stretch_count - 1];
+    const Stretch next = stretch_at(depth, z);
+    if (next.tap == last.tap && next.taps == last.taps)
+      ++last.slices;
+    else
+      winograd.stretches[winograd.stretch_count++] = next;
+  }
+}
+
 int64_t block_share(const WinogradPlan& winograd, const Machine& machine) {
   return winograd.resident ? block_floats(machine) : share_of_l2(machine, kStreamedFloats);
 }
@@ -147,11 +171,14 @@ int64_t points_floats(int64_t points, int64_t rows, int64_t columns) {
 
 WinogradPlan plan_winograd(const Conv& conv, const Layout& layout, const Machine& machine,
                            int64_t output) {
-  const Tiling tiling = tile_images(conv, output);
-  const int64_t floats = weights_floats(conv, layout, tiling);
+  WinogradPlan winograd{};
+  winograd.tiling = tile_images(conv, output);
+  cut_depth(conv.d, winograd);
+  const int64_t floats = weights_floats(conv, layout, winograd.tiling);
   const int64_t part = round_up(ceil_div(kPassChannels, conv.d.kernel), layout.nr / 2);
-  const int64_t channels = floats <= kOnePassFloats ? conv.in_c : std::min(conv.in_c, part);
-  return {tiling, channels, floats <= share_of_l2(machine, kResidentFloats)};
+  winograd.pass_channels = floats <= kOnePassFloats ? conv.in_c : std::min(conv.in_c, part);
+  winograd.resident = floats <= share_of_l2(machine, kResidentFloats);
+  return winograd;
 }
 
 Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
@@ -173,10 +200,11 @@ Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
 }
 
 int64_t winograd_work_floats(const Conv& conv, const Plan& plan) {
-  const auto& [tiling, channels, resident] = plan.winograd;
+  const Tiling& tiling = plan.winograd.tiling;
+  const int64_t channels = plan.winograd.pass_channels;
   const int64_t points = input_points(conv, tiling), size = plan.blocks.size;
   const int64_t passes = ceil_div(conv.in_c, channels), nr = plan.layout.nr;
-  const int64_t kept = resident ? plan.unit_panels.size * passes : 1;
+  const int64_t kept = plan.winograd.resident ? plan.unit_panels.size * passes : 1;
   return size * kPositionFloats +
          passes * points_floats(points, slices_of(conv, tiling) * size, channels) +
          points_floats(points, tiling.d.size * size, nr) +

@@ -47,12 +47,14 @@ inline Grid input_grid(const Conv& conv, const TilePosition& at, const Tiling& t
           tiling.w.dilation};
 }
 
+inline bool is_inside(int64_t z, int64_t depth) { return z >= 0 && z < depth; }
+
 // Points at the first channel of each pixel of a grid, or at zeros where it lies outside the image,
 // whose slices are `shape`, `depth` of them.
 template <int Height, int Width>
 inline void point_at_pixels(const float* images, const Images& shape, int64_t depth,
                             const Grid& grid, const float* (&to)[Height][Width]) {
-  const bool inside = grid.z >= 0 && grid.z < depth;
+  const bool inside = is_inside(grid.z, depth);
   for (int64_t i = 0; i < Height; ++i)
     for (int64_t j = 0; j < Width; ++j)
       to[i][j] = inside ? point_at_pixel(images, shape, grid.image * depth + grid.z,

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/machine.h"
+#include "conv/phases.h"
 #include "conv/winograd_plan.h"
 #include "ffi/select.h"
 #include "grad/weight_plan.h"
@@ -45,14 +46,17 @@ const char* name_of(Inputs inputs) {
   return names[static_cast<int>(inputs)];
 }
 
-// The algorithm that a call takes, and the shape of its packed weights, on the ISA in use.
+// The algorithm that a call takes, in its first phase if it has several, and the shape of its
+// packed weights, on the ISA in use.
 nb::tuple plan(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
                const Shape& image_dilation, const Shape& window_dilation, int64_t groups,
                bool winograd) {
-  const Plan plan =
-      make_plan(checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups}),
-                isa_in_use().tile, machine_in_use(), {choice_in_use(winograd), true, false, 1});
-  return nb::make_tuple(name_of(plan.algorithm), packed_shape(plan.layout));
+  const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
+  const TileShape tile = isa_in_use().tile;
+  const std::vector<Phase> parts = phases(conv, false);
+  const Plan plan = make_plan(parts.empty() ? conv : parts.front().conv, tile, machine_in_use(),
+                              {choice_in_use(winograd), true, false, 1});
+  return nb::make_tuple(name_of(plan.algorithm), packed_shape(make_layout(conv, tile.nr)));
 }
 
 nb::dict describe(const DirectPlan& direct) {

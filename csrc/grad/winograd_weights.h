@@ -36,6 +36,7 @@ class WinogradWeights {
         job_(job),
         unit_(unit),
         slices_(slices_of(conv_, plan_.tiling)),
+        whole_depth_(plan_.tiling.d.count == 1),
         inputs_point_(slices_ * plan_.block_size * plan_.inputs.size + kWinogradPad),
         panel_point_(plan_.tiling.d.size * plan_.block_size * kNR + kWinogradPad),
         products_point_(plan_.inputs.size * kNR + kWinogradPad),
@@ -66,8 +67,9 @@ class WinogradWeights {
       const TilePosition at = locate_tile(first + t, plan_.tiling);
       for (int64_t z = 0; z < slices_; ++z) {
         const float* in[H::kInput][W::kInput];
-        point_at_pixels(job_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in,
-                        input_grid(conv_, at, plan_.tiling, z), in);
+        const Grid grid = input_grid(conv_, at, plan_.tiling, z);
+        if (whole_depth_ && !is_inside(grid.z, conv_.d.in)) continue;
+        point_at_pixels(job_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in, grid, in);
         transform_inputs<H, W>(in, unit_.first_channel, unit_.channels, inputs_point_,
                                inputs_ + (z * tiles + t) * plan_.inputs.size);
       }
@@ -95,22 +97,41 @@ class WinogradWeights {
   }
 
   void multiply(int64_t tiles, int64_t column, bool first) {
+    for (int64_t k = 0; k < conv_.d.kernel; ++k)
+      for (int64_t point = 0; point < kPoints; ++point) {
+        WeightTile tile = slices_of_tap(k, tiles);
+        tile.rows += point * inputs_point_;
+        tile.panel += point * panel_point_;
+        tile.out = products(column, k) + point * products_point_;
+        tile.first = first;
+        add_rows(tile);
+      }
+  }
+
+  // The rows of the first point that meet a tap of the depth: all, but where a tile is as deep as
+  // the image those only whose slice of the inputs is inside it.
+  WeightTile slices_of_tap(int64_t k, int64_t tiles) const {
+    const Side& depth = conv_.d;
+    const int64_t moved = k * depth.window_dilation, inside = depth.pad - moved;
+    const int64_t first = whole_depth_ && inside > 0 ? smaller(inside, depth.out) : 0;
+    const int64_t end = whole_depth_ ? smaller(depth.in + inside, depth.out) : plan_.tiling.d.size;
     WeightTile tile{};
     tile.stride = plan_.inputs.size;
-    tile.pixels = plan_.tiling.d.size * tiles;
     tile.out_stride = tile.columns = kNR;
-    tile.first = first;
-    for (int64_t k = 0; k < conv_.d.kernel; ++k) {
-      const int64_t moved = k * conv_.d.window_dilation * tiles * plan_.inputs.size;
-      for (int64_t point = 0; point < kPoints; ++point) {
-        tile.panel = panel_ + point * panel_point_;
-        for_each_tile(unit_.channels, [&](int64_t top, int64_t m) {
-          tile.rows = inputs_ + point * inputs_point_ + moved + top;
-          tile.out = products(column, k) + point * products_point_ + top * kNR;
-          weight_function(m, kNR)(tile);
-        });
-      }
-    }
+    tile.pixels = end > first ? (end - first) * tiles : 0;
+    tile.rows = inputs_ + (first + moved) * tiles * plan_.inputs.size;
+    tile.panel = panel_ + first * tiles * kNR;
+    return tile;
+  }
+
+  // Adds the products of all channels of the unit.
+  void add_rows(const WeightTile& tile) {
+    for_each_tile(unit_.channels, [&](int64_t top, int64_t m) {
+      WeightTile at_top = tile;
+      at_top.rows += top;
+      at_top.out += top * kNR;
+      weight_function(m, kNR)(at_top);
+    });
   }
 
   // Writes a panel's columns of the result.
@@ -135,7 +156,8 @@ class WinogradWeights {
   const WeightPlan& plan_;
   const WeightJob& job_;
   const WeightUnit unit_;
-  const int64_t slices_;                                       // of the inputs of a tile
+  const int64_t slices_;  // of the inputs of a tile
+  const bool whole_depth_;
   const int64_t inputs_point_, panel_point_, products_point_;  // floats from point to point
   float *const inputs_, *const panel_, *const products_;
 };
