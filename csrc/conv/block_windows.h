@@ -48,21 +48,24 @@ class BlockWindows {
       Corner corners[kMR];
       locate(conv_, begin + first, m, corners);
       for (int64_t k = 0; k < conv_.d.kernel; ++k)
-        for (int64_t i = 0; i < conv_.h.kernel; ++i)
-          for (int64_t p = 0; p < m; ++p)
-            point_at_taps(corners[p], row_of_window(conv_, corners[p], k, i), m,
-                          to + (k * conv_.h.kernel + i) * conv_.w.kernel * m + p);
-      to += conv_.taps() * m;
+        for (int64_t i = 0; i < conv_.h.kernel; ++i, to += m * conv_.w.kernel)
+          point_at_row(corners, m, k, i, to);
     });
   }
 
-  // Points at the taps of a window's row, `m` pointers apart.
-  void point_at_taps(const Corner& corner, const Row& row, int64_t m, const float** to) const {
-    for (int64_t j = 0; j < conv_.w.kernel; ++j, to += m) {
-      const int64_t x = corner.x + j * conv_.w.window_dilation;
-      const bool inside = row.inside && x >= 0 && x < conv_.w.in;
-      *to = inside ? in_ + (row.at + x * conv_.in_c) : kZeros;
-    }
+  // Points at the pixels of row (k, i) of m windows: (taps, m) pointers.
+  void point_at_row(const Corner* corners, int64_t m, int64_t k, int64_t i,
+                    const float** to) const {
+    Row rows[kMR];
+    for (int64_t p = 0; p < m; ++p) rows[p] = row_of_window(conv_, corners[p], k, i);
+    const float* const in = in_;
+    const int64_t in_c = conv_.in_c, width = conv_.w.in;
+    for (int64_t j = 0, x = 0; j < conv_.w.kernel; ++j, x += conv_.w.window_dilation)
+      for (int64_t p = 0; p < m; ++p) {
+        const int64_t at = corners[p].x + x;
+        const bool inside = rows[p].inside && at >= 0 && at < width;
+        *to++ = inside ? in + (rows[p].at + at * in_c) : kZeros;
+      }
   }
 
   const Conv& conv_;

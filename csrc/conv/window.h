@@ -18,25 +18,27 @@ struct Corner {
   bool inside;
 };
 
+// The corner of the first pixel of a row of outputs.
+inline Corner corner_of_row(const Conv& conv, int64_t row) {
+  const Side &d = conv.d, &h = conv.h;
+  const int64_t plane = row / h.out;
+  const int64_t z = plane % d.out * d.stride - d.pad, y = row % h.out * h.stride - h.pad;
+  return {plane / d.out, z, y, -conv.w.pad,
+          z >= 0 && z + d.extent() <= d.in && y >= 0 && y + h.extent() <= h.in};
+}
+
 // Locates the windows of `count` pixels from `pixel` on.
 inline void locate(const Conv& conv, int64_t pixel, int64_t count, Corner* corners) {
-  const Side &d = conv.d, &h = conv.h, &w = conv.w;
-  const int64_t row = pixel / w.out, plane = row / h.out;
-  int64_t x = pixel % w.out, y = row % h.out, z = plane % d.out, image = plane / d.out;
-  // The first elements of windows that do not fit any more.
-  const int64_t deep = d.in - d.extent(), low = h.in - h.extent(), right = w.in - w.extent();
+  const Side& w = conv.w;
+  int64_t row = pixel / w.out, x = pixel % w.out;
+  Corner at = corner_of_row(conv, row);
+  const int64_t last = w.in - w.extent();
   for (int64_t i = 0; i < count; ++i) {
-    const Corner at{image, z * d.stride - d.pad, y * h.stride - h.pad, x * w.stride - w.pad, false};
-    corners[i] = at;
-    corners[i].inside =
-        at.z >= 0 && at.z <= deep && at.y >= 0 && at.y <= low && at.x >= 0 && at.x <= right;
+    const int64_t left = x * w.stride - w.pad;
+    corners[i] = {at.image, at.z, at.y, left, at.inside && left >= 0 && left <= last};
     if (++x < w.out) continue;
     x = 0;
-    if (++y < h.out) continue;
-    y = 0;
-    if (++z < d.out) continue;
-    z = 0;
-    ++image;
+    at = corner_of_row(conv, ++row);
   }
 }
 
