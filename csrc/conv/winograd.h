@@ -126,11 +126,16 @@ class Winograd {
     const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
                         first_channel(pass) * kNR;
     float* to = weights(panel, pass);
-    for (int64_t k = 0; k < conv_.d.kernel; ++k, from += kTaps * tap, to += length)
+    // The first slices meet the last taps.
+    const Stretch &first = winograd_.stretches[0],
+                  &last = winograd_.stretches[winograd_.stretch_count - 1];
+    for (int64_t k = last.tap; k < first.tap + first.taps; ++k)
       for (int64_t n = 0; n < length; n += kLanes)
         transform_both<H::kernel, W::kernel>(
-            [&](int i, int j) { return load(from + (i * kTapsW + j) * tap + n); },
-            [&](int i, int j, Vec u) { store(to + (i * kKernelW + j) * weights_point_ + n, u); });
+            [&](int i, int j) { return load(from + (k * kTaps + i * kTapsW + j) * tap + n); },
+            [&](int i, int j, Vec u) {
+              store(to + (i * kKernelW + j) * weights_point_ + k * length + n, u);
+            });
   }
 
   // Of the tile's input slice `z`, if a stretch meets it, to this row of V.

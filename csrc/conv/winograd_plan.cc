@@ -115,7 +115,9 @@ bool is_line(const Conv& conv) { return is_transformed(conv.h) != is_transformed
 bool winograd_applies(const Conv& conv, TileShape tile) {
   const bool window = is_transformed(conv.h) || is_transformed(conv.w);
   const bool same_strides = is_line(conv) || conv.h.stride == conv.w.stride;
-  const bool depth = conv.d.image_dilation == 1 && conv.d.kernel <= kMaxPassRuns;
+  // A phase may have no taps, and each is a run of the register tile.
+  const bool depth =
+      conv.d.image_dilation == 1 && conv.d.kernel >= 1 && conv.d.kernel <= kMaxPassRuns;
   // Transforms work on whole vectors of input channels.
   const bool channels = conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels;
   return window && same_strides && depth && channels && conv.groups == 1 && conv.pixels() > 0 &&

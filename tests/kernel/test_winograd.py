@@ -166,10 +166,11 @@ FORCED = [
     Case(2, (3, 4, 5), (48, 17), (4, 3, 3), (3, 2, 2), pad(2, 1, 1)),
     Case(1, (6, 4, 4), (16, 8), (2, 3, 3), None, ((-2, 3), (1, 1), (1, 1)), dilation=(3, 1, 1)),
 ]
-# Of an image with zeros between its pixels, each phase has a window of 3x3.
+# Of an image with zeros between its pixels, phases have windows of 3, or no taps at all.
 TRANSPOSED = [
     Case(1, (7, 7), (16, 32), (6, 6), padding=pad(2, 3), image_dilation=(2, 2)),
     Case(2, (12,), (32, 33), (9,), padding=pad(8), image_dilation=(3,)),
+    Case(1, (3, 4, 5), (16, 40), (1, 3, 3), None, pad(0, 1, 1), image_dilation=(3, 1, 1)),
 ]
 # Each breaks one condition: window, strides, groups, channels, few tiles, few pixels in them.
 LEFT = [
