@@ -31,6 +31,11 @@ Machine with_l2(std::optional<int64_t> l2) {
 }
 
 nb::tuple to_tuple(const Cut& cut) { return nb::make_tuple(cut.size, cut.count); }
+// The outputs of a tile along each side, and the tiles of an image.
+nb::tuple to_tuple(const Tiling& tiling) {
+  return nb::make_tuple(nb::make_tuple(tiling.d.size, tiling.h.outputs, tiling.w.outputs),
+                        nb::make_tuple(tiling.d.count, tiling.h.tiles, tiling.w.tiles));
+}
 
 const char* name_of(Packing packing) {
   const char* const names[] = {"caller", "call", "unit"};
@@ -70,7 +75,7 @@ nb::dict describe(const DirectPlan& direct) {
 
 nb::dict describe(const WinogradPlan& winograd) {
   nb::dict result;
-  result["tiling"] = nb::make_tuple(winograd.tiling.output, winograd.tiling.h, winograd.tiling.w);
+  result["tiling"] = to_tuple(winograd.tiling);
   result["pass_channels"] = winograd.pass_channels;
   result["resident"] = winograd.resident;
   return result;
@@ -115,7 +120,7 @@ nb::dict describe(const Conv& conv, const WeightPlan& plan) {
   nb::dict result;
   result["algorithm"] = name_of(plan.algorithm);
   result["tile"] = nb::make_tuple(isa_in_use().tile.mr, isa_in_use().tile.nr);
-  result["tiling"] = nb::make_tuple(plan.tiling.output, plan.tiling.h, plan.tiling.w);
+  result["tiling"] = to_tuple(plan.tiling);
   result["pixels"] = conv.pixels();
   result["block_size"] = plan.block_size;
   result["row_floats"] = plan.row_floats;

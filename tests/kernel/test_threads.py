@@ -54,6 +54,9 @@ CASES = [
     Case(1, (7, 7), (512, 64), (3, 3), padding=SAME),
     Case(1, (14, 14), (1024, 33), (1, 1)),
     Case(64, (2, 2), (64, 64), (3, 3), padding=SAME),
+    Case(1, (3000,), (64, 48), (3,), padding=((2, 2),), dilation=(2,)),
+    Case(2, (2, 14, 15), (160, 65), (3, 3, 3), padding=((1, 1), *SAME)),
+    Case(1, (9, 20, 21), (32, 48), (3, 3, 3), padding=((1, 1), *SAME), dilation=(1, 2, 3)),
 ]
 # Images whose batch norm several threads share out: pixels of few channels and of many.
 NORMS = [(3, 56, 57, 64), (2, 33, 130, 17), (5, 7, 7, 515)]
