@@ -6,11 +6,13 @@ and not called: to capture their intermediates, use ``implementation="xla"``.
 """
 
 from resfuse.models.architectures import Architecture
-from resfuse.nnx import resnet, textbook
+from resfuse.nnx import mobilenet, resnet, textbook
 from resfuse.nnx.fused import conv_bn_relu
+from resfuse.nnx.mobilenet import *  # noqa: F403
 from resfuse.nnx.resnet import *  # noqa: F403
 from resfuse.nnx.textbook import *  # noqa: F403
 
 __all__ = ["Architecture", "conv_bn_relu"]
+__all__ += mobilenet.__all__
 __all__ += resnet.__all__
 __all__ += textbook.__all__
