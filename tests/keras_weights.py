@@ -51,6 +51,15 @@ def variables(module, path):
     return [variable for variable in found if variable is not None]
 
 
+def weighted(model):
+    """The layers of a Keras model that have weights, but for its preprocessing."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from weighted(layer)
+        elif layer.weights and not isinstance(layer, keras.layers.Normalization):
+            yield layer
+
+
 def same_weights(ours, order, theirs):
     """Gives both the same random values, as layers come in the same order in both.
 
@@ -58,8 +67,7 @@ def same_weights(ours, order, theirs):
     the same in memory.
     """
     random = np.random.default_rng(0)
-    weighted = [layer for layer in theirs.layers if layer.weights and layer.name != "normalization"]
-    for path, layer in zip(order, weighted, strict=True):
+    for path, layer in zip(order, weighted(theirs), strict=True):
         for variable, weight in zip(variables(ours, path), layer.weights, strict=True):
             size = np.prod(variable.shape[:-1])
             value = (
@@ -71,8 +79,11 @@ def same_weights(ours, order, theirs):
             weight.assign(value.astype(np.float32).reshape(weight.shape))
 
 
-def assert_same_logits(make, application, x, scale=1.0, **options):
-    """Of a network of ours and one of Keras, which takes images times ``scale``."""
+def assert_same_logits(make, application, x, *, scale=1.0, rank=None, **options):
+    """Of a network of ours and one of Keras, which takes images times ``scale``.
+
+    ``rank`` of a path sorts our layers where they were not made in the order of Keras.
+    """
     order = []
 
     def build():
@@ -92,6 +103,7 @@ def assert_same_logits(make, application, x, scale=1.0, **options):
             )
         ours = nnx.eval_shape(build)
         ours.eval()
+        order.sort(key=rank or (lambda _: 0))
         same_weights(ours, order, theirs)
         expected = jax.jit(functools.partial(theirs, training=False))(scale * x)
         agreement.assert_near(jax.jit(ours)(x), np.asarray(expected))

@@ -31,11 +31,11 @@ def image(*shape):
 
 
 def fill(state, rename):
-    """A pure state with these values; ``rename`` gives torch's name of a module, or a leaf's."""
+    """A pure state with these values; ``rename`` gives torch's name of a module."""
 
     def leaf(path, array):
-        *modules, last = (part.key for part in path)
-        name = rename(modules, LEAVES.get(last, last))
+        *modules, last = (str(part.key) for part in path)
+        name = f"{rename('.'.join(modules))}.{LEAVES.get(last, last)}"
         axes = AXES[array.ndim]
         shape = tuple(array.shape[axes.index(axis)] for axis in range(array.ndim))
         return jnp.asarray(value(name, shape).transpose(axes), array.dtype)

@@ -3,16 +3,12 @@
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from flax import nnx
 
 import agreement
 import keras_weights
+import network_case
 import torch_names
-import torch_weights
 from resfuse import nnx as networks
 from resfuse.models.convention import TENSORFLOW
 from resfuse.models.mobilenet import MOBILENETS
@@ -56,7 +52,7 @@ def tiny(name, **changes):
     """The first three stages, and a small head."""
     architecture = MOBILENETS[name]
     changes = {"stages": architecture.stages[:3], "head_features": 64} | changes
-    return dataclasses.replace(architecture, dropout=0.0, stochastic_depth=0.0, **changes)
+    return dataclasses.replace(architecture, **changes)
 
 
 TINY = {
@@ -79,37 +75,19 @@ LOGITS = {
 }
 
 
-def abstract(architecture, *args, **options):
-    """A network without values."""
-    make = functools.partial(networks.MobileNet, architecture, *args, **options)
-    return nnx.eval_shape(lambda: make(rngs=agreement.same_key()))
-
-
 @pytest.mark.parametrize(
     "name",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PARAMETERS],
 )
 def test_parameters_and_feature_maps(name):
-    architecture = dataclasses.replace(MOBILENETS[name], dropout=0.0, stochastic_depth=0.0)
-    model = abstract(architecture)
-    params = jax.tree.leaves(nnx.state(model, nnx.Param))
-    assert sum(leaf.size for leaf in params) == PARAMETERS[name]
-    x = jax.ShapeDtypeStruct((1, 64, 96, 3), jnp.float32)
-    maps = nnx.eval_shape(lambda model, x: model.features(x), model, x)
-    assert [y.shape for y in maps] == [
-        (1, 64 >> i, 96 >> i, channels) for i, channels in enumerate(CHANNELS[name], 1)
-    ]
+    model = network_case.abstract(networks.MobileNet, MOBILENETS[name])
+    network_case.assert_parameters_and_channels(model, PARAMETERS[name], CHANNELS[name])
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_agrees_with_timm(name):
-    graph, state = nnx.split(abstract(TINY[name], 5))
-    names = torch_names.timm_mobilenet(nnx.to_pure_dict(state))
-    nnx.replace_by_pure_dict(state, torch_weights.fill(nnx.to_pure_dict(state), names))
-    model = nnx.merge(graph, state)
-    model.eval()
-    logits = jax.jit(model)(torch_weights.image(1, 37, 30, 3))
-    agreement.assert_near(logits[0], np.asarray(LOGITS[name]))
+    model = network_case.abstract(networks.MobileNet, TINY[name], 5)
+    network_case.assert_torch_logits(model, torch_names.timm_mobilenet, LOGITS[name])
 
 
 @pytest.mark.parametrize(
@@ -121,8 +99,7 @@ def test_agrees_with_timm(name):
     ],
 )
 def test_agrees_with_keras(name, scale, options):
-    ported = dataclasses.replace(
-        MOBILENETS[name], convention=TENSORFLOW, dropout=0.0, stochastic_depth=0.0
-    )
-    make = functools.partial(networks.MobileNet, ported)
-    keras_weights.assert_same_logits(make, name, agreement.images(1, 45, 40, 3), scale, **options)
+    ported = dataclasses.replace(MOBILENETS[name], convention=TENSORFLOW)
+    make = functools.partial(networks.MobileNet, network_case.steady(ported))
+    x = agreement.images(1, 45, 40, 3)
+    keras_weights.assert_same_logits(make, name, x, scale=scale, **options)
