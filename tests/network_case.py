@@ -24,6 +24,20 @@ def abstract(network, architecture, *args, **options):
     return nnx.eval_shape(lambda: network(steadied, *args, **options, rngs=agreement.same_key()))
 
 
+def filled(network, architecture, *args, **options):
+    """A network for inference in which every variable counts, without its initial values."""
+    key = agreement.key(0)
+    shapes = nnx.eval_shape(lambda: network(architecture, *args, **options, rngs=nnx.Rngs(key)))
+    graph, draws, rest = nnx.split(shapes, nnx.RngState, ...)
+    draws = jax.tree.map(
+        lambda leaf: key if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.uint32(0),
+        draws,
+    )
+    model = nnx.merge(graph, draws, agreement.filled(rest))
+    model.eval()
+    return model
+
+
 def assert_parameters_and_channels(model, parameters, channels, first=2):
     """Their number, and the channels of the feature maps.
 
