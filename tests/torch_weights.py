@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}  # OIHW to HWIO, (out, in) to (in, out)
+AXES = {4: (2, 3, 1, 0), 3: (2, 1, 0), 2: (1, 0), 1: (0,)}  # as OIHW to HWIO
 
 
 def value(name, shape):
@@ -31,7 +31,7 @@ def image(*shape):
 
 
 def fill(state, rename):
-    """A pure state with these values; ``rename`` gives torch's name of a module."""
+    """A tree of dictionaries with these values; ``rename`` gives torch's name of a module."""
 
     def leaf(path, array):
         *modules, last = (str(part.key) for part in path)

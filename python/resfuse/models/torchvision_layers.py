@@ -5,8 +5,8 @@ from typing import Any
 from jax import Array
 
 from resfuse.kernel import pool
-from resfuse.models.architectures import ConvPlan
 from resfuse.models.convention import KAIMING, uniform_within
+from resfuse.models.resnet_plans import ConvPlan
 
 __all__ = ["BATCH_NORM", "conv_settings", "linear_settings", "max_pool"]
 
