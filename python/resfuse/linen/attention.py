@@ -39,7 +39,4 @@ class ChannelAttention(nn.Module):
         return x * nn.sigmoid(y)[..., None, None, :]
 
 
-ATTENTIONS: Mapping[str, type[SqueezeExcite] | type[ChannelAttention]] = {
-    "se": SqueezeExcite,
-    "eca": ChannelAttention,
-}
+ATTENTIONS: Mapping[str, type[nn.Module]] = {"se": SqueezeExcite, "eca": ChannelAttention}
