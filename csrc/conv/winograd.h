@@ -99,7 +99,8 @@ class Winograd {
         const Grid grid = output_grid(positions_[t], tiling_, z);
         if (grid.z >= conv_.d.out) continue;
         const int64_t row = z * tiles + t;
-        output.program ? transform_and_run(output, grid, row) : transform_outputs(output, grid, row);
+        output.program ? transform_and_run(output, grid, row)
+                       : transform_outputs(output, grid, row);
       }
     if (operands_.sums) store_sums(conv_, span, scratch_.sums, operands_.sums, block);
   }
