@@ -183,14 +183,16 @@ class Winograd {
   // Points at the rows of V that rows [first, first + m) of the stretch meet, for each of its taps.
   void point_at_rows(const Stretch& stretch, int64_t tiles, const float* in, int64_t length,
                      int64_t first, int64_t m) {
-    const Side& depth = conv_.d;
+    const int64_t skipped = (conv_.d.stride - 1) * tiles;
     const float** to = scratch_.rows;
-    for (int64_t k = 0; k < stretch.taps; ++k) {
-      const int64_t slice = stretch.z * depth.stride + (stretch.tap + k) * depth.window_dilation;
-      for (int64_t row = first; row < first + m; ++row) {
-        const int64_t skipped = depth.stride == 1 ? 0 : row / tiles * (depth.stride - 1) * tiles;
-        *to++ = in + (slice * tiles + row + skipped) * length;
-      }
+    for (int64_t k = 0; k < stretch.taps; ++k, to += m) {
+      const int64_t slice =
+          stretch.z * conv_.d.stride + (stretch.tap + k) * conv_.d.window_dilation;
+      const float* const from = in + (slice * tiles + first) * length;
+      for (int64_t i = 0; i < m; ++i) to[i] = from + i * length;
+      // With a stride, what lies between the output slices is skipped.
+      for (int64_t i = 0; i < m && skipped > 0; ++i)
+        to[i] += (first + i) / tiles * skipped * length;
     }
   }
 

@@ -73,8 +73,10 @@ int64_t output_slices(const Conv& conv, const Tiling& tiling) {
 // Transforms must be few beside the products, so there must be some channels. Errors grow with
 // them: beyond 1024, or in tiles of 5x5 beyond 512, they would pass 2e-5 of the largest output. And
 // 5x5 have a third more transformed weights, which few tiles do not repay: one image of 14x14x256
-// in a network at batch 1 took 1.07 times as long, eight 0.87.
+// in a network at batch 1 took 1.07 times as long, eight 0.87. With stride 2, products save least
+// and a tile has most points: 3x3x3 at 8x56x56x64 took as long as directly.
 int64_t paying_output(const Conv& conv) {
+  if (conv.d.kernel > 1 && std::max(conv.h.stride, conv.w.stride) > 1) return 0;
   const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
   const bool fives_pay = conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
   return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
