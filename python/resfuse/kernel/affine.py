@@ -15,6 +15,7 @@ from resfuse import reference
 from resfuse.kernel.call import Call
 from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.kernel.fold import fold_of
 from resfuse.spec import ConvSpec
 
 __all__ = ["affine", "affine_on_cpu"]
@@ -86,6 +87,12 @@ def conv_affine(
     *residual: Array,
 ) -> Array:
     """The call itself; the arguments are those of :func:`affine`."""
+    if fold := fold_of(spec, kernel.shape):
+        folded = fold.spec, fold.kernel(kernel)
+        shape = folded[0].output_shape(x.shape, folded[1].shape)
+        rest = (fold.operand(each, shape) for each in (scale, shift, *residual))
+        y = conv_affine(folded[0], relu, False, packed, x, folded[1], *rest)
+        return fold.unfolded(y, spec.output_shape(x.shape, kernel.shape)[-2])
     name = axes(spec)
     weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
     call = Call(
