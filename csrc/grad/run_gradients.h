@@ -21,45 +21,49 @@ bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out, co
   return run(isa, jobs, schedule);
 }
 
-// Adds the chunks' results, `stride` floats apart, in their order, in `to`, which may be the first.
+// Adds the chunks' results, `chunks.size` floats apart, in their order, in `to`.
 template <typename Schedule>
 void add_results(const float* results, Cut chunks, int64_t floats, float* to, int64_t max_threads,
                  Schedule schedule) {
   const auto add = [&](int64_t first, int64_t count) {
-    if (to != results) std::copy_n(results + first, count, to + first);
+    std::copy_n(results + first, count, to + first);
     for (int64_t chunk = 1; chunk < chunks.count; ++chunk)
       for (int64_t k = first; k < first + count; ++k) to[k] += results[chunk * chunks.size + k];
   };
   in_pieces(floats, 1024, chunks.count * floats > 4 * kPieceFloats, max_threads, schedule, add);
 }
 
+// Adds the chunks' results of a phase in its taps' rows of d_kernel.
+template <typename Schedule>
+void add_phase(const Phase& phase, const float* results, int64_t chunks, float* d_kernel,
+               int64_t max_threads, Schedule schedule) {
+  const int64_t tap_floats = phase.conv.group_in() * phase.conv.out_c;
+  const Cut cut{phase.conv.taps() * tap_floats, chunks};
+  if (phase.taps.are_all())
+    return add_results(results, cut, cut.size, d_kernel, max_threads, schedule);
+  for_each_tap(phase.taps, [&](int64_t index, int64_t tap) {
+    add_results(results + index * tap_floats, cut, tap_floats, d_kernel + tap * tap_floats,
+                max_threads, schedule);
+  });
+}
+
 // Writes a phase's weight gradient to its taps' rows of d_kernel.
 template <typename Schedule>
 bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const float* d_out,
                       float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
-  const Conv& conv = phase.conv;
-  const int64_t tap_floats = conv.group_in() * conv.out_c, floats = conv.taps() * tap_floats;
-  WeightJob job{conv, phase.scatter, plan_weight_phase(phase, isa.tile, choice),
-                in,   d_out,         d_kernel};
-  const bool direct = job.plan.chunks.count == 1 && phase.taps.are_all();
-  const Lease results = Lease::weights(
-      direct ? 0 : static_cast<size_t>(job.plan.chunks.count * floats) * sizeof(float));
-  if (!direct) job.d_kernel = reinterpret_cast<float*>(results.data());
+  WeightJob job{phase.conv, phase.scatter, plan_weight_phase(phase, isa.tile, choice),
+                in,         d_out,         d_kernel};
+  const int64_t chunks = job.plan.chunks.count;
+  const bool in_place = chunks == 1 && phase.taps.are_all();
+  const int64_t floats = chunks * phase.conv.reduction() * phase.conv.out_c;
+  const Lease results = Lease::weights(in_place ? 0 : static_cast<size_t>(floats) * sizeof(float));
+  if (!in_place) job.d_kernel = reinterpret_cast<float*>(results.data());
   if (!job.d_kernel) return false;
   const bool done = run_units(
-      job.plan.units(), weight_threads(conv, job.plan, max_threads),
+      job.plan.units(), weight_threads(phase.conv, job.plan, max_threads),
       job.plan.work_floats * sizeof(float), schedule,
       [&](Memory& memory, int64_t unit) { isa.run_weight_unit(job, memory.bytes, unit); });
-  if (direct) return done;
-  const Cut chunks{floats, job.plan.chunks.count};
-  if (phase.taps.are_all()) {
-    add_results(job.d_kernel, chunks, floats, d_kernel, max_threads, schedule);
-    return done;
-  }
-  for_each_tap(phase.taps, [&](int64_t index, int64_t tap) {
-    add_results(job.d_kernel + index * tap_floats, chunks, tap_floats, d_kernel + tap * tap_floats,
-                max_threads, schedule);
-  });
+  if (!in_place) add_phase(phase, job.d_kernel, chunks, d_kernel, max_threads, schedule);
   return done;
 }
 

@@ -16,6 +16,7 @@ from resfuse.kernel.call import Call
 from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.kernel.epilogue import Epilogue, Kind
+from resfuse.kernel.fold import fold_of
 from resfuse.spec import ConvSpec
 
 __all__ = ["affine", "affine_on_cpu"]
@@ -98,6 +99,13 @@ def conv_affine(
     *operands: Array,
 ) -> Arrays:
     """The call itself, which returns a tuple always; the arguments are those of :func:`affine`."""
+    if fold := fold_of(spec, kernel.shape):
+        folded = fold.spec, fold.kernel(kernel)
+        shape = folded[0].output_shape(x.shape, folded[1].shape)
+        rest = (fold.operand(each, shape) for each in (scale, shift, *operands))
+        outputs = conv_affine(folded[0], epilogue, False, packed, x, folded[1], *rest)
+        width = spec.output_shape(x.shape, kernel.shape)[-2]
+        return tuple(fold.unfolded(y, width) for y in outputs)
     name, program = axes(spec), epilogue.program
     weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
     factors_of: dict[Kind, str] = {"channel": "o", "image": "n o", "tensor": name.y}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from resfuse.kernel.fold import fold_of
 from resfuse.spec import ConvSpec
 
 __all__ = [
@@ -116,13 +117,15 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
 
     Args:
         kernel: ``([[kd,] kh,] kw, Cin/groups, Cout)``, float32.
-        spec: says the groups, and the dilations, on which the order of the taps depends.
+        spec: says the groups, and what the order of the taps depends on: dilations and padding.
 
     Returns:
         ``(panels, taps, Cin/groups, channels of a panel)``, with the pixels of the window for taps,
         which the kernel takes in place of ``kernel``. A machine without an instruction set that
         reads this shape refuses it.
     """
+    if fold := fold_of(spec, kernel.shape):
+        kernel, spec = fold.kernel(kernel), fold.spec
     sides = len(spec.strides)
     pixel = (1,) * (sides + 1) + (kernel.shape[-2] * spec.feature_group_count,)
     pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)

@@ -1,0 +1,43 @@
+"""Transposed convolutions with few output channels, which run as ordinary ones with more."""
+
+import pytest
+
+from kernel_case import Case, assert_exact, assert_packed
+from resfuse.kernel.fold import fold_of
+
+FOLDED = [
+    Case(1, (7,), (33, 1), (1024,), None, ((1023, 1023),), image_dilation=(256,)),
+    # Outputs that are no whole number of steps, pads that are none either, and cropped ones.
+    *(Case(2, (9,), (5, 2), (7,), None, (pads,), image_dilation=(3,))
+      for pads in ((0, 0), (4, 5), (-1, 3), (6, -2), (-4, -5), (12, 13))),
+    Case(1, (1,), (3, 1), (4,), None, ((2, 2),), image_dilation=(5,)),
+    Case(1, (4,), (3, 1), (2,), None, ((1, 4),), image_dilation=(2,)),
+    # Rows of pictures and volumes, whose other sides keep their geometry.
+    Case(2, (5, 6), (8, 3), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)),
+    Case(1, (5, 6), (16, 1), (3, 2), (2, 1), ((1, 0), (1, 1)), 1, True, True, (2, 1), (1, 2)),
+    Case(1, (3, 4, 5), (17, 1), (3, 3, 3), None, ((1, 2),) * 3, image_dilation=(2, 2, 2)),
+    Case(2, (4, 4), (6, 8), (2, 2), None, ((1, 1), (1, 1)), image_dilation=(2, 2)),
+]  # fmt: skip
+OTHERS = [
+    Case(1, (8, 8), (8, 64), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)),
+    Case(1, (8,), (8, 1), (4,), (2,), ((2, 2),), image_dilation=(3,)),
+    Case(1, (8,), (8, 1), (4,), None, ((2, 2),), dilation=(2,), image_dilation=(3,)),
+    Case(1, (8,), (2, 2), (4,), None, ((2, 2),), 2, image_dilation=(3,)),
+    Case(1, (8,), (8, 1), (4,), None, ((2, 2),)),
+]
+
+
+@pytest.mark.parametrize(
+    ("cases", "folds"), [(FOLDED, True), (OTHERS, False)], ids=["folded", "others"]
+)
+def test_which_are_folded(cases, folds):
+    for case in cases:
+        assert bool(fold_of(case.spec(None, None), case.shapes[1])) == folds, case
+
+
+def test_folded():
+    assert_exact(*FOLDED)
+
+
+def test_packed():
+    assert_packed(*FOLDED)
