@@ -10,13 +10,14 @@ import resfuse
 from agreement import EPSILON
 
 OPS = {"inference": resfuse.conv_bn_relu, "training": resfuse.conv_bn_relu_train}
+ACTIVATED = {"inference": resfuse.conv_bn_act, "training": resfuse.conv_bn_act_train}
 
 
 def problem(op="inference", x=(2, 6, 5, 4), kernel=(3, 3, 4, 6), without=(), **geometry):
     """Random arrays, by name, for each argument of ``op`` save those to do ``without``."""
     random = np.random.default_rng(0)
     channels, x = kernel[-1:], random.normal(size=x)
-    kernel = random.normal(0, 1 / np.sqrt(max(1, np.prod(kernel[:3]))), kernel)
+    kernel = random.normal(0, 1 / np.sqrt(max(1, np.prod(kernel[:-1]))), kernel)
     names = ("scale", "bias", "conv_bias", *(("mean", "var") if op == "inference" else ()))
     arrays = {name: random.uniform(0.2, 0.9, channels) for name in names}
     arrays["residual"] = random.normal(size=convolved(x, kernel, **geometry).shape)
@@ -25,7 +26,9 @@ def problem(op="inference", x=(2, 6, 5, 4), kernel=(3, 3, 4, 6), without=(), **g
 
 
 def call(op, arrays, implementation=None, **options):
-    return OPS[op](**arrays, implementation=implementation, **options)
+    """The op; with ReLU, unless an ``activation`` is among the options."""
+    function = (ACTIVATED if "activation" in options else OPS)[op]
+    return function(**arrays, implementation=implementation, **options)
 
 
 def jitted(op, implementation=None, **options):
@@ -39,30 +42,62 @@ def kernel_calls(function, *args):
     return re.findall(r"custom_call @(resfuse_\w+)\(.*: \((.*)\) ->", text)
 
 
-def convolved(x, kernel, strides=1, padding="SAME", feature_group_count=1):
-    """The convolution in float64, one tap of the kernel after the other."""
-    if x.ndim == 3:
-        return convolved(x[None], kernel, strides, padding, feature_group_count)[0]
+def convolved(
+    x,
+    kernel,
+    strides=1,
+    padding="SAME",
+    input_dilation=1,
+    kernel_dilation=1,
+    feature_group_count=1,
+):
+    """The convolution in float64, one tap of the kernel after the other, in any dimensions."""
+    if x.ndim < kernel.ndim:
+        geometry = strides, padding, input_dilation, kernel_dilation, feature_group_count
+        return convolved(x[None], kernel, *geometry)[0]
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
-    strides = (strides, strides) if isinstance(strides, int) else strides
-    windows, groups = kernel.shape[:2], feature_group_count
-    pads = [
-        _pads(*axis, padding) for axis in zip(x.shape[1:3], windows, strides, strict=True)
-    ] if isinstance(padding, str) else padding  # fmt: skip
-    x = np.pad(x, [(0, 0), *pads, (0, 0)])
-    height, width = (
-        max(0, (size - window) // stride + 1)
-        for size, window, stride in zip(x.shape[1:3], windows, strides, strict=True)
+    window = kernel.shape[:-2]
+    strides, input_dilation, kernel_dilation = (
+        (each,) * len(window) if isinstance(each, int) else each
+        for each in (strides, input_dilation, kernel_dilation)
     )
-    y = np.zeros((len(x), height, width, groups, kernel.shape[3] // groups))
-    x = x.reshape(*x.shape[:3], groups, x.shape[3] // groups)
-    kernel = kernel.reshape(*kernel.shape[:3], groups, kernel.shape[3] // groups)
-    for i, j in np.ndindex(*windows):
-        rows = slice(i, i + height * strides[0], strides[0])
-        columns = slice(j, j + width * strides[1], strides[1])
-        taps = x[:, rows, columns][:, :height, :width]
-        y += np.einsum("bhwgi,igo->bhwgo", taps, kernel[i, j])
-    return y.reshape(*y.shape[:3], kernel.shape[3] * kernel.shape[4])
+    extents = [d * (size - 1) + 1 for d, size in zip(kernel_dilation, window, strict=True)]
+    x = spread(x, input_dilation)
+    if isinstance(padding, str):
+        axes = zip(x.shape[1:-1], extents, strides, strict=True)
+        padding = [_pads(*axis, padding) for axis in axes]
+    x = padded(x, padding)
+    sizes = [
+        max(0, (size - extent) // stride + 1)
+        for size, extent, stride in zip(x.shape[1:-1], extents, strides, strict=True)
+    ]
+    x, kernel = by_group(x, feature_group_count), by_group(kernel, feature_group_count)
+    y = np.zeros((len(x), *sizes, feature_group_count, kernel.shape[-1]))
+    for tap in np.ndindex(*window):
+        steps = zip(tap, kernel_dilation, strides, sizes, strict=True)
+        pixels = x[:, *(slice(i * d, i * d + s * n, s) for i, d, s, n in steps)]
+        y += np.einsum("b...gi,igo->b...go", pixels, kernel[tap])
+    return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
+
+
+def spread(x, dilation):
+    """``x`` with zeros between its pixels."""
+    sizes = zip(dilation, x.shape[1:-1], strict=True)
+    zeros = np.zeros((len(x), *(max(0, d * (size - 1) + 1) for d, size in sizes), x.shape[-1]))
+    zeros[:, *(slice(None, None, d) for d in dilation)] = x
+    return zeros
+
+
+def padded(x, padding):
+    """``x`` with zeros around it, and without what negative padding crops."""
+    x = np.pad(x, [(0, 0), *((max(0, a), max(0, b)) for a, b in padding), (0, 0)])
+    sizes = zip(x.shape[1:-1], padding, strict=True)
+    return x[:, *(slice(max(0, -a), size - max(0, -b)) for size, (a, b) in sizes)]
+
+
+def by_group(array, groups):
+    """The last axis as ``(groups, channels of one)``."""
+    return array.reshape(*array.shape[:-1], groups, array.shape[-1] // groups)
 
 
 def exact(op, arrays, **options):
@@ -75,6 +110,8 @@ def _pads(size, window, stride, padding):
     """XLA's "SAME": as many outputs as strides begin inside, the odd pixel of padding last."""
     if padding == "VALID":
         return 0, 0
+    if padding.upper() == "CAUSAL":
+        return window - 1, 0
     total = max(0, (-(-size // stride) - 1) * stride + window - size)
     return total // 2, total - total // 2
 
@@ -98,5 +135,5 @@ def expected(arrays, epsilon=1e-5, relu=True, **geometry):
     size = convolved(np.abs(x), np.abs(kernel), **geometry) + np.abs(conv_bias) + np.abs(mean)
     size = size * np.abs(multiplier) + np.abs(bias) + np.abs(residual)
     y = (y - mean) * multiplier + bias + residual
-    bound = 8 * EPSILON * (np.prod(kernel.shape[:3]) + 8) * size.max(initial=0)
+    bound = 8 * EPSILON * (np.prod(kernel.shape[:-1]) + 8) * size.max(initial=0)
     return (np.maximum(y, 0) if relu else y, mean, var), bound

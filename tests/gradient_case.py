@@ -46,10 +46,9 @@ def compiled_together(cases, operands, precision="highest"):
 def expected(case, operands):
     """Both in float64."""
     x, kernel, d_y = operands
-    geometry = case.strides, case.padding, case.groups
     return (
-        oracle.input_gradient(d_y, kernel, case.size, *geometry),
-        oracle.weight_gradient(x, d_y, case.window, *geometry),
+        oracle.input_gradient(d_y, kernel, case.size, *case.geometry),
+        oracle.weight_gradient(x, d_y, case.window, *case.geometry),
     )
 
 

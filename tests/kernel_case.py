@@ -6,26 +6,40 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax import lax
 
 import oracle
 from resfuse import ffi
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
 from resfuse.kernel.train import conv_statistics
-from resfuse.spec import make_spec
+from resfuse.spec import ConvSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     batch: int
-    size: tuple[int, int]
+    size: tuple[int, ...]
     channels: tuple[int, int]
-    window: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    window: tuple[int, ...]
+    strides: tuple[int, ...] | None = None  # None: all 1, and so are the dilations
+    padding: tuple[tuple[int, int], ...] | None = None
     groups: int = 1
     residual: bool = True
     relu: bool = True
+    dilation: tuple[int, ...] | None = None  # of the window
+    image_dilation: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        sides = len(self.size)
+        for name in ("strides", "dilation", "image_dilation"):
+            object.__setattr__(self, name, getattr(self, name) or (1,) * sides)
+        object.__setattr__(self, "padding", self.padding or ((0, 0),) * sides)
+
+    @property
+    def geometry(self):
+        """As the oracle takes it."""
+        return self.strides, self.padding, self.groups, self.dilation, self.image_dilation
 
     @property
     def shapes(self):
@@ -39,12 +53,14 @@ class Case:
     def work(self):
         """Multiply-adds."""
         _, kernel, out = self.shapes
-        return int(np.prod(kernel[:3])) * int(np.prod(out))
+        return int(np.prod(kernel[:-1])) * int(np.prod(out))
 
     def spec(self, x, kernel, precision="highest"):
         """By default at the highest precision, which only the direct algorithm has."""
-        return make_spec(x, kernel, strides=self.strides, padding=self.padding,
-                         feature_group_count=self.groups, precision=precision)  # fmt: skip
+        del x, kernel
+        precision = None if precision is None else lax.Precision(precision)
+        return ConvSpec(self.strides, self.padding, self.image_dilation, self.dilation, self.groups,
+                        precision)  # fmt: skip
 
     @property
     def epilogue(self):
@@ -59,7 +75,7 @@ class Case:
         return ffi.algorithm(image, kernel, spec)
 
     def convolve(self, x, kernel):
-        return oracle.convolve(x, kernel, self.strides, self.padding, self.groups)
+        return oracle.convolve(x, kernel, *self.geometry)
 
 
 def integers(case, seed=0):

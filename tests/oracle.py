@@ -1,7 +1,9 @@
 """What the kernel must compute, in float64 and few lines; exact on integers.
 
-Images are NHWC, kernels HWIO.
+Images are NHWC, kernels HWIO, of one to three dimensions.
 """
+
+import dataclasses
 
 import numpy as np
 
@@ -17,42 +19,46 @@ WINOGRAD_TOLERANCE = 2e-5
 WINOGRAD_ROUNDINGS = 3 * 2 * 6 + 3
 
 
-def convolve(x, kernel, strides, padding, groups=1):
+def convolve(x, kernel, strides, padding, groups=1, dilation=None, image_dilation=None):
     """The convolution, one tap of the window at a time."""
-    x = np.pad(_by_group(x, groups), _pads(padding))
-    kernel = _by_group(kernel, groups)
-    height, width = kernel.shape[:2]
-    rows, columns = (
-        max(0, (size - window) // stride + 1)
-        for size, window, stride in zip(x.shape[1:3], (height, width), strides, strict=True)
-    )
-    y = np.zeros((x.shape[0], rows, columns, groups, kernel.shape[-1]))
-    for (i, j), pixels in _taps(x, (height, width), strides, y):
-        y += np.einsum("byxgc,cgo->byxgo", pixels, kernel[i, j], optimize=True)
+    x, kernel = _by_group(x, groups), _by_group(kernel, groups)
+    size, window = x.shape[1:-2], kernel.shape[:-3]
+    sides = _sides(size, window, strides, padding, dilation, image_dilation)
+    y = np.zeros((len(x), *(side.out for side in sides), groups, kernel.shape[-1]))
+    for tap, pixels, outputs in _taps(window, sides):
+        y[outputs] += _product("b*gc,cgo->b*go", x[pixels], kernel[tap])
     return _ungrouped(y)
 
 
-def input_gradient(d_y, kernel, size, strides, padding, groups=1):
+def input_gradient(
+    d_y, kernel, size, strides, padding, groups=1, dilation=None, image_dilation=None
+):
     """The convolution's transpose: each output's cotangent goes back to the pixels of its window.
 
-    ``size`` is the input's height and width.
+    ``size`` is the input's, without batch and channels.
     """
     d_y, kernel = _by_group(d_y, groups), _by_group(kernel, groups)
-    image = np.zeros((d_y.shape[0], *size, groups, kernel.shape[2]))
-    padded = np.pad(image, _pads(padding))
-    for (i, j), pixels in _taps(padded, kernel.shape[:2], strides, d_y):
-        pixels += np.einsum("byxgo,cgo->byxgc", d_y, kernel[i, j], optimize=True)
-    (top, _), (left, _) = padding
-    return _ungrouped(padded[:, top : top + size[0], left : left + size[1]])
+    window = kernel.shape[:-3]
+    sides = _sides(size, window, strides, padding, dilation, image_dilation)
+    d_x = np.zeros((len(d_y), *size, groups, kernel.shape[-3]))
+    for tap, pixels, outputs in _taps(window, sides):
+        d_x[pixels] += _product("b*go,cgo->b*gc", d_y[outputs], kernel[tap])
+    return _ungrouped(d_x)
 
 
-def weight_gradient(x, d_y, window, strides, padding, groups=1):
+def weight_gradient(x, d_y, window, strides, padding, groups=1, dilation=None, image_dilation=None):
     """Each tap's sum over the pixels of the inputs that it meets times the cotangents."""
-    x, d_y = np.pad(_by_group(x, groups), _pads(padding)), _by_group(d_y, groups)
+    x, d_y = _by_group(x, groups), _by_group(d_y, groups)
+    sides = _sides(x.shape[1:-2], window, strides, padding, dilation, image_dilation)
     d_kernel = np.zeros((*window, x.shape[-1], groups, d_y.shape[-1]))
-    for (i, j), pixels in _taps(x, window, strides, d_y):
-        d_kernel[i, j] += np.einsum("byxgc,byxgo->cgo", pixels, d_y, optimize=True)
+    for tap, pixels, outputs in _taps(window, sides):
+        d_kernel[tap] += _product("b*gc,b*go->cgo", x[pixels], d_y[outputs])
     return _ungrouped(d_kernel)
+
+
+def _product(rule, a, b):
+    """An einsum, where ``*`` stands for the images' spatial axes."""
+    return np.einsum(rule.replace("*", "zyx"[-(a.ndim - 3) :]), a, b, optimize=True)
 
 
 def _by_group(array, groups):
@@ -64,15 +70,43 @@ def _ungrouped(array):
     return array.reshape(*array.shape[:-2], array.shape[-2] * array.shape[-1])
 
 
-def _pads(padding):
-    return (0, 0), *padding, (0, 0), (0, 0)
+@dataclasses.dataclass
+class _Side:
+    """One spatial dimension: output y meets tap i at ``y * stride - pad + i * dilation``."""
+
+    size: int
+    out: int
+    stride: int
+    pad: int
+    dilation: int
+    image_dilation: int
+
+    def meet(self, tap):
+        """The pixels that a tap meets, and the outputs for which it does."""
+        outputs = np.arange(self.out)
+        at = outputs * self.stride - self.pad + tap * self.dilation
+        pixels = at // self.image_dilation
+        met = (at % self.image_dilation == 0) & (pixels >= 0) & (pixels < self.size)
+        return pixels[met], outputs[met]
 
 
-def _taps(x, window, strides, y):
-    """The taps of a window, and of each the view of ``x`` that it meets at the pixels of ``y``."""
-    rows, columns = y.shape[1:3]
-    for i, j in np.ndindex(*window):
-        yield (i, j), x[:, i:, j:][:, :: strides[0], :: strides[1]][:, :rows, :columns]
+def _sides(size, window, strides, padding, dilation, image_dilation):
+    ones = (1,) * len(size)
+    sides = []
+    for n, k, s, (before, after), d, b in zip(
+        size, window, strides, padding, dilation or ones, image_dilation or ones, strict=True
+    ):
+        room = (n - 1) * b + 1 + before + after - (k - 1) * d - 1
+        sides.append(_Side(n, max(0, room // s + 1), s, before, d, b))
+    return sides
+
+
+def _taps(window, sides):
+    """The taps of a window, and of each the indices of the pixels and of the outputs that meet."""
+    for tap in np.ndindex(*window):
+        met = [side.meet(i) for side, i in zip(sides, tap, strict=True)]
+        pixels, outputs = (np.ix_(*of_sides) for of_sides in zip(*met, strict=True))
+        yield tap, (slice(None), *pixels), (slice(None), *outputs)
 
 
 def affine(y, scale, shift, *residual, relu):
@@ -102,53 +136,139 @@ def statistics_tolerance(y, tile=TILE):
     mean_error = tile * (1 + tile**0.5) / 2 * EPSILON
     variance_error = 2 * mean_error + tile * (tile + 3) / 2 * EPSILON
     deviation = np.sqrt(variance)
-    e = 8 * np.finfo(np.float64).eps * np.abs(y.astype(np.float64)).max((0, 1, 2))
+    e = 8 * np.finfo(np.float64).eps * np.abs(y.astype(np.float64)).max(tuple(range(y.ndim - 1)))
     return (
         EPSILON / 2 * np.abs(mean) + mean_error * deviation + e,
         (variance_error + EPSILON / 2) * variance + 2 * e * deviation + e**2,
     )
 
 
-def winograd_magnitude(x, kernel, padding, output, stride=1):
-    """What F(output x output, 3x3) sums for each output, all of it counted as positive."""
-    _, weights, outputs = map(np.abs, WINOGRAD[stride, output])
-    v = _transformed_inputs(x, padding, output, stride)
-    u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
+def winograd_magnitude(x, kernel, padding, output, strides, dilation):
+    """What F(output, 3) on each side of a window sums for each output, all counted as positive."""
+    x, kernel = np.pad(np.abs(_cropped(x, padding)), _pads(padding)), np.abs(kernel)
+    x, kernel, strides, dilation = _in_three_dimensions(x, kernel, strides, dilation)
+    (stride, *strides), (step, *steps) = strides, dilation
+    depth = (x.shape[1] - (len(kernel) - 1) * step - 1) // stride + 1
+    slices = [
+        sum(
+            _magnitude(x[:, z * stride + k * step], taps, output, strides, steps)
+            for k, taps in enumerate(kernel)
+        )
+        for z in range(depth)
+    ]
+    return np.stack(slices, 1)
+
+
+def winograd_weight_magnitude(x, d_y, window, padding, output, dilation):
+    """Likewise for the weight gradient, the transpose of each stage."""
+    x = np.pad(np.abs(_cropped(x, padding)), _pads(padding))
+    kernel, ones = np.zeros((*window, 1, 1)), (1,) * len(window)
+    x, kernel, _, (step, *steps) = _in_three_dimensions(x, kernel, ones, dilation)
+    d_y = np.abs(d_y).reshape(len(d_y), x.shape[1] - (len(kernel) - 1) * step, -1, d_y.shape[-1])
+    taps = [
+        sum(
+            _weight_magnitude(x[:, z + k * step], d_y[:, z], kernel.shape[1:3], output, steps)
+            for z in range(d_y.shape[1])
+        )
+        for k in range(len(kernel))
+    ]
+    return np.stack(taps).reshape(*window, x.shape[-1], d_y.shape[-1])
+
+
+def _cropped(x, padding):
+    crop = [slice(max(0, -before), n - max(0, -after))
+            for n, (before, after) in zip(x.shape[1:-1], padding, strict=True)]  # fmt: skip
+    return x[(slice(None), *crop)].astype(np.float64)
+
+
+def _pads(padding):
+    return (0, 0), *((max(0, before), max(0, after)) for before, after in padding), (0, 0)
+
+
+def _in_three_dimensions(x, kernel, strides, dilation):
+    """A window along the depth alone is one along the height, whose rows are whole slices."""
+    missing = (1,) * (5 - x.ndim)
+    x = x.reshape(len(x), *missing, *x.shape[1:])
+    kernel = kernel.reshape(*missing, *kernel.shape)
+    strides, dilation = (*missing, *strides), (*missing, *dilation)
+    if kernel.shape[1:3] == (1, 1):
+        x = x.reshape(len(x), 1, x.shape[1], -1, x.shape[-1])
+        kernel = kernel.reshape(1, len(kernel), 1, *kernel.shape[3:])
+        strides, dilation = (1, strides[0], 1), (1, dilation[0], 1)
+    return x, kernel, strides, dilation
+
+
+def _magnitude(x, kernel, output, strides, dilation):
+    """Of images of two dimensions; pixels that a dilated window meets are images of their own."""
+    shape = [(size - (taps - 1) * d - 1) // stride + 1
+             for size, taps, d, stride in zip(x.shape[1:3], kernel.shape, dilation, strides,
+                                              strict=False)]  # fmt: skip
+    y = np.zeros((len(x), *shape, kernel.shape[-1]))
+    for first in np.ndindex(*dilation):
+        each = (slice(None), *map(slice, first, (None, None), dilation))
+        if y[each].size:
+            y[each] = _plain_magnitude(x[each], kernel, output, strides)
+    return y
+
+
+def _plain_magnitude(x, kernel, output, strides):
+    tiling = _tiling(kernel.shape[:2], output, strides)
+    (_, g_h, a_h), (_, g_w, a_w) = tiling
+    v = _transformed_inputs(x, tiling, strides)
+    u = np.einsum("pi,qj,ijco->pqco", g_h, g_w, kernel, optimize=True)
     m = np.einsum("byxpqc,pqco->byxpqo", v, u, optimize=True)
-    y = np.einsum("ip,jq,byxpqo->byixjo", outputs, outputs, m, optimize=True)
-    y = y.reshape(y.shape[0], y.shape[1] * output, y.shape[3] * output, -1)
-    height, width = _outputs(x, padding, stride)
+    y = np.einsum("ip,jq,byxpqo->byixjo", a_h, a_w, m, optimize=True)
+    y = y.reshape(len(y), y.shape[1] * len(a_h), y.shape[3] * len(a_w), -1)
+    height, width = _outputs(x, tiling, strides)
     return y[:, :height, :width]
 
 
-def winograd_weight_magnitude(x, d_y, padding, output):
-    """Likewise for the weight gradient, the transpose of each stage."""
-    _, weights, outputs = map(np.abs, WINOGRAD[1, output])
-    v = _transformed_inputs(x, padding, output, 1)
-    e = np.pad(np.abs(d_y), ((0, 0), *((0, -n % output) for n in d_y.shape[1:3]), (0, 0)))
-    e = e.reshape(len(e), v.shape[1], output, v.shape[2], output, -1)
-    z = np.einsum("ip,jq,byixjo->byxpqo", outputs, outputs, e, optimize=True)
+def _weight_magnitude(x, d_y, window, output, dilation):
+    d_y = d_y.reshape(len(d_y), x.shape[1] - (window[0] - 1) * dilation[0], -1, d_y.shape[-1])
+    each = [(slice(None), *map(slice, first, (None, None), dilation))
+            for first in np.ndindex(*dilation)]  # fmt: skip
+    return sum(_plain_weight_magnitude(x[i], d_y[i], window, output) for i in each if d_y[i].size)
+
+
+def _plain_weight_magnitude(x, d_y, window, output):
+    tiling = _tiling(window, output, (1, 1))
+    (_, g_h, a_h), (_, g_w, a_w) = tiling
+    v = _transformed_inputs(x, tiling, (1, 1))
+    missing = [-n % len(a) for n, a in zip(d_y.shape[1:3], (a_h, a_w), strict=True)]
+    e = np.pad(d_y, ((0, 0), *((0, n) for n in missing), (0, 0)))
+    e = e.reshape(len(e), v.shape[1], len(a_h), v.shape[2], len(a_w), -1)
+    z = np.einsum("ip,jq,byixjo->byxpqo", a_h, a_w, e, optimize=True)
     p = np.einsum("byxpqc,byxpqo->pqco", v, z, optimize=True)
-    return np.einsum("pi,qj,pqco->ijco", weights, weights, p, optimize=True)
+    return np.einsum("pi,qj,pqco->ijco", g_h, g_w, p, optimize=True)
 
 
-def _outputs(x, padding, stride):
-    """The height and width of what a 3x3 window gives."""
-    sizes = zip(x.shape[1:3], padding, strict=True)
-    return [(size + sum(pads) - 3) // stride + 1 for size, pads in sizes]
+def _tiling(window, output, strides):
+    """``|B^T|``, ``|G|`` and ``|A^T|`` of each side; where the window is a tap, nothing changes."""
+    return [
+        [np.abs(matrix) for matrix in WINOGRAD[stride, output]] if taps == 3 else [np.eye(1)] * 3
+        for taps, stride in zip(window, strides, strict=True)
+    ]
 
 
-def _transformed_inputs(x, padding, output, stride):
-    """Tiles of ``|x|``, which overlap, through the input transform's ``|B^T|``."""
-    inputs = np.abs(WINOGRAD[stride, output][0])
-    step, size = output * stride, len(inputs)
-    tiles = [-(-n // output) for n in _outputs(x, padding, stride)]
-    x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
-    missing = [max(0, (n - 1) * step + size - m) for n, m in zip(tiles, x.shape[1:3], strict=True)]
+def _outputs(x, tiling, strides):
+    """The height and width of what a window gives."""
+    sides = zip(x.shape[1:3], tiling, strides, strict=True)
+    return [(size - g.shape[1]) // stride + 1 for size, (_, g, _), stride in sides]
+
+
+def _transformed_inputs(x, tiling, strides):
+    """Tiles of images, which overlap, through the input transform."""
+    (b_h, *_), (b_w, *_) = tiling
+    steps = [len(a) * stride for (*_, a), stride in zip(tiling, strides, strict=True)]
+    sizes = len(b_h), len(b_w)
+    outputs = _outputs(x, tiling, strides)
+    tiles = [-(-n // len(a)) for n, (*_, a) in zip(outputs, tiling, strict=True)]
+    sides = zip(tiles, steps, sizes, x.shape[1:3], strict=True)
+    missing = [max(0, (n - 1) * step + size - m) for n, step, size, m in sides]
     x = np.pad(x, ((0, 0), *((0, n) for n in missing), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (1, 2))
-    windows = windows[:, ::step, ::step][:, : tiles[0], : tiles[1]]
-    return np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, windows, optimize=True)
+    windows = np.lib.stride_tricks.sliding_window_view(x, sizes, (1, 2))
+    windows = windows[:, :: steps[0], :: steps[1]][:, : tiles[0], : tiles[1]]
+    return np.einsum("pi,qj,byxcij->byxpqc", b_h, b_w, windows, optimize=True)
 
 
 def _strided(inputs, weights, outputs):

@@ -17,6 +17,11 @@ struct Side {
   int64_t in = 1, kernel = 1, out = 1;
   int64_t stride = 1, pad = 0;
   int64_t window_dilation = 1, image_dilation = 1;
+
+  // From the first to the last tap of a window.
+  int64_t extent() const { return (kernel - 1) * window_dilation + 1; }
+  // Whether output y reads element y of the image, and there are as many of both.
+  bool is_identity() const { return kernel == 1 && stride == 1 && pad == 0 && out == in; }
 };
 
 }  // namespace resfuse

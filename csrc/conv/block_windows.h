@@ -43,16 +43,29 @@ class BlockWindows {
   }
 
   void point(int64_t begin, int64_t end) {
-    const Images images{conv_.h.in, conv_.w.in, conv_.in_c};
     auto** to = reinterpret_cast<const float**>(work_);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) {
       Corner corners[kMR];
       locate(conv_, begin + first, m, corners);
-      for (int64_t i = 0; i < conv_.h.kernel; ++i)
-        for (int64_t j = 0; j < conv_.w.kernel; ++j)
-          for (const Corner* corner = corners; corner < corners + m; ++corner)
-            *to++ = point_at_pixel(in_, images, corner->image, corner->y + i, corner->x + j);
+      for (int64_t k = 0; k < conv_.d.kernel; ++k)
+        for (int64_t i = 0; i < conv_.h.kernel; ++i, to += m * conv_.w.kernel)
+          point_at_row(corners, m, k, i, to);
     });
+  }
+
+  // Points at the pixels of row (k, i) of m windows: (taps, m) pointers.
+  void point_at_row(const Corner* corners, int64_t m, int64_t k, int64_t i,
+                    const float** to) const {
+    Row rows[kMR];
+    for (int64_t p = 0; p < m; ++p) rows[p] = row_of_window(conv_, corners[p], k, i);
+    const float* const in = in_;
+    const int64_t in_c = conv_.in_c, width = conv_.w.in;
+    for (int64_t j = 0, x = 0; j < conv_.w.kernel; ++j, x += conv_.w.window_dilation)
+      for (int64_t p = 0; p < m; ++p) {
+        const int64_t at = corners[p].x + x;
+        const bool inside = rows[p].inside && at >= 0 && at < width;
+        *to++ = inside ? in + (rows[p].at + at * in_c) : kZeros;
+      }
   }
 
   const Conv& conv_;

@@ -5,10 +5,10 @@
 //       * kernel[k, i, j, c, o],
 //   out = E(scale[o] * acc + shift[o], operands),
 //
-// where E goes element by element (program.h) and side.h says at which element of a side an output meets a tap; pixels outside the image
-// count as zero. Arrays are dense float32: images NDHWC, kernels DHWIO. The sum runs in the order
-// (k, i, j, c), one accumulator an output and pass (plan.h), so the bits depend on neither the
-// tiling nor the number of threads.
+// where E goes element by element (program.h) and side.h says at which element of a side an output
+// meets a tap; pixels outside the image count as zero. Arrays are dense float32: images NDHWC,
+// kernels DHWIO. The sum runs in the order (k, i, j, c), one accumulator an output and pass
+// (plan.h), so the bits depend on neither the tiling nor the number of threads.
 
 #pragma once
 
@@ -28,6 +28,11 @@ struct Conv {
   int64_t group_in() const { return in_c / groups; }
   int64_t group_out() const { return out_c / groups; }
   int64_t reduction() const { return taps() * group_in(); }
+  int64_t in_floats() const { return batch * d.in * h.in * w.in * in_c; }
+  // The runs that a row of the window is: one, or with groups or a dilation its pixels.
+  int64_t row_runs() const {
+    return groups == 1 && (w.window_dilation == 1 || w.kernel == 1) ? 1 : w.kernel;
+  }
 };
 
 struct Program;  // program.h
@@ -41,13 +46,12 @@ struct Epilogue {
   const Program* program;  // or null; neither residual nor relu come with one
 };
 
-// Where outputs go that do not lie side by side, in floats: pixel (b, y, x) is at
-// first + b * image + y * row + x * pixel.
+// Where outputs go, in floats: pixel (b, z, y, x) is at
+// first + b * image + z * plane + y * row + x * pixel. `dense`: they lie side by side.
 struct Scatter {
-  int64_t first, image, row, pixel;
+  bool dense;
+  int64_t first, image, plane, row, pixel;
 };
-
-struct Taps;  // pack.h
 
 // What one call reads and writes. Training asks for sums instead of an epilogue: out is then acc,
 // and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles: Moments
@@ -58,8 +62,6 @@ struct Operands {
   float* out;
   const Epilogue* epilogue = nullptr;  // in inference
   double* sums = nullptr;              // (blocks, 3, out_c), in training
-  const Scatter* scatter = nullptr;    // where outputs are not dense
-  const Taps* transposed = nullptr;    // the kernel's, for an input gradient
 };
 
 }  // namespace resfuse

@@ -28,13 +28,15 @@ class DirectPanel {
       : conv_(job.conv),
         plan_(job.plan),
         operands_(job.operands),
+        scatter_(job.scatter),
         scratch_(scratch),
         windows_(windows),
         packed_(packed),
         panel_(panel_at(conv_, plan_.layout, panel)),
         vectors_(panel_.columns <= kLanes ? 1 : kVectors),
         first_input_(plan_.layout.grouped ? panel_.channel : panel_.group * conv_.group_in()),
-        output_(conv_, operands_, panel_, scratch.registers) {}
+        row_runs_(conv_.row_runs()),
+        output_(job, panel_, scratch.registers) {}
 
   void run(int64_t begin, int64_t end) {
     switch (plan_.direct.inputs) {
@@ -92,17 +94,19 @@ class DirectPanel {
     const Passes& passes = plan_.direct.passes;
     const TileFunction compute = tile_for(m);
     tile.first = true;
-    for (int64_t run = 0; run < passes.runs; run += passes.pass_runs)
+    for (int64_t run = 0; run < passes.runs; run += passes.pass_runs) {
+      const Place place = place_of(run);
       for (int64_t offset = 0; offset < passes.run_length; offset += passes.pass_length) {
         const int64_t length = smaller(passes.pass_length, passes.run_length - offset);
         tile.runs = smaller(passes.pass_runs, passes.runs - run);
         tile.length = plan_.layout.grouped ? conv_.group_in() : length;
         tile.last = run + tile.runs == passes.runs && offset + length == passes.run_length;
-        for (int64_t p = 0; p < m; ++p) point(corners[p], p, m, run, offset, tile, length);
+        for (int64_t p = 0; p < m; ++p) point(corners[p], p, m, place, offset, tile, length);
         compute(tile);
         tile.panel += tile.runs * tile.length * kNR;
         tile.first = false;
       }
+    }
   }
 
   Tile tile_at(int64_t pixel, int64_t m) {
@@ -113,21 +117,20 @@ class DirectPanel {
     tile.output = &output_;
     tile.pixel = pixel * conv_.out_c;
     tile.pixel_stride = conv_.out_c;
-    if (operands_.scatter) tile.pixels = scatter(pixel, m);
+    if (!scatter_.dense) scatter(pixel, m, tile);
     tile.columns = panel_.columns;
     tile.sums = operands_.sums ? &scratch_.sums : nullptr;
     return tile;
   }
 
-  // Says where the outputs of m pixels go.
-  const int64_t* scatter(int64_t pixel, int64_t m) {
-    const Scatter& to = *operands_.scatter;
-    for (int64_t i = 0; i < m; ++i, ++pixel) {
-      const int64_t row = pixel / conv_.w.out;
-      scratch_.pixels[i] = to.first + pixel % conv_.w.out * to.pixel + row % conv_.h.out * to.row +
-                           row / conv_.h.out * to.image;
-    }
-    return scratch_.pixels;
+  // Says where the outputs of m pixels go: a stride apart, if they are in one row.
+  void scatter(int64_t pixel, int64_t m, Tile& tile) {
+    tile.pixel = place_of_output(conv_, scatter_, pixel);
+    tile.pixel_stride = scatter_.pixel;
+    if (pixel % conv_.w.out + m <= conv_.w.out) return;
+    for (int64_t i = 0; i < m; ++i)
+      scratch_.pixels[i] = place_of_output(conv_, scatter_, pixel + i);
+    tile.pixels = scratch_.pixels;
   }
 
   TileFunction tile_for(int64_t m) const {
@@ -135,30 +138,63 @@ class DirectPanel {
                                 : tile_function<Dense>(m, vectors_);
   }
 
+  // A run of a window: that of row (k, i) which begins with tap j.
+  struct Place {
+    int64_t k, i, j;
+  };
+  Place place_of(int64_t run) const {
+    const int64_t row = run / row_runs_;
+    return {row / conv_.h.kernel, row % conv_.h.kernel, run % row_runs_};
+  }
+
   // Points pixel p of m at `length` floats of each of the pass's runs, from `offset` on.
-  void point(const Corner& corner, int64_t p, int64_t m, int64_t run, int64_t offset,
+  void point(const Corner& corner, int64_t p, int64_t m, const Place& first, int64_t offset,
              const Tile& tile, int64_t length) {
-    // Runs are rows of the window, or with groups its pixels. Locals, for rows might alias members.
-    const int64_t taps = conv_.groups == 1 ? 1 : conv_.w.kernel;
-    const int64_t in_c = conv_.in_c, row_floats = conv_.w.in * in_c, runs = tile.runs;
-    int64_t i = run / taps, j = run % taps;
-    int64_t y = corner.y + i, begin = (corner.x + j) * in_c + first_input_ + offset;
-    // Indices, which unlike pointers may lie outside the image.
-    int64_t row = (corner.image * conv_.h.in + y) * row_floats;
+    const int64_t channel = first_input_ + offset;
+    if (corner.inside && !is_cut())
+      point_inside(corner, p, m, first, channel, tile.runs);
+    else
+      point_at_edge(corner, p, m, first, channel, tile.runs, length);
+  }
+
+  void point_inside(const Corner& corner, int64_t p, int64_t m, Place at, int64_t channel,
+                    int64_t runs) {
+    // Locals, for rows might alias members.
     const float* const in = operands_.in;
-    const bool inside = corner.inside && !is_cut();
+    const int64_t row_runs = row_runs_, rows = conv_.h.kernel;
+    const int64_t step = conv_.w.window_dilation * conv_.in_c;
+    const int64_t row_floats = conv_.w.in * conv_.in_c;
+    const int64_t row_step = conv_.h.window_dilation * row_floats;
+    const int64_t plane_step = conv_.d.window_dilation * conv_.h.in * row_floats;
+    const float** to = scratch_.rows + p;
+    int64_t begin =
+        row_of_window(conv_, corner, at.k, at.i).at + corner.x * conv_.in_c + at.j * step + channel;
+    for (int64_t run = 0; run < runs; ++run, to += m) {
+      *to = in + begin;
+      begin += step;
+      if (++at.j < row_runs) continue;
+      begin += row_step - row_runs * step;
+      at.j = 0;
+      if (++at.i < rows) continue;
+      begin += plane_step - rows * row_step;
+      at.i = 0;
+    }
+  }
+
+  void point_at_edge(const Corner& corner, int64_t p, int64_t m, Place at, int64_t channel,
+                     int64_t runs, int64_t length) {
+    const int64_t step = conv_.w.window_dilation * conv_.in_c;
     const int64_t real = plan_.layout.grouped ? panel_.columns : length;
     const float** to = scratch_.rows + p;
-    float* const copies = windows_.rest();
-    for (int64_t slot = 0; slot < runs; ++slot, to += m) {
-      *to = inside ? in + (row + begin)
-                   : point_at_run(conv_, in, row, y, {begin, real, length},
-                                  copies + (slot * kMR + p) * length);
-      begin += in_c;
-      if (++j < taps) continue;
-      begin -= taps * in_c;
-      row += row_floats;
-      j = 0, ++y;
+    float* copy = windows_.rest() + p * length;
+    Row row = row_of_window(conv_, corner, at.k, at.i);
+    for (int64_t run = 0; run < runs; ++run, to += m, copy += kMR * length) {
+      const int64_t begin = corner.x * conv_.in_c + at.j * step + channel;
+      *to = point_at_run(conv_, operands_.in, row, {begin, real, length}, copy);
+      if (++at.j < row_runs_) continue;
+      at.j = 0;
+      if (++at.i == conv_.h.kernel) at.i = 0, ++at.k;
+      row = row_of_window(conv_, corner, at.k, at.i);
     }
   }
 
@@ -168,12 +204,13 @@ class DirectPanel {
   const Conv& conv_;
   const Plan& plan_;
   const Operands& operands_;
+  const Scatter& scatter_;
   Scratch& scratch_;
   const BlockWindows& windows_;
   const float* const packed_;
   const Panel panel_;
   const int64_t vectors_;
-  const int64_t first_input_;
+  const int64_t first_input_, row_runs_;
   const Output output_;
 };
 
@@ -202,7 +239,7 @@ class Direct {
       if (job_.operands.sums) clear_sums(scratch_.sums);
       on_block.run(begin, end);
       if (job_.operands.sums) on_block.write_sums(block);
-      packed += job_.plan.layout.panel_floats();
+      packed += job_.plan.layout.panel_stride();
     }
   }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "conv/pack.h"
+#include "conv/plan.h"
 #include "conv/run_program.h"
 
 namespace resfuse {
@@ -23,8 +24,8 @@ struct Output {
   int others = 0;  // tensors of the program's, apart from `out`, each at the panel's first channel
   const float* other[kMaxOperands + kMaxOutputs];
 
-  Output(const Conv& conv, const Operands& operands, const Panel& panel, Registers& registers)
-      : out(operands.out + panel.channel),
+  Output(const Job& job, const Panel& panel, Registers& registers)
+      : out(job.operands.out + panel.channel),
         residual(nullptr),
         scale(nullptr),
         shift(nullptr),
@@ -34,9 +35,9 @@ struct Output {
         channel(panel.channel),
         columns(panel.columns),
         vectors(panel.columns <= kLanes ? 1 : kVectors),
-        image_floats(operands.scatter ? operands.scatter->image : conv.image_floats()),
-        out_c(conv.out_c) {
-    const Epilogue* epilogue = operands.epilogue;
+        image_floats(job.scatter.image),
+        out_c(job.conv.out_c) {
+    const Epilogue* epilogue = job.operands.epilogue;
     if (!epilogue) return;
     residual = epilogue->residual ? epilogue->residual + channel : nullptr;
     scale = epilogue->scale + channel;

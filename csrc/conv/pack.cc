@@ -42,12 +42,12 @@ void transpose(const float* from, int64_t stride, int64_t length, float* to, int
 // Groups narrower than 16 lanes have 8 channels at most, and a panel 2 x 16.
 constexpr int64_t kMaxRotatedFloats = 8 * 32;
 
-// Rotates a panel that is packed as (depth, NR), where depth is an input channel and a lane an
-// output channel of the same group.
-void rotate_groups(const Layout& layout, float* panel) {
+// Rotates taps that are packed as (depth, NR), where depth is an input channel and a lane an output
+// channel of the same group.
+void rotate_groups(const Layout& layout, float* to, const float* end) {
   const int64_t last = layout.depth - 1;  // a power of two less one
   float tap[kMaxRotatedFloats];
-  for (float* to = panel; to < panel + layout.panel_floats();) {
+  while (to < end) {
     std::copy_n(to, layout.depth * layout.nr, tap);
     for (int64_t r = 0; r < layout.depth; ++r)
       for (int64_t lane = 0; lane < layout.nr; ++lane) {
@@ -57,12 +57,48 @@ void rotate_groups(const Layout& layout, float* panel) {
   }
 }
 
+// Packs one tap of a kernel whose rows are this convolution's input channels.
+void pack_tap(const Conv& conv, const Layout& layout, const Panel& panel, const float* from,
+              float* to) {
+  const auto columns = static_cast<size_t>(panel.columns);
+  from += panel.channel;
+  for (int64_t d = 0; d < layout.depth; ++d, from += conv.out_c, to += layout.nr) {
+    std::memcpy(to, from, columns * sizeof(float));
+    std::fill(to + columns, to + layout.nr, 0.0f);
+  }
+}
+
+// Packs one tap of a kernel whose rows are this convolution's outputs.
+void pack_transposed(const Conv& conv, const Layout& layout, const Panel& panel, const float* from,
+                     float* to) {
+  if (panel.columns < layout.nr) std::fill_n(to, layout.tap_floats(), 0.0f);
+  const auto row_of = [&](int64_t column) {
+    const int64_t channel = panel.channel + column, group = channel / conv.group_out();
+    return from + channel % conv.group_out() * conv.in_c + group * layout.depth;
+  };
+  int64_t column = 0;
+  // Four columns are a stride apart where none of them ends a group.
+  for (; column + 4 <= panel.columns && conv.groups == 1; column += 4)
+    transpose(row_of(column), conv.in_c, layout.depth, to + column, layout.nr);
+  for (; column < panel.columns; ++column)
+    for (int64_t d = 0; d < layout.depth; ++d) to[d * layout.nr + column] = row_of(column)[d];
+}
+
 }  // namespace
 
-int64_t Layout::panel_floats() const { return taps * depth * nr; }
+int64_t Layout::tap_floats() const { return depth * nr; }
+int64_t Layout::panel_floats() const { return taps * tap_floats(); }
+int64_t Layout::panel_stride() const { return all_taps * tap_floats(); }
+
+int64_t Taps::at(int64_t k, int64_t i, int64_t j) const {
+  const auto of = [](const SideTaps& side, int64_t tap) { return side.first + side.step * tap; };
+  const int64_t tap = (of(d, k) * h.whole + of(h, i)) * w.whole + of(w, j);
+  // Reversing their order flips all sides.
+  return mirrored ? d.whole * h.whole * w.whole - 1 - tap : tap;
+}
 
 size_t Layout::bytes() const {
-  return static_cast<size_t>(panels * panel_floats()) * sizeof(float);
+  return static_cast<size_t>(panels * panel_stride()) * sizeof(float);
 }
 
 Layout make_layout(const Conv& conv, int64_t nr) {
@@ -73,7 +109,7 @@ Layout make_layout(const Conv& conv, int64_t nr) {
   layout.rotated = layout.grouped && group_out > 1 && group_out < lanes;
   layout.panels_per_group = ((layout.grouped ? conv.out_c : group_out) + nr - 1) / nr;
   layout.panels = layout.panels_per_group * (layout.grouped ? 1 : conv.groups);
-  layout.taps = conv.h.kernel * conv.w.kernel;
+  layout.taps = layout.all_taps = conv.taps();
   layout.depth = conv.group_in();
   layout.nr = nr;
   return layout;
@@ -86,40 +122,15 @@ Panel panel_at(const Conv& conv, const Layout& layout, int64_t index) {
   return {group, group * width + offset, std::min(layout.nr, width - offset)};
 }
 
-void pack_panel(const Conv& conv, const Layout& layout, const float* kernel, int64_t index,
-                float* to) {
+void pack_panel(const Conv& conv, const Layout& layout, const Taps& taps, const float* kernel,
+                int64_t index, float* to) {
   const Panel panel = panel_at(conv, layout, index);
-  const auto columns = static_cast<size_t>(panel.columns);
-  for (int64_t k = 0; k < layout.taps * layout.depth; ++k, to += layout.nr) {
-    std::memcpy(to, kernel + k * conv.out_c + panel.channel, columns * sizeof(float));
-    std::fill(to + columns, to + layout.nr, 0.0f);
-  }
-  if (layout.rotated) rotate_groups(layout, to - layout.panel_floats());
-}
-
-void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& taps,
-                           const float* kernel, int64_t index, float* to) {
-  const Panel panel = panel_at(conv, layout, index);
-  const int64_t tap_floats = conv.group_out() * conv.in_c;
-  if (panel.columns < layout.nr) std::fill(to, to + layout.panel_floats(), 0.0f);
-  const auto column_at = [&](int64_t column) {
-    const int64_t channel = panel.channel + column, group = channel / conv.group_out();
-    return channel % conv.group_out() * conv.in_c + group * layout.depth;
-  };
-  for (int64_t i = 0; i < conv.h.kernel; ++i)
-    for (int64_t j = 0; j < conv.w.kernel; ++j, to += layout.depth * layout.nr) {
-      const int64_t tap =
-          (taps.last_h - taps.step_h * i) * taps.kernel_w + taps.last_w - taps.step_w * j;
-      const float* from = kernel + tap * tap_floats;
-      int64_t column = 0;
-      // Four columns are a stride apart where none of them ends a group.
-      for (; column + 4 <= panel.columns && conv.groups == 1; column += 4)
-        transpose(from + column_at(column), conv.in_c, layout.depth, to + column, layout.nr);
-      for (; column < panel.columns; ++column)
-        for (int64_t d = 0; d < layout.depth; ++d)
-          to[d * layout.nr + column] = from[column_at(column) + d];
-    }
-  if (layout.rotated) rotate_groups(layout, to - layout.panel_floats());
+  const auto pack = taps.mirrored ? pack_transposed : pack_tap;
+  const int64_t kernel_tap = layout.depth * conv.out_c;
+  for_each_tap(taps, [&](int64_t tap, int64_t of_kernel) {
+    pack(conv, layout, panel, kernel + of_kernel * kernel_tap, to + tap * layout.tap_floats());
+  });
+  if (layout.rotated) rotate_groups(layout, to, to + taps.count() * layout.tap_floats());
 }
 
 }  // namespace resfuse

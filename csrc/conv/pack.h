@@ -2,8 +2,8 @@
 //
 //   panel   NR output channels of one group, or, where groups are narrower than a vector (Layout::
 //           grouped), NR output channels whatever their groups; zeros where there are no more
-//   tap     a pixel of the window, kernel_h * kernel_w of them
-//   depth   the input channels of a group
+//   tap     a pixel of the window; where the image is dilated, taps of a class side by side
+//   (phases.h) depth   the input channels of a group
 
 #pragma once
 
@@ -20,8 +20,11 @@ struct Layout {
                  // the output r lanes further in its group
   int64_t panels_per_group, panels;
   int64_t taps, depth, nr;
+  int64_t all_taps;  // from panel to panel, of which `taps` are the convolution's (phases.h)
 
+  int64_t tap_floats() const;
   int64_t panel_floats() const;
+  int64_t panel_stride() const;
   size_t bytes() const;  // of all panels
 };
 
@@ -30,20 +33,37 @@ struct Panel {
   int64_t group, channel, columns;
 };
 
-Layout make_layout(const Conv& conv, int64_t nr);
-Panel panel_at(const Conv& conv, const Layout& layout, int64_t index);
-void pack_panel(const Conv& conv, const Layout& layout, const float* kernel, int64_t index,
-                float* to);
-
-// Which taps of a larger kernel, `kernel_w` wide, are a convolution's, flipped: its tap (i, j) is
-// the kernel's (last_h - step_h * i, last_w - step_w * j).
-struct Taps {
-  int64_t last_h, step_h, last_w, step_w, kernel_w;
+// Which taps of a side are a convolution's: first, first + step, ..., `count` of the `whole`.
+struct SideTaps {
+  int64_t first, step, count, whole;
 };
 
-// Packs like pack_panel, but from a kernel whose input channels are this convolution's outputs, and
-// the other way round: what the input gradient needs (grad/input_gradient.h).
-void pack_panel_transposed(const Conv& conv, const Layout& layout, const Taps& taps,
-                           const float* kernel, int64_t index, float* to);
+// Which taps of a kernel are a convolution's, and how many are packed before them. An input
+// gradient's kernel is *mirrored*: flipped, and its input channels are the convolution's outputs.
+struct Taps {
+  SideTaps d, h, w;
+  int64_t before;
+  bool mirrored;
+
+  int64_t count() const { return d.count * h.count * w.count; }
+  bool are_all() const { return count() == d.whole * h.whole * w.whole; }
+  // The kernel's tap that is tap (k, i, j) of the convolution.
+  int64_t at(int64_t k, int64_t i, int64_t j) const;
+};
+
+// Calls `function(index, tap)` with each tap's index among the convolution's and the kernel's.
+template <typename Function>
+void for_each_tap(const Taps& taps, const Function& function) {
+  int64_t index = 0;
+  for (int64_t k = 0; k < taps.d.count; ++k)
+    for (int64_t i = 0; i < taps.h.count; ++i)
+      for (int64_t j = 0; j < taps.w.count; ++j) function(index++, taps.at(k, i, j));
+}
+
+Layout make_layout(const Conv& conv, int64_t nr);
+Panel panel_at(const Conv& conv, const Layout& layout, int64_t index);
+// Packs a panel of these taps.
+void pack_panel(const Conv& conv, const Layout& layout, const Taps& taps, const float* kernel,
+                int64_t index, float* to);
 
 }  // namespace resfuse

@@ -17,12 +17,9 @@ constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 
 Passes cut_window(const Conv& conv, const Layout& layout) {
   Passes passes{};
-  if (layout.grouped) {
-    passes.run_length = layout.nr, passes.runs = layout.taps;
-  } else {
-    passes.run_length = conv.groups == 1 ? conv.w.kernel * conv.in_c : conv.group_in();
-    passes.runs = conv.reduction() / passes.run_length;
-  }
+  const int64_t row_taps = conv.w.kernel / conv.row_runs();
+  passes.run_length = layout.grouped ? layout.nr : row_taps * conv.group_in();
+  passes.runs = layout.taps / row_taps;
   passes.pass_length = std::min(passes.run_length, kMaxPassFloats);
   passes.pass_runs = std::clamp<int64_t>(kMaxPassFloats / passes.run_length, 1,
                                          std::min(passes.runs, kMaxPassRuns));
@@ -30,9 +27,7 @@ Passes cut_window(const Conv& conv, const Layout& layout) {
 }
 
 bool is_pointwise(const Conv& conv) {
-  return conv.groups == 1 && conv.h.kernel == 1 && conv.w.kernel == 1 && conv.h.stride == 1 &&
-         conv.w.stride == 1 && conv.h.out == conv.h.in && conv.w.out == conv.w.in &&
-         conv.h.pad == 0 && conv.w.pad == 0;
+  return conv.groups == 1 && conv.d.is_identity() && conv.h.is_identity() && conv.w.is_identity();
 }
 
 // Copying a block's windows pays where runs are short, as in a stem of three channels; and where
@@ -40,21 +35,25 @@ bool is_pointwise(const Conv& conv) {
 bool gathering_pays(const Conv& conv, const Passes& passes) {
   if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
   const bool short_runs = passes.runs > 1 && passes.run_length < 32;
-  const bool same_set = passes.runs == 1 && conv.w.kernel == 1 && conv.in_c % 1024 == 0;
+  const bool same_set = conv.taps() == 1 && conv.in_c % 1024 == 0;
   return short_runs || same_set;
 }
 
-// Groups share the pointers to a block's windows where these go through in a single pass, where
-// not all panels are cut, and where the zeros outside the image are long enough for the last panel.
+// Panels share the pointers to a block's windows where runs are taps, which need no copies at the
+// edges, and go through in a single pass, where not all panels are cut, and where the zeros outside
+// the image are long enough for the last panel.
 bool can_share(const Conv& conv, const Layout& layout, const Passes& passes) {
   const bool single_pass =
       passes.pass_runs == passes.runs && passes.pass_length == passes.run_length;
   const bool whole_panel = !layout.grouped || conv.out_c >= layout.nr;
-  return conv.groups > 1 && single_pass && whole_panel && conv.in_c <= kMaxPassFloats;
+  const bool taps = conv.groups > 1 || conv.row_runs() > 1;
+  return taps && single_pass && whole_panel && conv.in_c <= kMaxPassFloats;
 }
 
 DirectPlan plan_direct(const Conv& conv, const Layout& layout) {
   constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
+  // Without taps there is nothing to read.
+  if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0};
   const Passes passes = cut_window(conv, layout);
   // Up to a vector beyond its window is overwritten with each copy.
   if (gathering_pays(conv, passes))
@@ -69,8 +68,8 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout) {
 // the image comes to one of the output. In doubles, for a stride may be far larger than its image.
 int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {
   if (direct.inputs == Inputs::kGathered) return direct.pixel_floats;
-  const double inputs = static_cast<double>(conv.in_c) * static_cast<double>(conv.h.stride) *
-                        static_cast<double>(conv.w.stride);
+  double inputs = static_cast<double>(conv.in_c);
+  for (const Side* side : {&conv.d, &conv.h, &conv.w}) inputs *= static_cast<double>(side->stride);
   return direct.pixel_floats + static_cast<int64_t>(std::min(inputs, 1e15));
 }
 
@@ -153,9 +152,12 @@ void set_scratch(const Conv& conv, TileShape tile, Plan& plan) {
 
 }  // namespace
 
-int64_t useful_threads(const Conv& conv, int64_t max_threads) {
-  const double work = static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c) *
-                      static_cast<double>(conv.reduction());
+double multiply_adds(const Conv& conv) {
+  return static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c) *
+         static_cast<double>(std::max<int64_t>(conv.reduction(), 1));
+}
+
+int64_t useful_threads(double work, int64_t max_threads) {
   return std::max<int64_t>(
       1, static_cast<int64_t>(std::min(work / kThreadWork, static_cast<double>(max_threads))));
 }
@@ -174,7 +176,7 @@ int64_t padded_row(int64_t floats) {
 Plan make_plan(const Conv& conv, TileShape tile, const Machine& machine, const Request& request) {
   Plan plan{};
   plan.layout = make_layout(conv, tile.nr);
-  plan.threads = useful_threads(conv, request.max_threads);
+  plan.threads = useful_threads(multiply_adds(conv), request.max_threads);
   // Sums are kept by block in training, so there neither caches nor threads may cut the blocks.
   const Machine& caches = request.training ? kReferenceMachine : machine;
   const int64_t threads = request.training ? 1 : plan.threads;
@@ -207,11 +209,7 @@ Unit unit_at(const Plan& plan, int64_t index) {
 }
 
 void pack_panel(const Job& job, int64_t panel, float* to) {
-  const Operands& from = job.operands;
-  if (from.transposed)
-    pack_panel_transposed(job.conv, job.plan.layout, *from.transposed, from.kernel, panel, to);
-  else
-    pack_panel(job.conv, job.plan.layout, from.kernel, panel, to);
+  pack_panel(job.conv, job.plan.layout, job.taps, job.operands.kernel, panel, to);
 }
 
 }  // namespace resfuse

@@ -56,13 +56,33 @@ struct DirectPlan {
   int64_t pixel_floats;  // what a pixel of a block takes in the work space: its copy or pointers
 };
 
-// Tiles of `output` x `output` pixels, h x w of them in an image.
-struct Tiling {
-  int64_t output, h, w;
+// Winograd's tiles along one side of an image, `outputs` each. A dilated window meets pixels
+// `dilation` apart, and so do the outputs of a tile lie: as many tiles interleave, side by side.
+struct TilingSide {
+  int64_t outputs, dilation, tiles;
 };
+
+// The tiles of an image, and the slices of its depth that one has at a time.
+struct Tiling {
+  Cut d;
+  TilingSide h, w;
+};
+
+// Output slices that meet the same taps of the depth inside the image, the first of both and their
+// numbers.
+struct Stretch {
+  int64_t z, slices, tap, taps;
+};
+
+// In a depth of so many slices, those at its ends leave out what their windows meet outside of the
+// image: a third of the products of two slices, a sixth of four. In a deeper one they are less, and
+// the slices at its ends too few for the rows of a register tile.
+constexpr int64_t kShallow = 4;
 
 struct WinogradPlan {
   Tiling tiling;
+  Stretch stretches[kShallow];  // of a tile's output slices
+  int64_t stretch_count;
   int64_t pass_channels;  // input channels whose products are added up in registers
   bool resident;          // the unit's transformed weights stay from block to block
 };
@@ -96,8 +116,11 @@ struct Unit {
 
 Unit unit_at(const Plan& plan, int64_t index);
 
+// A phase of a convolution (phases.h), which is all of it where the image is not dilated.
 struct Job {
-  Conv conv;
+  Conv conv;  // without image dilation
+  Taps taps;
+  Scatter scatter;
   Plan plan;
   Operands operands;
 };
@@ -105,15 +128,18 @@ struct Job {
 // One panel of the weights, which did not come packed.
 void pack_panel(const Job& job, int64_t panel, float* to);
 
-// One thread's scratch, 64-byte aligned, and what is still in it from the unit before: the first of
-// the packed or transformed panels, and the block whose inputs are prepared.
+// One thread's scratch, 64-byte aligned, and what is still in it from the unit before: of which
+// job, the first of the packed or transformed panels, and the block whose inputs are prepared.
 struct Memory {
   char* bytes;
+  size_t job = 0;
   int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1;
 };
 
-// As many threads as are worth waking for this much work.
-int64_t useful_threads(const Conv& conv, int64_t max_threads);
+// Those of all outputs, each of which costs one at least.
+double multiply_adds(const Conv& conv);
+// As many threads as are worth waking for so many multiply-adds.
+int64_t useful_threads(double work, int64_t max_threads);
 // `blocks` or a few more: few blocks are as many for each thread.
 int64_t balanced(int64_t blocks, int64_t threads);
 // The floats of a block's inputs, or of what is made of them: 384 KiB of a 1 MiB L2, the rest being

@@ -2,19 +2,28 @@
 
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <vector>
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "conv/jobs.h"
+#include "conv/phases.h"
 #include "isa/isa.h"
 
 namespace resfuse {
 
-// Writes all of a layout's panels, `pack(index, to)` each.
-template <typename Pack, typename Schedule>
-void pack_all(const Layout& layout, float* packed, const Pack& pack, int64_t max_threads,
-              Schedule schedule) {
-  const auto write = [&](int64_t panel) { pack(panel, packed + panel * layout.panel_floats()); };
+// Packs all of a kernel's taps, class by class (phases.h); `mirrored` as in Taps.
+template <typename Schedule>
+void pack_all(const Conv& conv, const Layout& layout, bool mirrored, const float* kernel,
+              float* packed, int64_t max_threads, Schedule schedule) {
+  const std::vector<Taps> classes = tap_classes(conv, mirrored);
+  const auto write = [&](int64_t panel) {
+    float* const to = packed + panel * layout.panel_stride();
+    for (const Taps& taps : classes)
+      pack_panel(conv, layout, taps, kernel, panel, to + taps.before * layout.tap_floats());
+  };
   parallel_for(layout.panels, max_threads, schedule, [&] { return write; });
 }
 
@@ -42,21 +51,40 @@ bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule sc
   return !out_of_memory;
 }
 
+// Points the jobs of this packing at their taps among all packed weights.
+inline void point_at_packed(Jobs& all, Packing packing, const float* packed) {
+  for (Job& job : all.jobs)
+    if (job.plan.packing == packing)
+      job.operands.kernel = packed + job.taps.before * all.layout.tap_floats();
+}
+
+// Packs the weights first, if a job wants them so, to `packed`.
+template <typename Schedule>
+void pack_first(Jobs& all, float* packed, Schedule schedule) {
+  pack_all(all.conv, all.layout, all.mirrored, all.jobs.front().operands.kernel, packed,
+           all.threads, schedule);
+  point_at_packed(all, Packing::kCall, packed);
+}
+
 // False when there is no memory.
 template <typename Schedule>
-bool run(const Isa& isa, Job job, Schedule schedule) {
-  const Layout& layout = job.plan.layout;
-  const bool packs = job.plan.packing == Packing::kCall;
-  const Lease lease = Lease::weights(packs ? layout.bytes() : 0);
-  if (packs) {
-    auto* const packed = reinterpret_cast<float*>(lease.data());
-    if (!packed) return false;
-    const auto pack = [&](int64_t panel, float* to) { pack_panel(job, panel, to); };
-    pack_all(layout, packed, pack, job.plan.threads, schedule);
-    job.operands.kernel = packed;
-  }
-  return run_units(job.plan.units(), job.plan.threads, isa.scratch_bytes(job.plan), schedule,
-                   [&](Memory& memory, int64_t unit) { isa.run_unit(job, memory, unit); });
+bool run(const Isa& isa, Jobs& all, Schedule schedule) {
+  const auto& jobs = all.jobs;
+  if (jobs.empty()) return true;
+  const bool packs = std::any_of(jobs.begin(), jobs.end(),
+                                 [](const Job& job) { return job.plan.packing == Packing::kCall; });
+  const Lease lease = Lease::weights(packs ? all.layout.bytes() : 0);
+  if (packs && !lease.data()) return false;
+  if (packs) pack_first(all, reinterpret_cast<float*>(lease.data()), schedule);
+  point_at_packed(all, Packing::kCaller, jobs.front().operands.kernel);
+  size_t scratch = 0;
+  for (const Job& job : jobs) scratch = std::max(scratch, isa.scratch_bytes(job.plan));
+  return run_units(all.units(), all.threads, scratch, schedule, [&](Memory& memory, int64_t unit) {
+    const auto end = std::upper_bound(all.ends.begin(), all.ends.end(), unit);
+    const auto index = static_cast<size_t>(end - all.ends.begin());
+    if (memory.job != index) memory = {memory.bytes, index};
+    isa.run_unit(jobs[index], memory, unit - (*end - jobs[index].plan.units()));
+  });
 }
 
 }  // namespace resfuse

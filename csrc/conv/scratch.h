@@ -45,12 +45,12 @@ inline bool replace(int64_t& kept, int64_t index) {
 // follow.
 inline const float* pack_unit(const Job& job, Memory& memory, const Unit& unit) {
   const Plan& plan = job.plan;
-  const int64_t panel_floats = plan.layout.panel_floats();
-  if (plan.packing != Packing::kUnit) return job.operands.kernel + unit.first_panel * panel_floats;
+  if (plan.packing != Packing::kUnit)
+    return job.operands.kernel + unit.first_panel * plan.layout.panel_stride();
   float* const packed = lay_out(plan, memory.bytes).packed;
   if (replace(memory.packed_panel, unit.first_panel))
     for (int64_t panel = unit.first_panel; panel < unit.last_panel; ++panel)
-      pack_panel(job, panel, packed + (panel - unit.first_panel) * panel_floats);
+      pack_panel(job, panel, packed + (panel - unit.first_panel) * plan.layout.panel_stride());
   return packed;
 }
 

@@ -14,27 +14,57 @@ alignas(64) const float kZeros[kMaxPassFloats] = {};  // what lies outside the i
 
 // Where a pixel's window begins, negative in the padding, and whether all of it is in the image.
 struct Corner {
-  int64_t image, y, x;
+  int64_t image, z, y, x;
   bool inside;
 };
 
+// The corner of the first pixel of a row of outputs.
+inline Corner corner_of_row(const Conv& conv, int64_t row) {
+  const Side &d = conv.d, &h = conv.h;
+  const int64_t plane = row / h.out;
+  const int64_t z = plane % d.out * d.stride - d.pad, y = row % h.out * h.stride - h.pad;
+  return {plane / d.out, z, y, -conv.w.pad,
+          z >= 0 && z + d.extent() <= d.in && y >= 0 && y + h.extent() <= h.in};
+}
+
 // Locates the windows of `count` pixels from `pixel` on.
 inline void locate(const Conv& conv, int64_t pixel, int64_t count, Corner* corners) {
-  int64_t x = pixel % conv.w.out;
-  int64_t y = pixel / conv.w.out % conv.h.out;
-  int64_t image = pixel / conv.w.out / conv.h.out;
+  const Side& w = conv.w;
+  int64_t row = pixel / w.out, x = pixel % w.out;
+  Corner at = corner_of_row(conv, row);
+  const int64_t last = w.in - w.extent();
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t top = y * conv.h.stride - conv.h.pad;
-    const int64_t left = x * conv.w.stride - conv.w.pad;
-    const bool inside = top >= 0 && top + conv.h.kernel <= conv.h.in && left >= 0 &&
-                        left + conv.w.kernel <= conv.w.in;
-    corners[i] = {image, top, left, inside};
-    if (++x < conv.w.out) continue;
+    const int64_t left = x * w.stride - w.pad;
+    corners[i] = {at.image, at.z, at.y, left, at.inside && left >= 0 && left <= last};
+    if (++x < w.out) continue;
     x = 0;
-    if (++y < conv.h.out) continue;
-    y = 0;
-    ++image;
+    at = corner_of_row(conv, ++row);
   }
+}
+
+// Where a pixel's outputs go.
+inline int64_t place_of_output(const Conv& conv, const Scatter& to, int64_t pixel) {
+  const int64_t row = pixel / conv.w.out, plane = row / conv.h.out;
+  return to.first + pixel % conv.w.out * to.pixel + row % conv.h.out * to.row +
+         plane % conv.d.out * to.plane + plane / conv.d.out * to.image;
+}
+
+// A row of the images, of those that a window's rows meet: where it begins, in floats, and whether
+// there is one.
+struct Row {
+  int64_t at;
+  bool inside;
+};
+
+inline Row row_at(const Conv& conv, int64_t image, int64_t z, int64_t y) {
+  return {((image * conv.d.in + z) * conv.h.in + y) * conv.w.in * conv.in_c,
+          z >= 0 && z < conv.d.in && y >= 0 && y < conv.h.in};
+}
+
+// The row that row (k, i) of a window meets.
+inline Row row_of_window(const Conv& conv, const Corner& corner, int64_t k, int64_t i) {
+  return row_at(conv, corner.image, corner.z + k * conv.d.window_dilation,
+                corner.y + i * conv.h.window_dilation);
 }
 
 // Copies vectors, of which the last two overlap: there is no scalar remainder.
@@ -62,17 +92,16 @@ inline void copy_run(const Conv& conv, const float* row, const Run& run, float* 
   for (int64_t k = right; k < run.length; ++k) to[k] = 0.0f;
 }
 
-// Returns a pointer into row `y` itself, which begins at `in + row`; to zeros; or, where the run
-// crosses the left or right edge or has fewer real floats, to a padded copy, which it makes in
-// `to`.
-inline const float* point_at_run(const Conv& conv, const float* in, int64_t row, int64_t y,
-                                 const Run& run, float* to) {
+// Returns a pointer into the row itself; to zeros; or, where the run crosses the left or right edge
+// or has fewer real floats, to a padded copy, which it makes in `to`.
+inline const float* point_at_run(const Conv& conv, const float* in, const Row& row, const Run& run,
+                                 float* to) {
   const int64_t row_floats = conv.w.in * conv.in_c;
   const bool outside = run.begin + run.real <= 0 || run.begin >= row_floats;
-  if (y < 0 || y >= conv.h.in || outside) return kZeros;
+  if (!row.inside || outside) return kZeros;
   const bool inside = run.begin >= 0 && run.begin + run.real <= row_floats;
-  if (inside && run.real == run.length) return in + row + run.begin;
-  copy_run(conv, in + row, run, to);
+  if (inside && run.real == run.length) return in + row.at + run.begin;
+  copy_run(conv, in + row.at, run, to);
   return to;
 }
 
@@ -88,34 +117,45 @@ inline const float* point_at_pixel(const float* images, const Images& shape, int
   return images + ((image * shape.height + y) * shape.width + x) * shape.channels;
 }
 
-// Copies `run` of row `corner.y + i` of the image to `to`.
-inline void gather_run(const Conv& conv, const float* in, const Corner& corner, int64_t i,
-                       const Run& run, float* to) {
-  const int64_t y = corner.y + i;
-  const int64_t row = (corner.image * conv.h.in + y) * conv.w.in * conv.in_c;
-  const float* from = point_at_run(conv, in, row, y, run, to);
+// Copies `run` of a row to `to`.
+inline void gather_run(const Conv& conv, const float* in, const Row& row, const Run& run,
+                       float* to) {
+  const float* from = point_at_run(conv, in, row, run, to);
   if (from != to) copy(from, run.length, to);
 }
 
-// Copies a pixel's window, its rows side by side, to `to`; up to a vector beyond is overwritten. A
-// row shorter than a vector is copied as one where another row of the images follows, for it may
-// run into that.
+// Copies the window of one that hangs over an edge, as gather_window does.
+inline void gather_some(const Conv& conv, const float* in, const Corner& corner, int64_t runs,
+                        int64_t length, float* to) {
+  for (int64_t k = 0; k < conv.d.kernel; ++k)
+    for (int64_t i = 0; i < conv.h.kernel; ++i) {
+      const Row row = row_of_window(conv, corner, k, i);
+      for (int64_t j = 0; j < runs; ++j, to += length)
+        gather_run(conv, in, row,
+                   {(corner.x + j * conv.w.window_dilation) * conv.in_c, length, length}, to);
+    }
+}
+
+// Copies a pixel's window with all of its channels, its runs side by side, to `to`; up to a vector
+// beyond is overwritten. A run shorter than a vector is copied as one unless the images end there.
 inline void gather_window(const Conv& conv, const float* in, const Corner& corner, float* to) {
-  const int64_t length = conv.w.kernel * conv.in_c, row_floats = conv.w.in * conv.in_c;
-  const int64_t begin = corner.x * conv.in_c, top = corner.image * conv.h.in + corner.y;
-  if (!corner.inside) {
-    for (int64_t i = 0; i < conv.h.kernel; ++i, to += length)
-      gather_run(conv, in, corner, i, {begin, length, length}, to);
-    return;
+  const int64_t runs = conv.row_runs(), length = conv.w.kernel * conv.in_c / runs;
+  if (!corner.inside) return gather_some(conv, in, corner, runs, length, to);
+  const float* const end = in + conv.in_floats();
+  const int64_t row_floats = conv.w.in * conv.in_c, step = conv.w.window_dilation * conv.in_c;
+  const int64_t row_step = conv.h.window_dilation * row_floats;
+  const int64_t plane_step = conv.d.window_dilation * conv.h.in * row_floats;
+  const float* plane =
+      in + row_at(conv, corner.image, corner.z, corner.y).at + corner.x * conv.in_c;
+  for (int64_t k = 0; k < conv.d.kernel; ++k, plane += plane_step) {
+    const float* row = plane;
+    for (int64_t i = 0; i < conv.h.kernel; ++i, row += row_step)
+      for (int64_t j = 0; j < runs; ++j, to += length)
+        if (const float* run = row + j * step; length < kLanes && end - run >= kLanes)
+          store(to, load(run));
+        else
+          copy(run, length, to);
   }
-  const bool runs_over = length < kLanes && length + row_floats >= kLanes;
-  const int64_t followed = runs_over ? conv.batch * conv.h.in - 1 - top : 0;
-  const float* row = in + top * row_floats + begin;
-  for (int64_t i = 0; i < conv.h.kernel; ++i, to += length, row += row_floats)
-    if (i < followed)
-      store(to, load(row));
-    else
-      copy(row, length, to);
 }
 
 }  // namespace

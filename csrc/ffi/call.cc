@@ -104,7 +104,8 @@ ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel) {
                           call.integers("image_dilation"), call.integers("window_dilation"),
                           call.integer("groups")};
   const Choice choice = choice_in_use(call.flag("winograd"));
-  return {make_conv(x, kernel, geometry, call.check), choice};
+  const Conv conv = make_conv(x, kernel, geometry, call.check);
+  return {conv, choice, call.check.passed() ? output_shape(x.size(), conv) : Shape{}};
 }
 
 ffi::Error success_if(bool done, const char* memory) {

@@ -79,11 +79,12 @@ class Call {
   std::vector<std::string_view> taken_attributes_;
 };
 
-// What the attributes say that every call of a convolution has: strides, padding, groups, and
-// whether Winograd's algorithm is allowed.
+// What the attributes say that every call of a convolution has: strides, padding, dilations,
+// groups, and whether Winograd's algorithm is allowed.
 struct ConvCall {
   Conv conv;
   Choice choice;
+  Shape output;
 };
 ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel);
 

@@ -93,7 +93,7 @@ void bind_constants(Call& call, Program& program) {
 }
 
 // Its rank says what an operand has numbers for.
-void bind_operands(Call& call, const Conv& conv, Program& program) {
+void bind_operands(Call& call, const Conv& conv, const Shape& output, Program& program) {
   while (call.operands_left() > 0 && program.operands < kMaxOperands) {
     const Operand operand = call.operand(kOperandNames[program.operands]);
     const Per per = operand.shape.size() == 1   ? Per::kChannel
@@ -101,20 +101,20 @@ void bind_operands(Call& call, const Conv& conv, Program& program) {
                                                 : Per::kOutput;
     call.expect(operand, per == Per::kChannel ? Shape{conv.out_c}
                          : per == Per::kImage ? Shape{conv.batch, conv.out_c}
-                                              : output_shape(conv));
+                                              : output);
     program.operand[program.operands] = {operand.data, per, 1 + program.operands};
     ++program.operands;
   }
 }
 
 // The first is `y`.
-void bind_outputs(Call& call, const Conv& conv, const Code& code, const Result& y,
+void bind_outputs(Call& call, const Shape& output, const Code& code, const Result& y,
                   Program& program) {
   for (const int index : code.outputs) {
     const int number = program.outputs;
     if (number == kMaxOutputs) return;
     const Result result = number == 0 ? y : call.result(kOutputNames[number]);
-    call.expect(result, output_shape(conv));
+    call.expect(result, output);
     program.output[program.outputs++] = {result.data, {false, index}};
   }
 }
@@ -235,17 +235,17 @@ void recognise(const Code& code, BoundEpilogue& bound) {
 
 }  // namespace
 
-BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Result& y) {
+BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y) {
   BoundEpilogue bound{};
   const Operand scale = call.operand("scale"), shift = call.operand("shift");
   call.expect(scale, {conv.out_c});
   call.expect(shift, {conv.out_c});
   bound.scale = scale.data, bound.shift = shift.data;
   Program& program = bound.program;
-  bind_operands(call, conv, program);
+  bind_operands(call, conv, output, program);
   bind_constants(call, program);
   Code code = read_code(call, program.operands, program.constants);
-  bind_outputs(call, conv, code, y, program);
+  bind_outputs(call, output, code, y, program);
   if (!call.check.passed()) return bound;
   recognise(code, bound);
   absorb_products(code);

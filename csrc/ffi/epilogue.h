@@ -29,7 +29,7 @@ struct BoundEpilogue {
 //   constants  the bits of each as a float
 //   returned   the register of each result
 //
-// What it returns is meaningless unless the call is valid.
-BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Result& y);
+// Tensors have the shape `output`. What it returns is meaningless unless the call is valid.
+BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y);
 
 }  // namespace resfuse

@@ -1,6 +1,7 @@
 // The gradients of a convolution: of its input, of its weights, and both in one call, which lets
 // XLA update the weights in place.
 
+#include "conv/phases.h"
 #include "ffi/call.h"
 #include "grad/run_gradients.h"
 
@@ -10,7 +11,8 @@ namespace {
 // The convolution whose output has the cotangent d_y.
 ConvCall bind_gradient(Call& call, const Shape& x, const Shape& kernel, const Operand& d_y) {
   const ConvCall bound = bind_conv(call, x, kernel);
-  call.expect(d_y, output_shape(bound.conv));
+  call.expect(d_y, bound.output);
+  if (call.check.passed()) check_phases(mirrored(bound.conv), call.check);
   return bound;
 }
 

@@ -13,9 +13,12 @@ struct Extent {
 
 Extent extent_of(const Operand& image, Check& check) {
   const Shape& shape = image.shape;
-  if (!check.that(shape.size() == 4, image.name, " must have rank 4, got shape ", shape)) return {};
-  check.that(shape[3] > 0, image.name, " ", shape, " has no channels");
-  return {shape[0] * shape[1] * shape[2], shape[3]};
+  const bool images = shape.size() >= 3 && shape.size() <= 5;
+  if (!check.that(images, image.name, " must have rank 3 to 5, got shape ", shape)) return {};
+  check.that(shape.back() > 0, image.name, " ", shape, " has no channels");
+  int64_t pixels = 1;
+  for (size_t axis = 0; axis + 1 < shape.size(); ++axis) pixels *= shape[axis];
+  return {pixels, shape.back()};
 }
 
 // What both passes of the backward norm read.

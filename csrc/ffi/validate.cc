@@ -1,7 +1,10 @@
 #include "ffi/validate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+
+#include "conv/phases.h"
 
 namespace resfuse {
 namespace {
@@ -13,6 +16,8 @@ constexpr int64_t kMaxExtent = int64_t{1} << 31;
 constexpr double kMaxFloats = static_cast<double>(int64_t{1} << 48);
 // Padding is indexed as well, but no array stands behind it.
 constexpr double kMaxIndex = static_cast<double>(int64_t{1} << 60);
+// Each phase of a convolution (conv/phases.h) has a plan.
+constexpr double kMaxPhases = 1 << 14;
 constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 
 bool all_within(const Shape& values, int64_t least, int64_t most) {
@@ -35,35 +40,35 @@ void check_floats(const char* name, const Shape& shape, Check& check) {
   check.that(floats(shape) <= kMaxFloats, name, " ", shape, " has more than 2^48 numbers");
 }
 
-int64_t output_size(int64_t size, int64_t before, int64_t after, int64_t window, int64_t stride) {
-  const int64_t room = size + before + after - window;
-  return room < 0 ? 0 : room / stride + 1;
-}
-
-// A stride beyond the padded image leaves one output at most, and so does that image's size.
-int64_t effective_stride(int64_t size, int64_t before, int64_t after, int64_t stride) {
-  return std::min(stride, size + before + after);
-}
-
 void check_groups(int64_t groups, Check& check) {
   check.that(all_within({groups}, 1, kMaxExtent), "groups must be in [1, 2^31], got ", groups);
 }
 
-void check_geometry(const Geometry& geometry, Check& check) {
+// One to three spatial dimensions, and each attribute with as many numbers.
+void check_geometry(size_t rank, const Geometry& geometry, Check& check) {
   const auto& [strides, padding, image_dilation, window_dilation, groups] = geometry;
-  const Shape none{1, 1};
-  check.that(image_dilation == none, "image_dilation must be two ones, got ", image_dilation);
-  check.that(window_dilation == none, "window_dilation must be two ones, got ", window_dilation);
-  check.that(strides.size() == 2, "strides must be two integers, got ", strides);
-  check.that(padding.size() == 4, "padding must be four integers, got ", padding);
+  const auto expect = [&](const char* name, const Shape& values, size_t length) {
+    check.that(values.size() == length, name, " must have length ", static_cast<int64_t>(length),
+               " for x of rank ", static_cast<int64_t>(rank), ", got ", values);
+  };
+  expect("strides", strides, rank - 2);
+  expect("padding", padding, 2 * (rank - 2));
+  expect("image_dilation", image_dilation, rank - 2);
+  expect("window_dilation", window_dilation, rank - 2);
   check.that(all_within(strides, 1, kNoLimit), "strides must be at least 1, got ", strides);
-  check.that(all_within(padding, 0, kMaxExtent), "padding must be in [0, 2^31], got ", padding);
+  check.that(all_within(padding, -kMaxExtent, kMaxExtent), "padding must be in [-2^31, 2^31], got ",
+             padding);
+  check.that(all_within(image_dilation, 1, kMaxExtent), "image_dilation must be in [1, 2^31], got ",
+             image_dilation);
+  check.that(all_within(window_dilation, 1, kMaxExtent),
+             "window_dilation must be in [1, 2^31], got ", window_dilation);
   check_groups(groups, check);
 }
 
 // The shape of packed weights' kernel is an attribute, behind which there is no buffer.
 void check_kernel(const Shape& kernel, Check& check) {
-  check.that(kernel.size() == 4, "kernel must have rank 4, got shape ", kernel);
+  check.that(kernel.size() >= 3 && kernel.size() <= 5, "kernel must have rank 3 to 5, got shape ",
+             kernel);
   check.that(!has_zero(kernel, 0), "kernel ", kernel, " is empty");
   check.that(all_within(kernel, 1, kMaxExtent), "kernel sizes must be in [1, 2^31], got ", kernel);
   check_floats("kernel", kernel, check);
@@ -71,16 +76,60 @@ void check_kernel(const Shape& kernel, Check& check) {
 
 // A batch may be of no images, but not of empty ones.
 void check_image(const Shape& x, Check& check) {
-  check.that(x.size() == 4, "x must have rank 4, got shape ", x);
+  check.that(x.size() >= 3 && x.size() <= 5, "x must have rank 3 to 5, got shape ", x);
   check.that(all_within(x, 0, kNoLimit), "x must have sizes of at least 0, got shape ", x);
   check.that(x.empty() || !has_zero(x, 1), "x ", x, " is empty");
   check_floats("x", x, check);
 }
 
-void check_padded(const Shape& x, const Shape& pads, Check& check) {
-  const int64_t height = x[1] + pads[0] + pads[1], width = x[2] + pads[2] + pads[3];
-  check.that(std::max(floats({height, x[2], x[3]}), floats({width, x[3]})) <= kMaxIndex, "x ", x,
-             " with padding ", pads, " has rows or columns of more than 2^60 numbers");
+// What arithmetic on indices meets at most: from any side with its padding and the zeros between
+// its pixels, all that an index of it counts.
+void check_padded(const Shape& x, const Geometry& geometry, Check& check) {
+  const Shape& pads = geometry.padding;
+  for (size_t side = 0; side + 2 < x.size(); ++side) {
+    double extent = static_cast<double>(x[side + 1]);
+    extent *= static_cast<double>(geometry.image_dilation[side]);
+    for (const int64_t pad : {pads[2 * side], pads[2 * side + 1]})
+      extent += std::abs(static_cast<double>(pad));
+    const Shape inner(x.begin() + static_cast<int64_t>(side) + 2, x.end());
+    check.that(extent * floats(inner) <= kMaxIndex, "x ", x, " with padding ", pads,
+               " and image_dilation ", geometry.image_dilation,
+               " has rows or columns of more than 2^60 numbers");
+  }
+}
+
+// The side of an image of this size and a window, all of which was checked.
+Side make_side(int64_t in, int64_t kernel, const Geometry& geometry, size_t index) {
+  Side side;
+  side.in = in, side.kernel = kernel;
+  side.pad = geometry.padding[2 * index];
+  side.image_dilation = geometry.image_dilation[index];
+  const int64_t dilated = (in - 1) * side.image_dilation + 1;
+  const int64_t padded = dilated + side.pad + geometry.padding[2 * index + 1];
+  // A stride beyond the padded image leaves one output at most, and so does that image's size.
+  side.stride = std::clamp<int64_t>(padded, 1, geometry.strides[index]);
+  if (kernel > 1) side.window_dilation = geometry.window_dilation[index];
+  const int64_t room = padded - side.extent();
+  side.out = room < 0 ? 0 : room / side.stride + 1;
+  return side;
+}
+
+// The sides of a Conv or a Pool, of which the last are there.
+template <typename Problem>
+void make_sides(const Shape& x, const Shape& window, const Geometry& geometry, Problem& problem) {
+  Side* const places[] = {&problem.w, &problem.h, &problem.d};
+  const size_t sides = x.size() - 2;
+  for (size_t side = 0; side < sides; ++side)
+    *places[sides - 1 - side] = make_side(x[side + 1], window[side], geometry, side);
+}
+
+template <typename Problem>
+Shape shape_of(size_t rank, const Problem& problem, int64_t channels) {
+  const Shape all{problem.batch, problem.d.out, problem.h.out, problem.w.out, channels};
+  if (rank < 3 || rank > all.size()) return {};
+  Shape shape{problem.batch};
+  shape.insert(shape.end(), all.end() - static_cast<int64_t>(rank - 1), all.end());
+  return shape;
 }
 
 }  // namespace
@@ -92,53 +141,58 @@ std::string to_text(const Shape& shape) {
 }
 
 Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Check& check) {
-  check_geometry(geometry, check);
   check_image(x, check);
   check_kernel(kernel, check);
+  check.that(kernel.size() == x.size(), "kernel ", kernel, " and x ", x, " differ in rank");
+  check_geometry(x.size(), geometry, check);
   if (!check.passed()) return {};
-  const Shape &strides = geometry.strides, &pads = geometry.padding;
+  check_padded(x, geometry, check);
+  const size_t rank = x.size();
   const int64_t groups = geometry.groups;
-  check_padded(x, pads, check);
-  check.that(x[3] % groups == 0 && kernel[2] == x[3] / groups && kernel[3] % groups == 0, "kernel ",
-             kernel, " and groups=", groups, " do not fit x ", x);
-  Conv conv{};
-  conv.batch = x[0], conv.h.in = x[1], conv.w.in = x[2], conv.in_c = x[3];
-  conv.h.kernel = kernel[0], conv.w.kernel = kernel[1], conv.out_c = kernel[3];
-  conv.h.stride = effective_stride(x[1], pads[0], pads[1], strides[0]);
-  conv.w.stride = effective_stride(x[2], pads[2], pads[3], strides[1]);
-  conv.h.pad = pads[0], conv.w.pad = pads[2];
-  conv.h.out = output_size(x[1], pads[0], pads[1], kernel[0], conv.h.stride);
-  conv.w.out = output_size(x[2], pads[2], pads[3], kernel[1], conv.w.stride);
-  conv.groups = groups;
-  check_floats("the output", output_shape(conv), check);
+  check.that(x.back() % groups == 0 && kernel[rank - 2] == x.back() / groups &&
+                 kernel.back() % groups == 0,
+             "kernel ", kernel, " and groups=", groups, " do not fit x ", x);
+  if (!check.passed()) return {};
+  Conv conv{x[0], x.back(), kernel.back(), groups, {}, {}, {}};
+  make_sides(x, kernel, geometry, conv);
+  check_floats("the output", {conv.batch, conv.d.out, conv.h.out, conv.w.out, conv.out_c}, check);
+  check_phases(conv, check);
   return conv;
 }
 
-Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check) {
-  check_kernel(kernel, check);
-  check_groups(groups, check);
-  if (!check.passed()) return {};
-  const Shape pads{kernel[0], 0, kernel[1], 0};
-  return make_conv({1, 1, 1, kernel[2] * groups}, kernel, {{1, 1}, pads, {1, 1}, {1, 1}, groups},
-                   check);
+void check_phases(const Conv& conv, Check& check) {
+  check.that(count_phases(conv) <= kMaxPhases, "the convolution has more than 2^14 phases");
 }
 
-Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check) {
-  check_geometry(geometry, check);
-  check_image(x, check);
-  check.that(window.size() == 2 && window[0] > 0 && window[1] > 0,
-             "window must be two positive integers, got ", window);
+Shape output_shape(size_t rank, const Conv& conv) { return shape_of(rank, conv, conv.out_c); }
+Shape output_shape(size_t rank, const Pool& pool) { return shape_of(rank, pool, pool.channels); }
+
+Conv make_kernel_conv(const Shape& kernel, Geometry geometry, Check& check) {
+  check_kernel(kernel, check);
+  check_groups(geometry.groups, check);
   if (!check.passed()) return {};
-  const Shape &strides = geometry.strides, &pads = geometry.padding;
-  check_padded(x, pads, check);
-  Pool pool{};
-  pool.batch = x[0], pool.h.in = x[1], pool.w.in = x[2], pool.channels = x[3];
-  pool.h.kernel = window[0], pool.w.kernel = window[1];
-  pool.h.stride = effective_stride(x[1], pads[0], pads[1], strides[0]);
-  pool.w.stride = effective_stride(x[2], pads[2], pads[3], strides[1]);
-  pool.h.out = output_size(x[1], pads[0], pads[1], window[0], pool.h.stride);
-  pool.w.out = output_size(x[2], pads[2], pads[3], window[1], pool.w.stride);
-  pool.h.pad = pads[0], pool.w.pad = pads[2];
+  Shape x(kernel.size(), 1);
+  x.back() = kernel[kernel.size() - 2] * geometry.groups;
+  geometry.strides.assign(kernel.size() - 2, 1);
+  geometry.padding.assign(2 * (kernel.size() - 2), 0);
+  return make_conv(x, kernel, geometry, check);
+}
+
+Pool make_pool(Reduction reduction, const Shape& x, const Shape& window, const Geometry& geometry,
+               Check& check) {
+  check_image(x, check);
+  check.that(window.size() + 2 == x.size(), "window must have length ",
+             static_cast<int64_t>(x.size()) - 2, " for x of rank ", static_cast<int64_t>(x.size()),
+             ", got ", window);
+  check.that(all_within(window, 1, kMaxExtent), "window must be in [1, 2^31], got ", window);
+  check_geometry(x.size(), geometry, check);
+  if (!check.passed()) return {};
+  check_padded(x, geometry, check);
+  if (!check.passed()) return {};
+  Pool pool{reduction, x.front(), x.back(), {}, {}, {}};
+  make_sides(x, window, geometry, pool);
+  check_floats("the output", {pool.batch, pool.d.out, pool.h.out, pool.w.out, pool.channels},
+               check);
   return pool;
 }
 

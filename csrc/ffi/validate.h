@@ -44,16 +44,16 @@ struct Geometry {
 
 // Both are meaningless, but harmless, unless the check has passed.
 Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Check& check);
-Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check);
-// The convolution of a single pixel with this kernel: packing asks nothing else of the image.
-Conv make_pixel_conv(const Shape& kernel, int64_t groups, Check& check);
+Pool make_pool(Reduction reduction, const Shape& x, const Shape& window, const Geometry& geometry,
+               Check& check);
+// A convolution with this kernel, whatever its strides and padding: packing asks nothing of them.
+Conv make_kernel_conv(const Shape& kernel, Geometry geometry, Check& check);
 
-inline Shape output_shape(const Conv& conv) {
-  return {conv.batch, conv.h.out, conv.w.out, conv.out_c};
-}
-inline Shape output_shape(const Pool& pool) {
-  return {pool.batch, pool.h.out, pool.w.out, pool.channels};
-}
+// Complains about more phases than there may be.
+void check_phases(const Conv& conv, Check& check);
+// Of images of this rank; nothing if there are none of such a rank.
+Shape output_shape(size_t rank, const Conv& conv);
+Shape output_shape(size_t rank, const Pool& pool);
 inline Shape packed_shape(const Layout& layout) {
   return {layout.panels, layout.taps, layout.depth, layout.nr};
 }

@@ -4,7 +4,6 @@
 
 #include "base/pieces.h"
 #include "conv/run.h"
-#include "grad/input_gradient.h"
 
 namespace resfuse {
 
@@ -14,65 +13,69 @@ void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedul
             [&](int64_t first, int64_t count) { std::fill_n(to + first, count, 0.0f); });
 }
 
-// Runs one phase of the input gradient. False when there is no memory.
-template <typename Schedule>
-bool run_phase(const Isa& isa, const Phase& phase, bool dense, const float* d_out,
-               const float* kernel, float* d_in, Choice choice, int64_t max_threads,
-               Schedule schedule) {
-  const Request request{dense ? choice : Choice::kDirect, false, false, max_threads};
-  Job job{phase.conv,
-          make_plan(phase.conv, isa.tile, machine_in_use(), request),
-          {d_out, kernel, d_in}};
-  job.operands.transposed = &phase.taps;
-  if (!dense) job.operands.scatter = &phase.scatter;
-  return run(isa, job, schedule);
-}
-
 template <typename Schedule>
 bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out, const float* kernel,
                         float* d_in, Choice choice, int64_t max_threads, Schedule schedule) {
-  const int64_t floats = conv.batch * conv.h.in * conv.w.in * conv.in_c;
-  if (!phases_cover_input(conv)) fill_zeros(d_in, floats, max_threads, schedule);
-  const bool dense = conv.h.stride == 1 && conv.w.stride == 1;
-  bool enough_memory = true;
-  for (const Phase& phase : input_gradient_phases(conv))
-    enough_memory = enough_memory && run_phase(isa, phase, dense, d_out, kernel, d_in, choice,
-                                               max_threads, schedule);
-  return enough_memory;
+  Jobs jobs = make_jobs(mirrored(conv), true, {d_out, kernel, d_in}, isa.tile, machine_in_use(),
+                        {choice, false, false, max_threads});
+  return run(isa, jobs, schedule);
 }
 
-// Adds the chunks' results in their order, in `to`, which may be the first of them.
+// Adds the chunks' results, `stride` floats apart, in their order, in `to`, which may be the first.
 template <typename Schedule>
-void add_results(const float* results, int64_t chunks, int64_t floats, float* to,
-                 int64_t max_threads, Schedule schedule) {
+void add_results(const float* results, Cut chunks, int64_t floats, float* to, int64_t max_threads,
+                 Schedule schedule) {
   const auto add = [&](int64_t first, int64_t count) {
-    std::copy_n(results + first, count, to + first);
-    for (int64_t chunk = 1; chunk < chunks; ++chunk)
-      for (int64_t k = first; k < first + count; ++k) to[k] += results[chunk * floats + k];
+    if (to != results) std::copy_n(results + first, count, to + first);
+    for (int64_t chunk = 1; chunk < chunks.count; ++chunk)
+      for (int64_t k = first; k < first + count; ++k) to[k] += results[chunk * chunks.size + k];
   };
-  in_pieces(floats, 1024, chunks * floats > 4 * kPieceFloats, max_threads, schedule, add);
+  in_pieces(floats, 1024, chunks.count * floats > 4 * kPieceFloats, max_threads, schedule, add);
+}
+
+// Writes a phase's weight gradient to its taps' rows of d_kernel.
+template <typename Schedule>
+bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const float* d_out,
+                      float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
+  const Conv& conv = phase.conv;
+  const int64_t tap_floats = conv.group_in() * conv.out_c, floats = conv.taps() * tap_floats;
+  WeightJob job{conv, phase.scatter, plan_weight_phase(phase, isa.tile, choice),
+                in,   d_out,         d_kernel};
+  const bool direct = job.plan.chunks.count == 1 && phase.taps.are_all();
+  const Lease results = Lease::weights(
+      direct ? 0 : static_cast<size_t>(job.plan.chunks.count * floats) * sizeof(float));
+  if (!direct) job.d_kernel = reinterpret_cast<float*>(results.data());
+  if (!job.d_kernel) return false;
+  const bool done = run_units(
+      job.plan.units(), weight_threads(conv, job.plan, max_threads),
+      job.plan.work_floats * sizeof(float), schedule,
+      [&](Memory& memory, int64_t unit) { isa.run_weight_unit(job, memory.bytes, unit); });
+  if (direct) return done;
+  const Cut chunks{floats, job.plan.chunks.count};
+  if (phase.taps.are_all()) {
+    add_results(job.d_kernel, chunks, floats, d_kernel, max_threads, schedule);
+    return done;
+  }
+  for_each_tap(phase.taps, [&](int64_t index, int64_t tap) {
+    add_results(job.d_kernel + index * tap_floats, chunks, tap_floats, d_kernel + tap * tap_floats,
+                max_threads, schedule);
+  });
+  return done;
 }
 
 // False when there is no memory.
 template <typename Schedule>
 bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, const float* d_out,
                          float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
-  const int64_t floats = conv.reduction() * conv.out_c;
-  if (conv.pixels() == 0) {
-    fill_zeros(d_kernel, floats, max_threads, schedule);
-    return true;
-  }
-  WeightJob job{conv, make_weight_plan(conv, isa.tile, choice), in, d_out, d_kernel};
-  const int64_t chunks = job.plan.chunks.count;
-  const Lease results =
-      Lease::weights(chunks > 1 ? static_cast<size_t>(chunks * floats) * sizeof(float) : 0);
-  if (chunks > 1) job.d_kernel = reinterpret_cast<float*>(results.data());
-  if (chunks > 1 && !job.d_kernel) return false;
-  const bool done = run_units(
-      job.plan.units(), weight_threads(conv, job.plan, max_threads),
-      job.plan.work_floats * sizeof(float), schedule,
-      [&](Memory& memory, int64_t unit) { isa.run_weight_unit(job, memory.bytes, unit); });
-  if (chunks > 1) add_results(job.d_kernel, chunks, floats, d_kernel, max_threads, schedule);
+  const std::vector<Phase> parts = phases(conv, false);
+  const bool whole = conv.pixels() > 0 && parts.front().taps.are_all();
+  // No output meets the taps of some classes.
+  if (!whole) fill_zeros(d_kernel, conv.reduction() * conv.out_c, max_threads, schedule);
+  bool done = true;
+  for (const Phase& phase : parts)
+    if (phase.conv.taps() > 0 && phase.conv.pixels() > 0)
+      done =
+          done && run_weight_phase(isa, phase, in, d_out, d_kernel, choice, max_threads, schedule);
   return done;
 }
 

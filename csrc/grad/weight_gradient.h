@@ -1,6 +1,6 @@
 // The weight gradient, once, for any vector width:
 //
-//   d_kernel[i, j, c, o] = sum over pixels p of  in[window of p at (i, j), c] * d_out[p, o]
+//   d_kernel[k, i, j, c, o] = sum over pixels p of  in[window of p at (k, i, j), c] * d_out[p, o]
 //
 // a matrix product whose reduction runs over the pixels:
 //
@@ -130,10 +130,10 @@ class WeightGradient {
         job_(job),
         unit_(unit),
         grouped_(plan_.algorithm == Algorithm::kGrouped),
-        taps_(conv_.h.kernel * conv_.w.kernel),
+        taps_(conv_.taps()),
         tap_floats_(grouped_ ? kNR : unit.channels),
         whole_(!grouped_ && unit.channels == conv_.in_c &&
-               conv_.w.kernel * conv_.in_c <= kMaxPassFloats),
+               conv_.w.kernel / conv_.row_runs() * conv_.in_c <= kMaxPassFloats),
         rows_(work),
         panel_(work + plan_.block_size * plan_.row_floats),
         result_(job.d_kernel + unit.chunk * conv_.reduction() * conv_.out_c) {}
@@ -164,18 +164,34 @@ class WeightGradient {
   void gather_pixel(const Corner& corner, float* to) {
     if (whole_) return gather_window(conv_, job_.in, corner, to);
     const int64_t channel = unit_.group * conv_.group_in() + unit_.first_channel;
-    for (int64_t i = 0; i < conv_.h.kernel; ++i)
-      for (int64_t j = 0; j < conv_.w.kernel; ++j, to += tap_floats_)
-        gather_run(conv_, job_.in, corner, i,
-                   {(corner.x + j) * conv_.in_c + channel, unit_.channels, tap_floats_}, to);
+    for (int64_t k = 0; k < conv_.d.kernel; ++k)
+      for (int64_t i = 0; i < conv_.h.kernel; ++i) {
+        const Row row = row_of_window(conv_, corner, k, i);
+        for (int64_t j = 0; j < conv_.w.kernel; ++j, to += tap_floats_) {
+          const int64_t x = corner.x + j * conv_.w.window_dilation;
+          gather_run(conv_, job_.in, row, {x * conv_.in_c + channel, unit_.channels, tap_floats_},
+                     to);
+        }
+      }
   }
 
   void gather_panel(int64_t first, int64_t pixels, int64_t column) {
-    const float* from = job_.d_out + first * conv_.out_c + column;
     const int64_t count = smaller(kNR, unit_.first_column + unit_.columns - column);
-    for (int64_t p = 0; p < pixels; ++p, from += conv_.out_c)
+    for (int64_t done = 0; done < pixels;) {
+      // A row of outputs, or all of them, are the same number of floats apart.
+      const int64_t x = (first + done) % conv_.w.out;
+      const int64_t run = job_.scatter.dense ? pixels : smaller(conv_.w.out - x, pixels - done);
+      gather_outputs(place_of_output(conv_, job_.scatter, first + done) + column, run, count,
+                     panel_ + done * kNR);
+      done += run;
+    }
+  }
+
+  void gather_outputs(int64_t at, int64_t pixels, int64_t count, float* to) {
+    const float* from = job_.d_out + at;
+    for (int64_t p = 0; p < pixels; ++p, from += job_.scatter.pixel, to += kNR)
       for (int n = 0; n < kVectors; ++n)
-        store(panel_ + p * kNR + n * kLanes, load_some(from + n * kLanes, count - n * kLanes));
+        store(to + n * kLanes, load_some(from + n * kLanes, count - n * kLanes));
   }
 
   // Adds the block's products to the columns of a panel: to all rows of the result, where those of

@@ -17,6 +17,7 @@
 
 #include "base/arithmetic.h"
 #include "conv/conv.h"
+#include "conv/phases.h"
 #include "conv/plan.h"
 
 namespace resfuse {
@@ -35,7 +36,8 @@ struct WeightPlan {
 };
 
 struct WeightJob {
-  const Conv& conv;
+  const Conv& conv;  // without image dilation
+  Scatter scatter;   // where its outputs lie in d_out
   WeightPlan plan;
   const float *in, *d_out;
   float* d_kernel;  // (chunks, kernel's shape)
@@ -48,6 +50,8 @@ struct WeightUnit {
 };
 
 WeightPlan make_weight_plan(const Conv& conv, TileShape tile, Choice choice);
+// Winograd's transforms read tiles of dense outputs.
+WeightPlan plan_weight_phase(const Phase& phase, TileShape tile, Choice choice);
 // As many threads as are worth waking.
 int64_t weight_threads(const Conv& conv, const WeightPlan& plan, int64_t max_threads);
 WeightUnit weight_unit_at(const Conv& conv, const WeightPlan& plan, int64_t index);

@@ -1,9 +1,18 @@
-"""Fused convolution, batch norm, residual add and ReLU for JAX on CPUs."""
+"""Fused convolution, batch norm, residual add and activation for JAX on CPUs."""
 
 from resfuse.fusion.fuse import explain, fuse
 from resfuse.kernel import extension as ffi
-from resfuse.ops import conv_bn_relu, conv_bn_relu_train
+from resfuse.ops import conv_bn_act, conv_bn_act_train, conv_bn_relu, conv_bn_relu_train
 
-__all__ = ["__version__", "conv_bn_relu", "conv_bn_relu_train", "explain", "ffi", "fuse"]
+__all__ = [
+    "__version__",
+    "conv_bn_act",
+    "conv_bn_act_train",
+    "conv_bn_relu",
+    "conv_bn_relu_train",
+    "explain",
+    "ffi",
+    "fuse",
+]
 
 __version__ = "0.1.0"

@@ -3,24 +3,27 @@
 Everything else in this package is a faster way to compute these few lines on a CPU.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from resfuse.arguments import Activation
 from resfuse.spec import ConvSpec, Pads
 
 __all__ = [
     "affine",
     "batch_statistics",
     "conv",
-    "conv_bn_relu",
-    "conv_bn_relu_train",
+    "conv_bn_act",
+    "conv_bn_act_train",
     "conv_statistics",
     "max_pool",
     "normalize",
     "per_channel",
+    "sum_pool",
 ]
 
 
@@ -35,17 +38,28 @@ def per_channel(vector: Array, images: Array) -> Array:
 def conv(x: Array, kernel: Array, spec: ConvSpec) -> Array:
     """Convolves ``(B, ..., Cin)`` with ``(..., Cin/groups, Cout)`` over one to three dimensions."""
     spatial = "DHW"[-len(spec.strides) :]
+    padding, input_dilation = spec.padding, spec.input_dilation
+    if padding != "SAME" and min(map(min, padding)) < 0:
+        # XLA:CPU, up to jaxlib 0.10 at least, reads beyond the image where padding crops it.
+        x = _padded(x, padding, input_dilation)
+        padding, input_dilation = ((0, 0),) * len(padding), (1,) * len(padding)
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=spec.strides,
-        padding=spec.padding,
-        lhs_dilation=spec.input_dilation,
+        padding=padding,
+        lhs_dilation=input_dilation,
         rhs_dilation=spec.kernel_dilation,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=spec.feature_group_count,
         precision=spec.precision,
     )
+
+
+def _padded(x: Array, padding: Pads, dilation: tuple[int, ...]) -> Array:
+    """``x`` with zeros between its pixels, and around them or without those that are cropped."""
+    zeros = [(*pair, step - 1) for pair, step in zip(padding, dilation, strict=True)]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *zeros, (0, 0, 0)])
 
 
 def affine(
@@ -77,48 +91,50 @@ def normalize(
     y: Array,
     scale: Array | None,
     bias: Array | None,
-    mean: Array,
-    var: Array,
+    mean: Array | None,
+    var: Array | None,
     residual: Array | None,
     *,
     epsilon: float,
-    relu: bool,
 ) -> Array:
-    """``relu(scale * (y - mean) / sqrt(var + epsilon) + bias + residual)``."""
-    multiplier = lax.rsqrt(var + epsilon)
-    if scale is not None:
-        multiplier = multiplier * scale
-    y = (y - per_channel(mean, y)) * per_channel(multiplier, y)
+    """``scale * (y - mean) / sqrt(var + epsilon) + bias + residual``; None leaves out its part."""
+    if mean is not None:
+        y = y - per_channel(mean, y)
+    multiplier = scale
+    if var is not None:
+        multiplier = lax.rsqrt(var + epsilon)
+        multiplier = multiplier if scale is None else multiplier * scale
+    if multiplier is not None:
+        y = y * per_channel(multiplier, y)
     if bias is not None:
         y = y + per_channel(bias, y)
-    if residual is not None:
-        y = y + residual
-    return jax.nn.relu(y) if relu else y
+    return y if residual is None else y + residual
 
 
-def conv_bn_relu(
+def conv_bn_act(
     x: Array,
     kernel: Array,
     scale: Array | None,
     bias: Array | None,
-    mean: Array,
-    var: Array,
+    mean: Array | None,
+    var: Array | None,
     conv_bias: Array | None,
     residual: Array | None,
     *,
     spec: ConvSpec,
     epsilon: float,
-    relu: bool,
+    activation: Activation | None,
 ) -> Array:
-    """Convolution, batch norm with the given statistics, residual add and ReLU."""
+    """Convolution, batch norm with the given statistics, residual add and activation."""
     y = conv(x, kernel, spec)
     if conv_bias is not None:
         y = y + per_channel(conv_bias, y)
-    return normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
+    y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon)
+    return y if activation is None else activation(y)
 
 
 @jax.numpy_dtype_promotion("standard")  # statistics of bfloat16 are in float32
-def conv_bn_relu_train(
+def conv_bn_act_train(
     x: Array,
     kernel: Array,
     scale: Array | None,
@@ -128,23 +144,50 @@ def conv_bn_relu_train(
     *,
     spec: ConvSpec,
     epsilon: float,
-    relu: bool,
+    activation: Activation | None,
 ) -> tuple[Array, Array, Array]:
     """The same with the statistics of the batch, returned as ``(y, mean, var)``."""
     y = conv(x, kernel, spec)
     if conv_bias is not None:
         y = y + per_channel(conv_bias, y)
     mean, var = batch_statistics(y)
-    y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
-    return y.astype(x.dtype), mean, var
+    y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon).astype(x.dtype)
+    return y if activation is None else activation(y), mean, var
 
 
 def max_pool(
     x: Array,
-    window: tuple[int, int],
-    strides: tuple[int, int],
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
     padding: Pads | Literal["SAME"],
+    window_dilation: tuple[int, ...] | None = None,
 ) -> Array:
-    """The largest of each window of ``(B, H, W, C)``; padding counts as minus infinity."""
+    """The largest of each window of ``(B, ..., C)``; padding counts as minus infinity."""
+    return _reduce_windows(x, -jnp.inf, lax.max, window, strides, padding, window_dilation)
+
+
+def sum_pool(
+    x: Array,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: Pads | Literal["SAME"],
+    window_dilation: tuple[int, ...] | None = None,
+) -> Array:
+    """The sum of each window of ``(B, ..., C)``; padding counts as zero."""
+    return _reduce_windows(x, 0.0, lax.add, window, strides, padding, window_dilation)
+
+
+def _reduce_windows(
+    x: Array,
+    start: float,
+    operation: Callable[[Array, Array], Array],
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: Pads | Literal["SAME"],
+    window_dilation: tuple[int, ...] | None,
+) -> Array:
     pads = padding if padding == "SAME" else ((0, 0), *padding, (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)
+    dilation = None if window_dilation is None else (1, *window_dilation, 1)
+    return lax.reduce_window(
+        x, start, operation, (1, *window, 1), (1, *strides, 1), pads, window_dilation=dilation
+    )

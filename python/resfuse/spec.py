@@ -1,32 +1,27 @@
-"""What a call asks for: arguments checked once, at the edge, and brought to one form.
-
-The errors say which argument is wrong, what it was, and what was expected.
-"""
+"""What a convolution is, but for its arrays: checked against them once, padding in pixels."""
 
 import dataclasses
-import math
 import operator
 from collections.abc import Sequence
 from typing import Literal
 
 import jax
 import jax.export
-import jax.numpy as jnp
 from jax import Array, lax
-from jax.typing import ArrayLike
 
-from resfuse.jax_compat import default_precision
+from resfuse.arguments import (
+    PrecisionLike,
+    StridesLike,
+    as_precision,
+    per_dimension,
+    positive_int,
+)
 
 __all__ = [
     "ConvSpec",
     "PaddingLike",
     "Pads",
-    "PrecisionLike",
-    "StridesLike",
-    "as_array",
-    "as_epsilon",
     "check_arrays",
-    "check_implementation",
     "dilated",
     "make_spec",
     "output_size",
@@ -34,9 +29,7 @@ __all__ = [
 ]
 
 Pads = tuple[tuple[int, int], ...]  # of each spatial dimension, before and after
-StridesLike = int | Sequence[int]
 PaddingLike = str | Sequence[tuple[int, int]]
-PrecisionLike = str | lax.Precision | lax.DotAlgorithmPreset | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +69,7 @@ class ConvSpec:
 
 def dilated(size: int, dilation: int) -> int:
     """The size with ``dilation - 1`` zeros between its elements; it may be symbolic."""
-    return (size - 1) * dilation + 1 if dilation > 1 else size
+    return jax.core.max_dim((size - 1) * dilation + 1, 0) if dilation > 1 else size
 
 
 def output_size(
@@ -102,14 +95,52 @@ def make_spec(
     padding: PaddingLike,
     feature_group_count: int,
     precision: PrecisionLike,
+    input_dilation: StridesLike = 1,
+    kernel_dilation: StridesLike = 1,
 ) -> ConvSpec:
     """Checks the shapes of ``x`` and ``kernel`` and the static arguments against each other."""
-    if x.ndim not in (3, 4):
-        raise ValueError(f"x must be (B, H, W, Cin) or (H, W, Cin), got shape {x.shape}")
-    if kernel.ndim != 4:
-        raise ValueError(f"kernel must be (kh, kw, Cin/groups, Cout), got shape {kernel.shape}")
-    groups = _positive_int("feature_group_count", feature_group_count)
-    channels, per_group, features = x.shape[-1], kernel.shape[2], kernel.shape[3]
+    dims = _check_ranks(x, kernel)
+    groups = _check_groups(x, kernel, feature_group_count)
+    strides = per_dimension("strides", strides, dims)
+    input_dilation = per_dimension("input_dilation", input_dilation, dims)
+    kernel_dilation = per_dimension("kernel_dilation", kernel_dilation, dims)
+    size = tuple(map(dilated, x.shape[-1 - dims : -1], input_dilation))
+    window = tuple(map(dilated, kernel.shape[:-2], kernel_dilation))
+    if isinstance(padding, str) and {*input_dilation} != {1}:  # of which XLA has no idea either
+        raise ValueError(
+            f"padding must be in pixels with input_dilation={input_dilation}, got {padding!r}"
+        )
+    if dims == 1 and isinstance(padding, str) and padding.upper() == "CAUSAL":
+        padding = ((max(0, window[0] - 1), 0),)
+    pads = resolve_padding(padding, size, window, strides, crop=True)
+    return ConvSpec(strides, pads, input_dilation, kernel_dilation, groups, as_precision(precision))
+
+
+_SIZES = "DHW"
+_SIDES = ("(front, back)", "(top, bottom)", "(left, right)")
+
+
+def _check_ranks(x: Array, kernel: Array) -> int:
+    """The number of spatial dimensions."""
+    dims = kernel.ndim - 2
+    if dims not in (1, 2, 3):
+        raise ValueError(
+            "kernel must be ([[kd,] kh,] kw, Cin/groups, Cout), one to three dimensions and the "
+            f"channels, got shape {kernel.shape}"
+        )
+    if x.ndim not in (dims + 1, dims + 2):
+        shape = ", ".join((*_SIZES[-dims:], "Cin"))
+        raise ValueError(
+            f"x must be (B, {shape}) or ({shape}) with a kernel of shape {kernel.shape}, "
+            f"got shape {x.shape}"
+        )
+    return dims
+
+
+def _check_groups(x: Array, kernel: Array, feature_group_count: int) -> int:
+    """The number of groups."""
+    groups = positive_int("feature_group_count", feature_group_count)
+    channels, (per_group, features) = x.shape[-1], kernel.shape[-2:]
     if channels != per_group * groups:
         raise ValueError(
             f"kernel of shape {kernel.shape} with feature_group_count={groups} expects "
@@ -120,9 +151,7 @@ def make_spec(
             f"kernel's {features} output channels (shape {kernel.shape}) must be a multiple of "
             f"feature_group_count={groups}"
         )
-    pair = _strides(strides)
-    pads = resolve_padding(padding, x.shape[-3:-1], kernel.shape[:2], pair)
-    return ConvSpec(pair, pads, (1, 1), (1, 1), groups, _precision(precision))
+    return groups
 
 
 def check_arrays(
@@ -133,99 +162,60 @@ def check_arrays(
     **per_channel: Array | None,
 ) -> None:
     """Checks the arrays whose shapes follow from ``x`` and ``kernel``."""
-    batched = x.shape if x.ndim == 4 else (1, *x.shape)
-    shape = spec.output_shape(batched, kernel.shape)
+    unbatched = x.ndim < kernel.ndim
+    shape = spec.output_shape((1, *x.shape) if unbatched else x.shape, kernel.shape)
     for name, value in per_channel.items():
         if value is not None and value.shape != shape[-1:]:
             raise ValueError(
                 f"{name} must have shape {shape[-1:]}, one value per output channel, "
                 f"got {value.shape}"
             )
-    expected = shape if x.ndim == 4 else shape[1:]
+    expected = shape[1:] if unbatched else shape
     if residual is not None and residual.shape != expected:
         raise ValueError(
             f"residual must have the shape of the output, {expected}, got {residual.shape}"
         )
 
 
-def as_array(name: str, value: ArrayLike) -> Array:
-    """``jnp.asarray`` of numbers, with the argument's name in the error."""
-    dtype = getattr(value, "dtype", None)
-    got = type(value).__name__ + ("" if dtype is None else f" of dtype {dtype}")
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array, got {got}") from error
-    if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != bool:
-        raise TypeError(f"{name} must be an array of numbers, got {got}")
-    return array
-
-
-def check_implementation(implementation: str | None) -> str | None:
-    """Returns ``implementation`` if there is such a one."""
-    if implementation not in (None, "ffi", "xla"):
-        raise ValueError(f'implementation must be None, "ffi" or "xla", got {implementation!r}')
-    return implementation
-
-
-def as_epsilon(value: float) -> float:
-    """A finite, non-negative float."""
-    try:
-        epsilon = float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"epsilon must be a number, got {value!r}") from error
-    if not (math.isfinite(epsilon) and epsilon >= 0):
-        raise ValueError(f"epsilon must be finite and at least 0, got {value!r}")
-    return epsilon
-
-
-def _positive_int(name: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from error
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return number
-
-
-def _strides(strides: StridesLike) -> tuple[int, int]:
-    pair = tuple(strides) if isinstance(strides, Sequence) else (strides, strides)
-    if len(pair) != 2 or isinstance(strides, str):
-        raise ValueError(f"strides must be an integer or a pair of them, got {strides!r}")
-    return _positive_int("strides", pair[0]), _positive_int("strides", pair[1])
-
-
 def resolve_padding(
-    padding: PaddingLike, size: Sequence[int], window: Sequence[int], strides: Sequence[int]
+    padding: PaddingLike,
+    size: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int],
+    crop: bool = False,
 ) -> Pads | Literal["SAME"]:
-    """Padding in pixels, ``((top, bottom), (left, right))``; see :class:`ConvSpec` for "SAME"."""
-    expected = f"padding must be 'SAME', 'VALID' or ((top, bottom), (left, right)), got {padding!r}"
+    """Padding in pixels before and after each dimension; see :class:`ConvSpec` for "SAME".
+
+    ``crop`` allows negative padding, down to where nothing is left of an image.
+    """
     if isinstance(padding, str):
         if padding.upper() not in ("SAME", "VALID"):
-            raise ValueError(expected)
-        (top, bottom), (left, right) = lax.padtype_to_pads(size, window, strides, padding.upper())
-        if any(map(jax.export.is_symbolic_dim, (top, bottom, left, right))):
+            raise ValueError(_expected_padding(padding, len(size)))
+        named = lax.padtype_to_pads(size, window, strides, padding.upper())
+        if any(jax.export.is_symbolic_dim(pad) for pair in named for pad in pair):
             return "SAME"
-        return (int(top), int(bottom)), (int(left), int(right))
+        return tuple((int(before), int(after)) for before, after in named)
     try:
-        (top, bottom), (left, right) = (map(operator.index, pair) for pair in padding)
+        pads = tuple((operator.index(before), operator.index(after)) for before, after in padding)
     except (TypeError, ValueError) as error:
-        raise ValueError(expected) from error
-    if min(top, bottom, left, right) < 0:
-        raise ValueError(f"padding must not be negative, got {padding!r}")
-    return (top, bottom), (left, right)
+        raise ValueError(_expected_padding(padding, len(size))) from error
+    if len(pads) != len(size):
+        raise ValueError(_expected_padding(padding, len(size)))
+    _check_cropping(pads, size, crop)
+    return pads
 
 
-def _precision(precision: PrecisionLike) -> lax.Precision | lax.DotAlgorithmPreset | None:
-    if precision is None:
-        return default_precision()
-    if isinstance(precision, lax.Precision | lax.DotAlgorithmPreset):
-        return precision
-    try:
-        return lax.Precision(precision)
-    except ValueError as error:
-        raise ValueError(
-            f"precision must be None, 'default', 'high', 'highest' or a jax.lax.Precision, "
-            f"got {precision!r}"
-        ) from error
+def _expected_padding(padding: PaddingLike, dims: int) -> str:
+    names = "'SAME', 'VALID' or " if dims > 1 else "'SAME', 'VALID', 'CAUSAL' or "
+    pairs = ", ".join(_SIDES[-dims:]) + "," * (dims == 1)
+    return f"padding must be {names}({pairs}), got {padding!r}"
+
+
+def _check_cropping(pads: Pads, size: Sequence[int], crop: bool) -> None:
+    for extent, pair in zip(size, pads, strict=True):
+        if min(pair) >= 0 or jax.export.is_symbolic_dim(extent):
+            continue
+        if not crop:
+            raise ValueError(f"padding must not be negative, got {pads}")
+        if extent + sum(pair) < 0:
+            raise ValueError(f"padding must not take more than there is of {extent}, got {pads}")

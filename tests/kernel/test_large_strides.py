@@ -64,6 +64,7 @@ REFUSED = {  # x, kernel, strides, padding and groups, and what the error says
     ("arguments", "message"), [(a, m) for *a, m in REFUSED.values()], ids=REFUSED
 )
 def test_refuses_what_no_memory_holds(arguments, message):
-    for plan in (_ext.plan, _ext.plan_in_full, _ext.weight_plan_in_full):
+    *geometry, groups = arguments
+    for plan in (_ext.plan, _ext.plans_in_full, _ext.weight_plans_in_full):
         with pytest.raises(ValueError, match=message):
-            plan(*arguments, True)
+            plan(*geometry, (1, 1), (1, 1), groups, True)

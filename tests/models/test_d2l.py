@@ -179,14 +179,14 @@ def test_resnet_pools_over_pixels_only():
 
 
 @pytest.mark.parametrize(
-    ("training", "layers"), [(False, "conv_bn_relu"), (True, "conv_bn_relu_train")]
+    ("training", "layers"), [(False, "conv_bn_act"), (True, "conv_bn_act_train")]
 )
 def test_the_op_runs_every_convolution(monkeypatch, training, layers):
     model, theirs, x = pair("residual strides", training)
     variables = trained(theirs, x)
-    called = agreement.record_calls(monkeypatch, ops, "conv_bn_relu", "conv_bn_relu_train")
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "conv_bn_act_train")
     run(model, variables, x)
-    assert called == [layers, "conv_bn_relu", layers]  # conv1, the skip, conv2
+    assert called == [layers, "conv_bn_act", layers]  # conv1, the skip, conv2
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -50,10 +50,8 @@ def halved(lhs, rhs, *args, **kwargs):
 CONV = functools.partial(nn.Conv, 4, (3, 3))
 MASK = np.arange(3 * 3 * 4 * 4).reshape(3, 3, 4, 4) % 2
 LEFT_TO_FLAX = {
-    "Conv.kernel_size": (nn.Conv(4, (3,)), nn.BatchNorm()),
-    "Conv.padding": (CONV(padding="CIRCULAR"), nn.BatchNorm()),
-    "Conv.input_dilation": (CONV(input_dilation=2, padding=1), nn.BatchNorm()),
-    "Conv.kernel_dilation": (CONV(kernel_dilation=(2, 1)), nn.BatchNorm()),
+    "x of shape": (nn.Conv(4, (3,)), nn.BatchNorm()),  # which has two axes of batches
+    "ConvTranspose.padding": (nn.ConvTranspose(4, (3, 3), padding="CIRCULAR"), nn.BatchNorm()),
     "Conv.mask": (CONV(mask=MASK), nn.BatchNorm()),
     "Conv.precision": (CONV(precision=("high", "high")), nn.BatchNorm()),
     "Conv.conv_general_dilated": (CONV(conv_general_dilated=halved), nn.BatchNorm()),
@@ -82,9 +80,9 @@ def test_how_statistics_are_made_does_not_matter_once_they_are_there(monkeypatch
     conv, bn = LEFT_TO_FLAX[f"BatchNorm.{name}"]
     x = images(2, 3, 6, 7, 4)
     variables = agreement.trained(PlainLayer(conv, bn), x[0])
-    called = agreement.record_calls(monkeypatch, ops, "conv_bn_relu")
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act")
     run(Layer(conv, bn), True, variables, x)
-    assert called == ["conv_bn_relu"]
+    assert called == ["conv_bn_act"]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +91,7 @@ def test_how_statistics_are_made_does_not_matter_once_they_are_there(monkeypatch
         (CONV(strides=None, dtype=jnp.float32), nn.BatchNorm(dtype=jnp.float32)),
         (CONV(precision="highest"), nn.BatchNorm(use_scale=False)),
         (CONV(padding="valid", feature_group_count=2), nn.BatchNorm(use_bias=False)),
+        (CONV(input_dilation=(2, 1), padding=1, kernel_dilation=(1, 2)), nn.BatchNorm()),
     ],
 )
 @pytest.mark.parametrize("average", [False, True])
@@ -102,7 +101,7 @@ def test_what_the_op_can_express(monkeypatch, conv, bn, average):
     plain = functools.partial(run, PlainLayer(conv, bn), average)
     float64 = PlainLayer(conv.clone(dtype=None), bn.clone(dtype=None))
     exact = agreement.in_float64(functools.partial(run, float64, average), variables, x)
-    called = agreement.record_calls(monkeypatch, ops, "conv_bn_relu", "conv_bn_relu_train")
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "conv_bn_act_train")
     ours = run(Layer(conv, bn), average, variables, x)
     assert len(called) == 1
     agreement.assert_as_accurate(ours, plain(variables, x), exact)

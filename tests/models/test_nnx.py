@@ -142,14 +142,14 @@ def test_no_mode_is_flax_own_error():
 @pytest.mark.parametrize(
     ("implementation", "average", "calls"),
     [
-        (None, True, ["conv_bn_relu"] * 2),
-        (None, False, ["conv_bn_relu_train"] * 2),
+        (None, True, ["conv_bn_act"] * 2),
+        (None, False, ["conv_bn_act_train"] * 2),
         ("xla", True, []),
     ],
 )
 def test_the_op_runs_unless_xla_is_asked_for(monkeypatch, implementation, average, calls):
     graph, state = graph_and_state(pair("textbook", implementation)[0])
-    called = agreement.record_calls(monkeypatch, ops, "conv_bn_relu", "conv_bn_relu_train")
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "conv_bn_act_train")
     run(graph, average, state, images(3, 6, 7, 4))
     assert called == calls
 
@@ -165,8 +165,6 @@ def half_sum(*args, **kwargs):
 
 
 LEFT_TO_FLAX = {
-    "Conv.padding": ({"padding": "CIRCULAR"}, {}),
-    "Conv.kernel_dilation": ({"kernel_dilation": 2}, {}),
     "Conv.mask": ({"mask": np.eye(4, dtype="f4") * np.ones((3, 3, 4, 4), "f4")}, {}),
     "Conv.preferred_element_type": ({"preferred_element_type": jnp.float32}, {}),
     "Conv.conv_general_dilated": ({"conv_general_dilated": half_sum}, {}),

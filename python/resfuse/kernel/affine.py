@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from resfuse import reference
 from resfuse.kernel.call import Call
-from resfuse.kernel.conv import attributes, conv, input_gradient, weight_gradient
+from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.kernel.epilogue import Epilogue, Kind
 from resfuse.spec import ConvSpec
@@ -37,8 +37,8 @@ def affine(
     """The kernel where this is compiled for a CPU, the reference anywhere else.
 
     Args:
-        x: ``(B, H, W, Cin)``, float32 as all of them.
-        kernel: ``(kh, kw, Cin/groups, Cout)``.
+        x: ``(B, [[D,] H,] W, Cin)``, float32 as all of them.
+        kernel: ``([[kd,] kh,] kw, Cin/groups, Cout)``.
         scale: ``(Cout,)``.
         shift: ``(Cout,)``.
         *operands: those of the epilogue, ``(Cout,)``, ``(B, Cout)`` or of the output's shape.
@@ -50,7 +50,8 @@ def affine(
             output's shape: worth it where it is a value of the program that nothing else needs.
 
     Returns:
-        ``(B, Ho, Wo, Cout)``; as many of them as the epilogue has outputs, a tuple of several.
+        ``(B, [[Do,] Ho,] Wo, Cout)``; as many of them as the epilogue has outputs, a tuple of
+        several.
     """
 
     def on_cpu(packed: Array | None, *arrays: Array) -> Any:
@@ -84,9 +85,6 @@ def _unpacked(outputs: Arrays) -> Any:
     return outputs if len(outputs) > 1 else outputs[0]
 
 
-_AXES: dict[Kind, str] = {"channel": "o", "image": "n o", "tensor": "n y x o"}
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def conv_affine(
     spec: ConvSpec,
@@ -100,14 +98,14 @@ def conv_affine(
     *operands: Array,
 ) -> Arrays:
     """The call itself, which returns a tuple always; the arguments are those of :func:`affine`."""
-    _, height, width, _ = spec.output_shape(x.shape, kernel.shape)
-    weights, factors = (kernel, "p q j o") if packed is None else (packed, "p q r s")
-    program = epilogue.program
-    rule = ["n h w i", factors, "o", "o", *(_AXES[kind] for kind in program.operands)]
+    name, program = axes(spec), epilogue.program
+    weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
+    factors_of: dict[Kind, str] = {"channel": "o", "image": "n o", "tensor": name.y}
+    rule = [name.x, factors, "o", "o", *(factors_of[kind] for kind in program.operands)]
     call = Call(
         "conv_affine",
-        f"{', '.join(rule)} -> {', '.join([_AXES['tensor']] * len(program.outputs))}",
-        sizes={"y": height, "x": width},
+        f"{', '.join(rule)} -> {', '.join([name.y] * len(program.outputs))}",
+        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)),
         attributes=attributes(spec)
         | program.attributes
         | {"packed": () if packed is None else kernel.shape},
@@ -133,13 +131,13 @@ def _backward(
     del in_place
     (x, kernel, scale, _, *operands), kept = arrays, _ = saved
     d_acc, *d_operands = _of_epilogue(epilogue, kept, operands, d_outputs)
-    axes = tuple(range(d_acc.ndim - 1))
+    leading = tuple(range(d_acc.ndim - 1))
     # The convolution's value serves only the gradient by the scale; unused, it is never computed.
-    d_scale = (d_acc * conv(spec, x, kernel)).sum(axes)
+    d_scale = (d_acc * conv(spec, x, kernel)).sum(leading)
     d_conv = d_acc * reference.per_channel(scale, d_acc)
-    d_x = input_gradient(spec, x.shape[1:3], d_conv, kernel)  # unused, likewise
-    d_kernel = weight_gradient(spec, kernel.shape[:2], x, d_conv)
-    cotangents = (d_x, d_kernel, d_scale, d_acc.sum(axes), *d_operands)
+    d_x = input_gradient(spec, x.shape[1:-1], d_conv, kernel)  # unused, likewise
+    d_kernel = weight_gradient(spec, kernel.shape[:-2], x, d_conv)
+    cotangents = (d_x, d_kernel, d_scale, d_acc.sum(leading), *d_operands)
     return None, *map(varying_like, cotangents, arrays)
 
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse.kernel.call import Call
+from resfuse.kernel.conv import Axes
 from resfuse.reference import per_channel
 
 __all__ = [
@@ -35,8 +36,6 @@ __all__ = [
     "normalized",
     "pixels",
 ]
-
-_IMAGE = "n y x o"
 
 
 class Saved(NamedTuple):
@@ -99,6 +98,10 @@ def pixels(images: Array) -> Array:
     return jnp.asarray(jax.core.max_dim(math.prod(images.shape[:-1]), 1), images.dtype)
 
 
+def _axes(images: Array) -> str:
+    return Axes(images.ndim - 2).y
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def normalize(
     relu: bool, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
@@ -107,13 +110,14 @@ def normalize(
 
     Args:
         relu: whether to apply ReLU.
-        conv: ``(B, H, W, C)``, float32 as all of them.
+        conv: ``(B, ..., C)``, float32 as all of them.
         mean: ``(C,)``.
         scale: ``(C,)``.
         shift: ``(C,)``.
         *residual: at most one array like ``conv``.
     """
-    rule = f"{_IMAGE}, o, o, o{f', {_IMAGE}' * len(residual)} -> {_IMAGE}"
+    image = _axes(conv)
+    rule = f"{image}, o, o, o{f', {image}' * len(residual)} -> {image}"
     call = Call("normalize", rule, attributes={"relu": relu})
     return call(conv, mean, scale, shift, *residual)[0]
 
@@ -123,7 +127,7 @@ def norm_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, A
     """``sum g`` and ``sum g * (conv - mean)`` over the pixels, for each channel.
 
     Args:
-        d_y: ``(B, H, W, C)``, float32.
+        d_y: ``(B, ..., C)``, float32.
         conv: likewise.
         mean: ``(C,)``.
         *y: at most one array like ``d_y``: then ``g`` is ``d_y`` where ``y > 0`` and 0 elsewhere.
@@ -132,7 +136,8 @@ def norm_sums(d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, A
     Returns:
         Two arrays ``(C,)``.
     """
-    rule = f"{_IMAGE}, {_IMAGE}, o{f', {_IMAGE}' * len(y)} -> o, o"
+    image = _axes(conv)
+    rule = f"{image}, {image}, o{f', {image}' * len(y)} -> o, o"
     plain, weighted = Call("norm_sums", rule)(d_y, conv, mean, *y)
     return plain, weighted
 
@@ -153,8 +158,9 @@ def norm_gradient(
         d: ``(C,)``.
         *y: see there.
     """
-    results = ", ".join([_IMAGE] * (2 if residual else 1))
-    rule = f"{_IMAGE}, {_IMAGE}, o, o, o, o{f', {_IMAGE}' * len(y)} -> {results}"
+    image = _axes(conv)
+    results = ", ".join([image] * (2 if residual else 1))
+    rule = f"{image}, {image}, o, o, o, o{f', {image}' * len(y)} -> {results}"
     return Call("norm_gradient", rule)(d_y, conv, mean, a, b, d, *y)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -102,7 +103,8 @@ class Builder:
         jaxpr = function.jaxpr
         known: dict[Any, Register | None] = dict(zip(jaxpr.invars, registers, strict=True))
         for variable, array in zip(jaxpr.constvars, function.consts, strict=True):
-            known[variable] = self.constant(array) if np.size(array) == 1 else None
+            is_number = np.size(array) == 1 and not isinstance(array, jax.core.Tracer)
+            known[variable] = self.constant(array) if is_number else None
 
         def read(atom: Any) -> Register | None:
             return self.constant(atom.val) if isinstance(atom, Literal) else known[atom]

@@ -8,6 +8,7 @@ so the cotangents of each are the other two. They run on the kernel always: who 
 the CPU's branch.
 """
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -23,7 +24,9 @@ from resfuse.kernel.program import Program
 from resfuse.spec import ConvSpec
 
 __all__ = [
+    "Axes",
     "attributes",
+    "axes",
     "conv",
     "gradients",
     "input_gradient",
@@ -31,9 +34,10 @@ __all__ = [
     "weight_gradient",
 ]
 
-Pair = tuple[int, int]
+Sizes = tuple[int, ...]  # of the spatial dimensions
 
-_MAX_EXTENT = 2**31  # of strides and padding
+_MAX_EXTENT = 2**31  # of strides, dilations and padding
+_MAX_PHASES = 2**14  # each has a plan
 
 
 def unsupported(
@@ -44,15 +48,74 @@ def unsupported(
         return extension.unavailable_reason()
     if dtype != jnp.float32:
         return f"the kernel computes in float32, not in {dtype}"
-    if 0 in x[-3:] or math.prod(kernel) == 0:
+    dimensions = len(spec.strides)
+    if not 1 <= dimensions <= 3:
+        return f"the kernel takes one to three spatial dimensions, got {dimensions}"
+    if 0 in x[-dimensions - 1 :] or math.prod(kernel) == 0:
         return f"x of shape {x} or kernel of shape {kernel} is empty"
-    if len(spec.strides) != 2 or {*spec.input_dilation, *spec.kernel_dilation} != {1}:
-        return "the kernel takes two dimensions without dilation"
     if spec.padding == "SAME":
         return f'padding="SAME" of x of shape {x} depends on a symbolic size'
-    if max(*spec.strides, *spec.pixels) > _MAX_EXTENT:
-        return f"strides={spec.strides} and padding={spec.padding} must be at most 2**31"
+    extents = *spec.strides, *spec.input_dilation, *spec.kernel_dilation, *map(abs, spec.pixels)
+    if max(extents) > _MAX_EXTENT:
+        return "strides, dilations and padding must be at most 2**31, got " + _told(spec)
+    y = spec.output_shape((1, *x[-dimensions - 1 :]), kernel)
+    if max(_phases(spec, y[1:-1]), _phases(_mirrored(spec), x[-dimensions - 1 : -1])) > _MAX_PHASES:
+        return f"there are more than {_MAX_PHASES} phases of pixels with " + _told(spec)
     return None
+
+
+def _told(spec: ConvSpec) -> str:
+    return (
+        f"strides={spec.strides}, input_dilation={spec.input_dilation}, "
+        f"kernel_dilation={spec.kernel_dilation} and padding={spec.padding}"
+    )
+
+
+def _phases(spec: ConvSpec, out: Sizes) -> int:
+    """How many convolutions without dilation of the input are one of this output.
+
+    Where zeros lie between the pixels, the outputs meet different taps in turn, see
+    ``csrc/conv/phases.h``.
+    """
+    sides = zip(spec.input_dilation, spec.strides, out, strict=True)
+    turns = ((dilation // math.gcd(dilation, stride), size) for dilation, stride, size in sides)
+    return math.prod(min(t, n) if isinstance(n, int) else t for t, n in turns)
+
+
+def _mirrored(spec: ConvSpec) -> ConvSpec:
+    """Of the input gradient, as far as phases go."""
+    return dataclasses.replace(spec, strides=spec.input_dilation, input_dilation=spec.strides)
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """The factors of a convolution's arrays in a call's rule; fewer dimensions are the last."""
+
+    dimensions: int
+
+    @property
+    def x(self) -> str:
+        """The images: ``n d h w i``."""
+        return " ".join(["n", *"dhw"[-self.dimensions :], "i"])
+
+    @property
+    def kernel(self) -> str:
+        """The weights: ``r p q j o``."""
+        return " ".join([*"rpq"[-self.dimensions :], "j", "o"])
+
+    @property
+    def y(self) -> str:
+        """The outputs: ``n z y x o``."""
+        return " ".join(["n", *"zyx"[-self.dimensions :], "o"])
+
+    def of_y(self, shape: Sizes) -> dict[str, int]:
+        """The spatial sizes of an output of this shape."""
+        return dict(zip("zyx"[-self.dimensions :], shape[1:-1], strict=True))
+
+
+def axes(spec: ConvSpec) -> Axes:
+    """Those of a convolution."""
+    return Axes(len(spec.strides))
 
 
 def attributes(spec: ConvSpec) -> dict[str, Attribute]:
@@ -69,32 +132,37 @@ def attributes(spec: ConvSpec) -> dict[str, Attribute]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def conv(spec: ConvSpec, x: Array, kernel: Array) -> Array:
-    """``(B, H, W, Cin)`` with ``(kh, kw, Cin/groups, Cout)``."""
-    _, height, width, channels = spec.output_shape(x.shape, kernel.shape)
+    """``(B, ..., Cin)`` with ``(..., Cin/groups, Cout)``."""
+    shape = spec.output_shape(x.shape, kernel.shape)
+    name = axes(spec)
     call = Call(
         "conv_affine",
-        "n h w i, p q j o, o, o -> n y x o",
-        sizes={"y": height, "x": width},
+        f"{name.x}, {name.kernel}, o, o -> {name.y}",
+        sizes=name.of_y(shape),
         attributes=attributes(spec) | Program().attributes | {"packed": ()},
     )
-    return call(x, kernel, jnp.ones(channels, x.dtype), jnp.zeros(channels, x.dtype))[0]
+    one, zero = jnp.ones(shape[-1], x.dtype), jnp.zeros(shape[-1], x.dtype)
+    return call(x, kernel, one, zero)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def input_gradient(spec: ConvSpec, size: Pair, d_y: Array, kernel: Array) -> Array:
-    """The cotangent ``(B, H, W, Cin)`` of ``x``, whose height and width is ``size``."""
-    sizes = {"h": size[0], "w": size[1], "i": kernel.shape[2] * spec.feature_group_count}
-    rule = "n y x o, p q j o -> n h w i"
+def input_gradient(spec: ConvSpec, size: Sizes, d_y: Array, kernel: Array) -> Array:
+    """The cotangent ``(B, *size, Cin)`` of ``x``."""
+    name = axes(spec)
+    sizes = dict(zip("dhw"[-len(size) :], size, strict=True))
+    sizes["i"] = kernel.shape[-2] * spec.feature_group_count
+    rule = f"{name.y}, {name.kernel} -> {name.x}"
     return Call("conv_input_gradient", rule, sizes, attributes(spec))(d_y, kernel)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def weight_gradient(spec: ConvSpec, window: Pair, x: Array, d_y: Array) -> Array:
-    """The cotangent of a kernel of height and width ``window``, summed over pixels and images."""
-    channels = x.shape[3] // spec.feature_group_count, d_y.shape[3]
-    sizes = dict(zip("pqjo", (*window, *channels), strict=True))
+def weight_gradient(spec: ConvSpec, window: Sizes, x: Array, d_y: Array) -> Array:
+    """The cotangent of a kernel of size ``window``, summed over pixels and images."""
+    name = axes(spec)
+    channels = x.shape[-1] // spec.feature_group_count, d_y.shape[-1]
+    sizes = dict(zip(name.kernel.split(), (*window, *channels), strict=True))
     # The output's channels have another letter in `d_y`: the kernel is whole on every device.
-    rule = "n h w i, n y x c -> p q j o"
+    rule = f"{name.x}, {name.y.replace('o', 'c')} -> {name.kernel}"
     return Call("conv_weight_gradient", rule, sizes, attributes(spec))(x, d_y)[0]
 
 
@@ -105,14 +173,15 @@ def gradients(spec: ConvSpec, x: Array, kernel: Array, d_y: Array) -> tuple[Arra
     Between two calls XLA could update weights in place, as optimizers do, before the input gradient
     has read them; to be safe it would copy all of them first.
     """
-    rule = "n h w i, p q j o, n y x c -> n h w i, p q j o"
+    name = axes(spec)
+    rule = f"{name.x}, {name.kernel}, {name.y.replace('o', 'c')} -> {name.x}, {name.kernel}"
     d_x, d_kernel = Call("conv_gradients", rule, attributes=attributes(spec))(x, kernel, d_y)
     return d_x, d_kernel
 
 
 def _two_gradients(spec: ConvSpec, x: Array, kernel: Array, d_y: Array) -> tuple[Array, Array]:
-    d_x = input_gradient(spec, x.shape[1:3], d_y, kernel)
-    return d_x, weight_gradient(spec, kernel.shape[:2], x, d_y)
+    d_x = input_gradient(spec, x.shape[1:-1], d_y, kernel)
+    return d_x, weight_gradient(spec, kernel.shape[:-2], x, d_y)
 
 
 def _pair(first: Array, second: Array, saved: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -123,19 +192,19 @@ def _conv_backward(spec: ConvSpec, saved: tuple[Array, Array], d_y: Array) -> An
     return _pair(*_two_gradients(spec, *saved, d_y), saved)
 
 
-def _input_backward(spec: ConvSpec, size: Pair, saved: tuple[Array, Array], d_x: Array) -> Any:
+def _input_backward(spec: ConvSpec, size: Sizes, saved: tuple[Array, Array], d_x: Array) -> Any:
     del size
     d_y, kernel = saved
-    d_kernel = weight_gradient(spec, kernel.shape[:2], d_x, d_y)
+    d_kernel = weight_gradient(spec, kernel.shape[:-2], d_x, d_y)
     return _pair(conv(spec, d_x, kernel), d_kernel, saved)
 
 
 def _weight_backward(
-    spec: ConvSpec, window: Pair, saved: tuple[Array, Array], d_kernel: Array
+    spec: ConvSpec, window: Sizes, saved: tuple[Array, Array], d_kernel: Array
 ) -> Any:
     del window
     x, d_y = saved
-    d_x = input_gradient(spec, x.shape[1:3], d_y, d_kernel)
+    d_x = input_gradient(spec, x.shape[1:-1], d_y, d_kernel)
     return _pair(d_x, conv(spec, x, d_kernel), saved)
 
 

@@ -115,8 +115,11 @@ def activation_epilogue(
     Raises:
         NotElementwiseError: it is not.
     """
+    epilogue = compile_elementwise(_OfSum(activation), shape, *kinds)
+    if epilogue is None:
+        return None
     gate = Gate() if activation is None else gate_of(activation)
-    return compile_elementwise(_OfSum(activation), shape, *kinds, gate=gate)
+    return dataclasses.replace(epilogue, gate=gate)
 
 
 def compile_elementwise(

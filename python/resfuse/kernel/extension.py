@@ -115,20 +115,26 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
     """``kernel`` in the order in which the instruction set in use reads it.
 
     Args:
-        kernel: ``(kh, kw, Cin/groups, Cout)``, float32.
-        spec: says the groups.
+        kernel: ``([[kd,] kh,] kw, Cin/groups, Cout)``, float32.
+        spec: says the groups, and the dilations, on which the order of the taps depends.
 
     Returns:
-        ``(panels, kh * kw, Cin/groups, channels of a panel)``, which the kernel takes in
-        place of ``kernel``. A machine without an instruction set that reads this shape refuses it.
+        ``(panels, taps, Cin/groups, channels of a panel)``, with the pixels of the window for taps,
+        which the kernel takes in place of ``kernel``. A machine without an instruction set that
+        reads this shape refuses it.
     """
-    shape = kernel.shape
-    pixel = (1, 1, 1, shape[2] * spec.feature_group_count)
-    pixel_spec = dataclasses.replace(spec, strides=(1, 1), padding=((shape[0], 0), (shape[1], 0)))
-    _, packed_shape = _plan(pixel, shape, pixel_spec)
+    sides = len(spec.strides)
+    pixel = (1,) * (sides + 1) + (kernel.shape[-2] * spec.feature_group_count,)
+    pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)
+    _, packed_shape = _plan(pixel, kernel.shape, pixel_spec)
     out = jax.ShapeDtypeStruct(packed_shape, jnp.float32)
     native = jax.ffi.ffi_call("resfuse_pack", out)
-    return native(kernel, groups=np.int64(spec.feature_group_count))
+    return native(
+        kernel,
+        image_dilation=np.array(spec.input_dilation, np.int64),
+        window_dilation=np.array(spec.kernel_dilation, np.int64),
+        groups=np.int64(spec.feature_group_count),
+    )
 
 
 def algorithm(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec) -> str:
@@ -142,8 +148,8 @@ def _plan(
     if _ext is None:
         raise RuntimeError(_reason)
     name, shape = _ext.plan(
-        x_shape, kernel_shape, spec.strides, spec.pixels, spec.feature_group_count,
-        spec.allows_winograd,
+        x_shape, kernel_shape, spec.strides, spec.pixels, spec.input_dilation, spec.kernel_dilation,
+        spec.feature_group_count, spec.allows_winograd,
     )  # fmt: skip
     return name, tuple(shape)
 

@@ -96,7 +96,7 @@ def _program(function: Callable[..., Any], inputs: int) -> Program | None:
     taken = [builder.accumulator, *(builder.operand("tensor") for _ in range(inputs - 1))]
     try:
         jaxpr = jax.make_jaxpr(function)(*[x] * inputs)
-    except TypeError:  # it has no derivative in forward mode, or closes over another shape
-        return None
+    except (TypeError, ValueError):
+        return None  # it has no derivative in forward mode, or closes over another shape
     (output,) = builder.inline(jaxpr, taken)
     return None if output is None else builder.build(output)

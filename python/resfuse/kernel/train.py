@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from resfuse.kernel.batch_norm import Saved, norm_gradients, normalized, pixels
 from resfuse.kernel.call import Call, Results
-from resfuse.kernel.conv import attributes, gradients, weight_gradient
+from resfuse.kernel.conv import attributes, axes, gradients, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.reference import per_channel
 from resfuse.spec import ConvSpec
@@ -84,7 +84,7 @@ def _backward(
     if images.size:
         d_x, d_kernel = gradients(spec, x, kernel, by_norm.conv)
     else:
-        d_x, d_kernel = None, weight_gradient(spec, kernel.shape[:2], x, by_norm.conv)
+        d_x, d_kernel = None, weight_gradient(spec, kernel.shape[:-2], x, by_norm.conv)
     pairs = zip(operands, (d_x, d_kernel, *by_norm[1:]), strict=True)
     return tuple(None if o is None or c is None else varying_like(c, o) for o, c in pairs)
 
@@ -99,11 +99,11 @@ _train.defvjp(_forward, _backward, symbolic_zeros=True)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def conv_statistics(spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
     """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
-    _, height, width, _ = spec.output_shape(x.shape, kernel.shape)
+    name = axes(spec)
     call = Call(
         "conv_statistics",
-        "n h w i, p q j o -> n y x o, o, o",
-        sizes={"y": height, "x": width},
+        f"{name.x}, {name.kernel} -> {name.y}, o, o",
+        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)),
         attributes=attributes(spec),
         combine=pooled_statistics,
     )

@@ -1,20 +1,94 @@
-"""A convolution and a batch norm of Flax Linen as one op."""
+"""A convolution, a batch norm and an activation of Flax Linen as one op."""
 
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 from flax import linen as nn
 from jax import Array
 
+from resfuse.arguments import Activation
 from resfuse.models import layer
+from resfuse.models.geometry import kernel_size
 from resfuse.models.support import Weights
 
-__all__ = ["conv_alone", "conv_bn_relu"]
+__all__ = ["conv_alone", "conv_bn_act", "conv_bn_relu"]
+
+
+def conv_bn_act(
+    conv: nn.Conv | nn.ConvTranspose,
+    bn: nn.BatchNorm | None,
+    x: Array,
+    *,
+    activation: Activation | None = jax.nn.relu,
+    residual: Array | None = None,
+    use_running_average: bool | None = None,
+    implementation: str | None = None,
+) -> Array:
+    """``activation(bn(conv(x)) + residual)`` as one op, inside a Linen module.
+
+    The result, the variables and the update of the running statistics are those of calling the
+    submodules. That is what happens while initializing, with ``implementation="xla"``, and for
+    settings that the op cannot express (masks, ``axis_name`` in training, computation in another
+    dtype than float32, a transposed convolution with circular padding).
+
+    Args:
+        conv: A submodule of the caller, of one to three spatial dimensions, with any strides,
+            dilation, groups and padding.
+        bn: A submodule of the caller, with as many features; None for no batch norm.
+        x: The input, ``(B, [[D,] H,] W, Cin)``, or one without ``B``. Its dtype is promoted as Flax
+            does.
+        activation: An elementwise function of JAX, as in :func:`resfuse.conv_bn_act`, or a module;
+            None for none.
+        residual: Added before the activation, of the shape of the output.
+        use_running_average: As in ``nn.BatchNorm``: set it here or in ``bn``.
+        implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+
+    Returns:
+        The output, ``(B, [[Do,] Ho,] Wo, Cout)``, without ``B`` if ``x`` is.
+
+    Raises:
+        ValueError: For an unknown ``implementation``, an activation that is not elementwise, or
+            where ``"ffi"`` meets a setting that the op cannot express.
+        TypeError: For an activation that is no function.
+        flax.errors.ModifyScopeVariableError: In training mode, if ``batch_stats`` is not mutable.
+
+    Example:
+        >>> class Up(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x):
+        ...         conv, bn = nn.ConvTranspose(64, (4, 4), strides=(2, 2)), nn.BatchNorm()
+        ...         return conv_bn_act(conv, bn, x, activation=nn.silu, use_running_average=True)
+        >>> x = jax.numpy.ones((1, 32, 32, 3))
+        >>> y, variables = Up().init_with_output(jax.random.key(0), x)
+        >>> y.shape
+        (1, 64, 64, 64)
+    """
+    average = bn is None or nn.merge_param(
+        "use_running_average", bn.use_running_average, use_running_average
+    )
+    fused = layer.run(
+        conv,
+        bn,
+        _weights(conv, bn, x),
+        x,
+        residual,
+        activation=activation,
+        training=not average,
+        implementation=implementation,
+    )
+    if fused is None:
+        y = conv(x) if bn is None else bn(conv(x), use_running_average)
+        return layer.finished(y, residual, activation)
+    y, mean, var = fused
+    if bn is not None and not average:
+        bn.put_variable("batch_stats", "mean", mean)
+        bn.put_variable("batch_stats", "var", var)
+    return y
 
 
 def conv_bn_relu(
-    conv: nn.Conv,
-    bn: nn.BatchNorm,
+    conv: nn.Conv | nn.ConvTranspose,
+    bn: nn.BatchNorm | None,
     x: Array,
     *,
     residual: Array | None = None,
@@ -22,32 +96,25 @@ def conv_bn_relu(
     use_running_average: bool | None = None,
     implementation: str | None = None,
 ) -> Array:
-    """``relu(bn(conv(x)) + residual)`` as one op, inside a Linen module.
-
-    The result, the variables and the update of the running statistics are those of calling the
-    submodules. That is what happens while initializing, with ``implementation="xla"``, and for
-    settings that the op cannot express (dilation, masks, circular padding, ``axis_name`` in
-    training, computation in another dtype than float32).
+    """:func:`conv_bn_act` with ReLU: ``relu(bn(conv(x)) + residual)``.
 
     Args:
-        conv: A submodule of the caller.
-        bn: A submodule of the caller, with as many features.
-        x: The input, ``(B, H, W, Cin)`` or ``(H, W, Cin)``. Its dtype is promoted as Flax does.
-        residual: Added before the ReLU, of the shape of the output.
+        conv: As in :func:`conv_bn_act`, and so are all others.
+        bn: See there.
+        x: See there.
+        residual: See there.
         relu: Whether a ReLU ends the layer.
-        use_running_average: As in ``nn.BatchNorm``: set it here or in ``bn``.
-        implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+        use_running_average: See there.
+        implementation: See there.
 
     Returns:
-        The output, ``(B, Ho, Wo, Cout)`` or ``(Ho, Wo, Cout)``.
+        As :func:`conv_bn_act`.
 
     Raises:
-        ValueError: For an unknown ``implementation``, or where ``"ffi"`` meets a setting that the
-            op cannot express.
-        flax.errors.ModifyScopeVariableError: In training mode, if ``batch_stats`` is not mutable.
+        ValueError: As :func:`conv_bn_act`.
+        flax.errors.ModifyScopeVariableError: As :func:`conv_bn_act`.
 
     Example:
-        >>> import jax
         >>> class Stem(nn.Module):
         ...     @nn.compact
         ...     def __call__(self, x):
@@ -58,74 +125,53 @@ def conv_bn_relu(
         >>> y.shape
         (1, 16, 16, 64)
     """
-    average = nn.merge_param("use_running_average", bn.use_running_average, use_running_average)
-    fused = layer.run(
+    return conv_bn_act(
         conv,
         bn,
-        _weights(conv, bn, x),
         x,
-        residual,
-        relu=relu,
-        training=not average,
+        activation=jax.nn.relu if relu else None,
+        residual=residual,
+        use_running_average=use_running_average,
         implementation=implementation,
     )
-    if fused is None:
-        return layer.add_relu(bn(conv(x), use_running_average), residual, relu)
-    y, mean, var = fused
-    if not average:
-        bn.put_variable("batch_stats", "mean", mean)
-        bn.put_variable("batch_stats", "var", var)
-    return y
 
 
-def conv_alone(conv: nn.Conv, x: Array, *, implementation: str | None = None) -> Array:
-    """``conv(x)`` as one op, for the few convolutions that no batch norm follows.
+def conv_alone(
+    conv: nn.Conv | nn.ConvTranspose, x: Array, *, implementation: str | None = None
+) -> Array:
+    """``conv(x)`` as one op: :func:`conv_bn_act` without batch norm and activation.
 
     Args:
-        conv: A submodule of the caller.
-        x: The input, ``(B, H, W, Cin)`` or ``(H, W, Cin)``.
-        implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+        conv: As in :func:`conv_bn_act`, and so are all others.
+        x: See there.
+        implementation: See there.
 
     Returns:
-        The output, ``(B, Ho, Wo, Cout)`` or ``(Ho, Wo, Cout)``.
+        As :func:`conv_bn_act`.
 
     Raises:
-        ValueError: As :func:`conv_bn_relu`.
+        ValueError: As :func:`conv_bn_act`.
 
     Example:
-        >>> import jax
         >>> conv = nn.Conv(64, (1, 1), strides=2)
         >>> variables = conv.init(jax.random.key(0), jax.numpy.ones((1, 32, 32, 3)))
         >>> conv_alone(conv.bind(variables), jax.numpy.ones((1, 32, 32, 3))).shape
         (1, 16, 16, 64)
     """
-    fused = layer.run(
-        conv,
-        None,
-        _weights(conv, None, x),
-        x,
-        None,
-        relu=False,
-        training=False,
-        implementation=implementation,
-    )
-    return conv(x) if fused is None else fused[0]
+    return conv_bn_act(conv, None, x, activation=None, implementation=implementation)
 
 
-def _weights(conv: nn.Conv, bn: nn.BatchNorm | None, x: Array) -> Weights | None:
+def _weights(conv: nn.Conv | nn.ConvTranspose, bn: nn.BatchNorm | None, x: Array) -> Weights | None:
     """The variables, if they are there and as Flax would make them."""
     if conv.is_initializing():
         return None
-    size = (conv.kernel_size,) if isinstance(conv.kernel_size, int) else tuple(conv.kernel_size)
     vector = (conv.features,)
-    kernel = (*size, x.shape[-1] // conv.feature_group_count, *vector)
     of_conv = _read(
-        (conv, "params", "kernel", kernel),
+        (conv, "params", "kernel", _kernel_shape(conv, x.shape[-1])),
         (conv, "params", "bias", vector if conv.use_bias else None),
     )
-    if bn is None:
-        of_norm: list[Any] | None = [None, None, jnp.zeros(vector), jnp.ones(vector)]
-    else:
+    of_norm: list[Any] | None = [None] * 4
+    if bn is not None:
         of_norm = _read(
             (bn, "params", "scale", vector if bn.use_scale else None),
             (bn, "params", "bias", vector if bn.use_bias else None),
@@ -133,6 +179,13 @@ def _weights(conv: nn.Conv, bn: nn.BatchNorm | None, x: Array) -> Weights | None
             (bn, "batch_stats", "var", vector),
         )
     return None if of_conv is None or of_norm is None else Weights(*of_conv, *of_norm)
+
+
+def _kernel_shape(conv: nn.Conv | nn.ConvTranspose, channels: int) -> tuple[int, ...]:
+    if isinstance(conv, nn.ConvTranspose):
+        pair = channels, conv.features
+        return (*kernel_size(conv), *(pair[::-1] if conv.transpose_kernel else pair))
+    return (*kernel_size(conv), channels // conv.feature_group_count, conv.features)
 
 
 def _read(*expected: tuple[nn.Module, str, str, tuple[int, ...] | None]) -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""One ``conv -> batch norm -> (+ residual) -> ReLU`` layer: what Linen and NNX have in common."""
+"""One ``conv -> batch norm -> (+ residual) -> activation`` layer: what Linen and NNX share."""
 
 import functools
 from collections.abc import Sequence
@@ -6,13 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.linen.linear import canonicalize_padding
+from flax import linen, nnx
 from jax import Array
 
 from resfuse import ops
+from resfuse.arguments import Activation
+from resfuse.models import geometry
 from resfuse.models.support import Weights, fusible
 
-__all__ = ["add_relu", "check_channels", "projects", "run"]
+__all__ = ["check_channels", "finished", "projects", "run"]
 
 
 def check_channels(x: Array, features: int, advice: str) -> None:
@@ -37,15 +39,14 @@ def run(
     x: Array,
     residual: Array | None,
     *,
-    relu: bool,
+    activation: Activation | None,
     training: bool,
     implementation: str | None,
-) -> tuple[Array, Array, Array] | None:
+) -> tuple[Array, Array | None, Array | None] | None:
     """Runs the layer through the op: the output, and the running mean and variance after it.
 
     ``None`` means that the layer is Flax's: the op cannot express it, ``implementation`` is "xla",
     or ``weights`` is ``None``, where only Flax can make them or say what is wrong with them.
-    ``bn`` is ``None`` for a convolution alone, which has a mean of 0 and a variance of 1.
     """
     supported = fusible(
         conv, bn, weights, x, residual, training=training, implementation=implementation
@@ -55,28 +56,28 @@ def run(
     to_float32 = functools.partial(jnp.asarray, dtype=jnp.float32)
     weights, x, residual = jax.tree.map(to_float32, (weights, x, residual))
     kernel, conv_bias, scale, bias, mean, var = weights
-    options: dict[str, Any] = {
+    x, kernel, options = geometry.arguments(conv, x, kernel)
+    is_module = isinstance(activation, linen.Module | nnx.Module)  # it has variables of its own
+    options |= {
+        "activation": None if is_module else activation,
         "conv_bias": conv_bias,
         "residual": residual,
-        "strides": conv.strides or 1,
-        "padding": canonicalize_padding(conv.padding, 2),
-        "feature_group_count": conv.feature_group_count,
         "epsilon": 0.0 if bn is None else bn.epsilon,
-        "relu": relu,
         "precision": conv.precision,
         "implementation": implementation,
     }
-    if not training:
-        return ops.conv_bn_relu(x, kernel, scale, bias, mean, var, **options), mean, var
-    y, *batch = ops.conv_bn_relu_train(x, kernel, scale, bias, **options)
-    mean, var = (
-        bn.momentum * old + (1 - bn.momentum) * new
-        for old, new in zip((mean, var), batch, strict=True)
-    )
-    return y, mean, var
+    if training:
+        y, *batch = ops.conv_bn_act_train(x, kernel, scale, bias, **options)
+        mean, var = (
+            bn.momentum * old + (1 - bn.momentum) * new
+            for old, new in zip((mean, var), batch, strict=True)
+        )
+    else:
+        y = ops.conv_bn_act(x, kernel, scale, bias, mean, var, **options)
+    return finished(y, None, activation if is_module else None), mean, var
 
 
-def add_relu(y: Array, residual: Array | None, relu: bool) -> Array:
-    """The end of a layer that Flax ran."""
+def finished(y: Array, residual: Array | None, activation: Activation | None) -> Array:
+    """The end of a layer, where the op has not come to it."""
     y = y if residual is None else y + residual
-    return jax.nn.relu(y) if relu else y
+    return y if activation is None else activation(y)

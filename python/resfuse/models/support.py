@@ -8,43 +8,31 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen, nnx
-from flax.linen.linear import canonicalize_padding
-from flax.typing import PaddingLike
 from jax import Array, lax
 
-from resfuse.spec import check_implementation
+from resfuse.arguments import check_implementation
+from resfuse.models.geometry import has_known_padding
 
 __all__ = ["Weights", "fusible"]
 
 
 class Weights(NamedTuple):
-    """The variables of a ``Conv`` and the ``BatchNorm`` after it; ``None`` where switched off."""
+    """The variables of a convolution and the batch norm after it; ``None`` where there are none."""
 
     kernel: Array
     conv_bias: Array | None
     scale: Array | None
     bias: Array | None
-    mean: Array
-    var: Array
+    mean: Array | None
+    var: Array | None
 
 
 def _is_none(value: Any) -> bool:
     return value is None
 
 
-def _is_pair(kernel_size: Any) -> bool:
-    return not isinstance(kernel_size, int) and len(kernel_size) == 2
-
-
-def _is_undilated(dilation: Any) -> bool:
-    return dilation in (None, 1, (1, 1), [1, 1])
-
-
-def _is_zero_padding(padding: PaddingLike) -> bool:
-    if isinstance(padding, str):
-        return padding.upper() in ("SAME", "VALID")
-    pads: Any = canonicalize_padding(padding, 2)
-    return all(min(pair) >= 0 for pair in pads)
+def _has_kernel_dims(kernel_size: Any) -> bool:
+    return isinstance(kernel_size, int) or len(kernel_size) in (1, 2, 3)
 
 
 def _is_float32(dtype: Any) -> bool:
@@ -59,12 +47,9 @@ def _is_flax_promotion(promote_dtype: Any) -> bool:
     return promote_dtype in (None, linen.dtypes.promote_dtype, nnx.nn.dtypes.promote_dtype)
 
 
-# Linen and NNX each lack a few of these: an absent setting reads as None.
+# Linen and NNX, and their transposed convolutions, each lack a few: an absent one reads as None.
 _CONV: Mapping[str, Callable[[Any], bool]] = {
-    "kernel_size": _is_pair,
-    "padding": _is_zero_padding,
-    "input_dilation": _is_undilated,
-    "kernel_dilation": _is_undilated,
+    "kernel_size": _has_kernel_dims,
     "mask": _is_none,
     "precision": _is_precision,
     "promote_dtype": _is_flax_promotion,
@@ -83,7 +68,7 @@ _TRAINING: Mapping[str, Callable[[Any], bool]] = {"axis_name": _is_none, "use_fa
 
 def _unsupported_setting(conv: Any, bn: Any, training: bool) -> str | None:
     checks: list[tuple[Any, tuple[type, ...], Mapping[str, Callable[[Any], bool]]]]
-    checks = [(conv, (linen.Conv, nnx.Conv), _CONV)]
+    checks = [(conv, (linen.Conv, linen.ConvTranspose, nnx.Conv, nnx.ConvTranspose), _CONV)]
     if bn is not None:
         settings = {**_BATCH_NORM, **(_TRAINING if training else {})}
         checks.append((bn, (linen.BatchNorm, nnx.BatchNorm), settings))
@@ -93,11 +78,11 @@ def _unsupported_setting(conv: Any, bn: Any, training: bool) -> str | None:
         for name, expressible in table.items():
             if not expressible(getattr(module, name, None)):
                 return f"{type(module).__name__}.{name}"
-    return None
+    return None if has_known_padding(conv) else f"{type(conv).__name__}.padding"
 
 
 def _unsupported_array(conv: Any, weights: Weights, x: Array, residual: Array | None) -> str | None:
-    if x.ndim not in (3, 4) or weights.kernel.ndim != 4:
+    if weights.kernel.ndim - x.ndim not in (0, 1):
         return f"x of shape {x.shape} with a kernel of shape {weights.kernel.shape}"
     conv_dtype = linen.dtypes.canonicalize_dtype(x, *weights[:2], dtype=conv.dtype)
     after = [array for array in (*weights[2:], residual) if array is not None]

@@ -1,18 +1,88 @@
-"""A convolution and a batch norm of Flax NNX as one op."""
+"""A convolution, a batch norm and an activation of Flax NNX as one op."""
+
+from typing import Any
 
 import jax
 from flax import nnx
 from jax import Array
 
+from resfuse.arguments import Activation
 from resfuse.models import layer
 from resfuse.models.support import Weights
 
-__all__ = ["conv_bn_relu"]
+__all__ = ["conv_alone", "conv_bn_act", "conv_bn_relu"]
+
+
+def conv_bn_act(
+    conv: nnx.Conv | nnx.ConvTranspose,
+    bn: nnx.BatchNorm | None,
+    x: Array,
+    *,
+    activation: Activation | None = jax.nn.relu,
+    residual: Array | None = None,
+    use_running_average: bool | None = None,
+    implementation: str | None = None,
+) -> Array:
+    """``activation(bn(conv(x)) + residual)`` as one op.
+
+    The result and the update of the running statistics, in place, are those of calling the two
+    modules. That is what happens with ``implementation="xla"``, and for settings that the op
+    cannot express (masks, ``axis_name`` in training, computation in another dtype than float32, a
+    transposed convolution with circular padding).
+
+    Args:
+        conv: The convolution, of one to three spatial dimensions, with any strides, dilation,
+            groups and padding.
+        bn: The batch norm, with as many features; None for none.
+        x: The input, ``(B, [[D,] H,] W, Cin)``, or one without ``B``. Its dtype is promoted as Flax
+            does.
+        activation: An elementwise function of JAX, as in :func:`resfuse.conv_bn_act`, or a module
+            such as ``nnx.PReLU``; None for none.
+        residual: Added before the activation, of the shape of the output.
+        use_running_average: ``None`` leaves it to ``bn`` (``model.train()``, ``model.eval()``).
+        implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+
+    Returns:
+        The output, ``(B, [[Do,] Ho,] Wo, Cout)``, without ``B`` if ``x`` is.
+
+    Raises:
+        ValueError: For an unknown ``implementation``, an activation that is not elementwise, or
+            where ``"ffi"`` meets a setting that the op cannot express.
+        TypeError: For an activation that is no function.
+
+    Example:
+        >>> rngs = nnx.Rngs(0)
+        >>> conv = nnx.ConvTranspose(3, 64, (4, 4), strides=(2, 2), rngs=rngs)
+        >>> bn, x = nnx.BatchNorm(64, rngs=rngs), jax.numpy.ones((1, 32, 32, 3))
+        >>> conv_bn_act(conv, bn, x, activation=nnx.silu).shape
+        (1, 64, 64, 64)
+    """
+    average: bool | None = True
+    if bn is not None:
+        average = bn.use_running_average if use_running_average is None else use_running_average
+    fused = layer.run(
+        conv,
+        bn,
+        None if average is None else _weights(conv, bn),  # Flax says that no mode is set.
+        x,
+        residual,
+        activation=activation,
+        training=not average,
+        implementation=implementation,
+    )
+    if fused is None:
+        y = conv(x) if bn is None else bn(conv(x), use_running_average)
+        return layer.finished(y, residual, activation)
+    y, mean, var = fused
+    if bn is not None and not average:
+        bn.mean[...] = jax.lax.stop_gradient(mean)
+        bn.var[...] = jax.lax.stop_gradient(var)
+    return y
 
 
 def conv_bn_relu(
-    conv: nnx.Conv,
-    bn: nnx.BatchNorm,
+    conv: nnx.Conv | nnx.ConvTranspose,
+    bn: nnx.BatchNorm | None,
     x: Array,
     *,
     residual: Array | None = None,
@@ -20,28 +90,22 @@ def conv_bn_relu(
     use_running_average: bool | None = None,
     implementation: str | None = None,
 ) -> Array:
-    """``relu(bn(conv(x)) + residual)`` as one op.
-
-    The result and the update of the running statistics, in place, are those of calling the two
-    modules. That is what happens with ``implementation="xla"``, and for settings that the op
-    cannot express (dilation, masks, circular padding, ``axis_name`` in training, computation in
-    another dtype than float32).
+    """:func:`conv_bn_act` with ReLU: ``relu(bn(conv(x)) + residual)``.
 
     Args:
-        conv: The convolution.
-        bn: The batch norm, with as many features.
-        x: The input, ``(B, H, W, Cin)`` or ``(H, W, Cin)``. Its dtype is promoted as Flax does.
-        residual: Added before the ReLU, of the shape of the output.
+        conv: As in :func:`conv_bn_act`, and so are all others.
+        bn: See there.
+        x: See there.
+        residual: See there.
         relu: Whether a ReLU ends the layer.
-        use_running_average: ``None`` leaves it to ``bn`` (``model.train()``, ``model.eval()``).
-        implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+        use_running_average: See there.
+        implementation: See there.
 
     Returns:
-        The output, ``(B, Ho, Wo, Cout)`` or ``(Ho, Wo, Cout)``.
+        As :func:`conv_bn_act`.
 
     Raises:
-        ValueError: For an unknown ``implementation``, or where ``"ffi"`` meets a setting that the
-            op cannot express.
+        ValueError: As :func:`conv_bn_act`.
 
     Example:
         >>> rngs = nnx.Rngs(0)
@@ -49,32 +113,48 @@ def conv_bn_relu(
         >>> conv_bn_relu(conv, bn, jax.numpy.ones((1, 32, 32, 3))).shape
         (1, 16, 16, 64)
     """
-    average = bn.use_running_average if use_running_average is None else use_running_average
-    fused = layer.run(
+    return conv_bn_act(
         conv,
         bn,
-        None if average is None else _weights(conv, bn),  # Flax says that no mode is set.
         x,
-        residual,
-        relu=relu,
-        training=not average,
+        activation=jax.nn.relu if relu else None,
+        residual=residual,
+        use_running_average=use_running_average,
         implementation=implementation,
     )
-    if fused is None:
-        return layer.add_relu(bn(conv(x), use_running_average), residual, relu)
-    y, mean, var = fused
-    if not average:
-        bn.mean[...] = jax.lax.stop_gradient(mean)
-        bn.var[...] = jax.lax.stop_gradient(var)
-    return y
 
 
-def _weights(conv: nnx.Conv, bn: nnx.BatchNorm) -> Weights:
+def conv_alone(
+    conv: nnx.Conv | nnx.ConvTranspose, x: Array, *, implementation: str | None = None
+) -> Array:
+    """``conv(x)`` as one op: :func:`conv_bn_act` without batch norm and activation.
+
+    Args:
+        conv: As in :func:`conv_bn_act`, and so are all others.
+        x: See there.
+        implementation: See there.
+
+    Returns:
+        As :func:`conv_bn_act`.
+
+    Raises:
+        ValueError: As :func:`conv_bn_act`.
+
+    Example:
+        >>> conv = nnx.Conv(3, 64, (1, 1), strides=2, rngs=nnx.Rngs(0))
+        >>> conv_alone(conv, jax.numpy.ones((1, 32, 32, 3))).shape
+        (1, 16, 16, 64)
+    """
+    return conv_bn_act(conv, None, x, activation=None, implementation=implementation)
+
+
+def _weights(conv: nnx.Conv | nnx.ConvTranspose, bn: nnx.BatchNorm | None) -> Weights:
     return Weights(
-        kernel=conv.kernel[...],
-        conv_bias=None if conv.bias is None else conv.bias[...],
-        scale=None if bn.scale is None else bn.scale[...],
-        bias=None if bn.bias is None else bn.bias[...],
-        mean=bn.mean[...],
-        var=bn.var[...],
+        conv.kernel[...],
+        _value(conv.bias),
+        *(_value(getattr(bn, name, None)) for name in ("scale", "bias", "mean", "var")),
     )
+
+
+def _value(variable: Any) -> Any:
+    return None if variable is None else variable[...]

@@ -7,9 +7,9 @@ from flax import nnx
 from flax.typing import PaddingLike
 from jax import Array
 
+from resfuse.arguments import check_implementation
 from resfuse.models import layer
 from resfuse.nnx.fused import conv_bn_relu
-from resfuse.spec import check_implementation
 
 __all__ = ["BasicBlock", "ResNetClassifier", "resnet_basic_forward", "resnet_classifier_forward"]
 
