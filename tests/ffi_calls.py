@@ -19,12 +19,13 @@ BY_INPUT, BY_WEIGHTS, BY_BOTH = (
 POOL_GRADIENT, NORMALIZE, NORM_SUMS, NORM_GRADIENT = (
     f"resfuse_{name}" for name in ("max_pool_gradient", "normalize", "norm_sums", "norm_gradient")
 )
+SUM_POOL, SUM_POOL_GRADIENT = "resfuse_sum_pool", "resfuse_sum_pool_gradient"
 X, KERNEL, Y, CHANNELS = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6), (6,)
 GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
 DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
 PROGRAM = {"code": (), "constants": (), "returned": (0,)}
-POOL = GEOMETRY | {"window": (3, 3)}
+POOL = GEOMETRY | {"window": (3, 3), "window_dilation": (1, 1)}
 
 
 def packed_shape(kernel=KERNEL):
@@ -42,6 +43,8 @@ CALLS = {
     BY_WEIGHTS: ([X, Y], [KERNEL], CONV),
     BY_BOTH: ([X, KERNEL, Y], [X, KERNEL], CONV),
     POOL_GRADIENT: ([X, X], [X], POOL),
+    SUM_POOL: ([X], [X], POOL),
+    SUM_POOL_GRADIENT: ([X], [X], POOL),
     NORMALIZE: ([Y, CHANNELS, CHANNELS, CHANNELS], [Y], {"relu": True}),
     NORM_SUMS: ([Y, Y, CHANNELS], [CHANNELS, CHANNELS], {}),
     NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], {}),
@@ -57,6 +60,8 @@ NAMES = {
     BY_WEIGHTS: ("x d_y", "d_kernel"),
     BY_BOTH: ("x kernel d_y", "d_x d_kernel"),
     POOL_GRADIENT: ("x d_y", "d_x"),
+    SUM_POOL: ("x", "y"),
+    SUM_POOL_GRADIENT: ("d_y", "d_x"),
     NORMALIZE: ("conv mean scale shift [residual]", "y"),
     NORM_SUMS: ("d_y conv mean [y]", "plain weighted"),
     NORM_GRADIENT: ("d_y conv mean a b d [y]", "d_conv [d_residual]"),

@@ -27,10 +27,18 @@ def cast(function):
 
 
 def table(capsys, function, *args):
-    resfuse.explain(function, *args)
-    header, *rows, summary = capsys.readouterr().out.splitlines()
+    """The column "fused", the rows, and the line that sums up."""
+    (header, *rows, summary), _ = explained(capsys, function, *args)
     column = header.index("fused"), header.index("algorithm")
     return [row[slice(*column)].strip() for row in rows], rows, summary
+
+
+def explained(capsys, function, *args):
+    """The lines of the table, and those below it, of what stayed outside."""
+    resfuse.explain(function, *args)
+    lines = capsys.readouterr().out.splitlines()
+    below = [line for line in lines if line.startswith("left to XLA: ")]
+    return lines[: len(lines) - len(below)], below
 
 
 def loss(function):

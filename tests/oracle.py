@@ -143,46 +143,132 @@ def statistics_tolerance(y, tile=TILE):
     )
 
 
-def winograd_magnitude(x, kernel, padding, output, stride=1):
-    """What F(output x output, 3x3) sums for each output, all of it counted as positive."""
-    _, weights, outputs = map(np.abs, WINOGRAD[stride, output])
-    v = _transformed_inputs(x, padding, output, stride)
-    u = np.einsum("pi,qj,ijco->pqco", weights, weights, np.abs(kernel), optimize=True)
+def winograd_magnitude(x, kernel, padding, output, strides, dilation):
+    """What F(output, 3) on each side of a window sums for each output, all counted as positive."""
+    x, kernel = np.pad(np.abs(_cropped(x, padding)), _pads(padding)), np.abs(kernel)
+    x, kernel, strides, dilation = _in_three_dimensions(x, kernel, strides, dilation)
+    (stride, *strides), (step, *steps) = strides, dilation
+    depth = (x.shape[1] - (len(kernel) - 1) * step - 1) // stride + 1
+    slices = [
+        sum(
+            _magnitude(x[:, z * stride + k * step], taps, output, strides, steps)
+            for k, taps in enumerate(kernel)
+        )
+        for z in range(depth)
+    ]
+    return np.stack(slices, 1)
+
+
+def winograd_weight_magnitude(x, d_y, window, padding, output, dilation):
+    """Likewise for the weight gradient, the transpose of each stage."""
+    x = np.pad(np.abs(_cropped(x, padding)), _pads(padding))
+    kernel, ones = np.zeros((*window, 1, 1)), (1,) * len(window)
+    x, kernel, _, (step, *steps) = _in_three_dimensions(x, kernel, ones, dilation)
+    d_y = np.abs(d_y).reshape(len(d_y), x.shape[1] - (len(kernel) - 1) * step, -1, d_y.shape[-1])
+    taps = [
+        sum(
+            _weight_magnitude(x[:, z + k * step], d_y[:, z], kernel.shape[1:3], output, steps)
+            for z in range(d_y.shape[1])
+        )
+        for k in range(len(kernel))
+    ]
+    return np.stack(taps).reshape(*window, x.shape[-1], d_y.shape[-1])
+
+
+def _cropped(x, padding):
+    crop = [slice(max(0, -before), n - max(0, -after))
+            for n, (before, after) in zip(x.shape[1:-1], padding, strict=True)]  # fmt: skip
+    return x[(slice(None), *crop)].astype(np.float64)
+
+
+def _pads(padding):
+    return (0, 0), *((max(0, before), max(0, after)) for before, after in padding), (0, 0)
+
+
+def _in_three_dimensions(x, kernel, strides, dilation):
+    """A window along the depth alone is one along the height, whose rows are whole slices."""
+    missing = (1,) * (5 - x.ndim)
+    x = x.reshape(len(x), *missing, *x.shape[1:])
+    kernel = kernel.reshape(*missing, *kernel.shape)
+    strides, dilation = (*missing, *strides), (*missing, *dilation)
+    if kernel.shape[1:3] == (1, 1):
+        x = x.reshape(len(x), 1, x.shape[1], -1, x.shape[-1])
+        kernel = kernel.reshape(1, len(kernel), 1, *kernel.shape[3:])
+        strides, dilation = (1, strides[0], 1), (1, dilation[0], 1)
+    return x, kernel, strides, dilation
+
+
+def _magnitude(x, kernel, output, strides, dilation):
+    """Of images of two dimensions; pixels that a dilated window meets are images of their own."""
+    shape = [(size - (taps - 1) * d - 1) // stride + 1
+             for size, taps, d, stride in zip(x.shape[1:3], kernel.shape, dilation, strides,
+                                              strict=False)]  # fmt: skip
+    y = np.zeros((len(x), *shape, kernel.shape[-1]))
+    for first in np.ndindex(*dilation):
+        each = (slice(None), *map(slice, first, (None, None), dilation))
+        if y[each].size:
+            y[each] = _plain_magnitude(x[each], kernel, output, strides)
+    return y
+
+
+def _plain_magnitude(x, kernel, output, strides):
+    tiling = _tiling(kernel.shape[:2], output, strides)
+    (_, g_h, a_h), (_, g_w, a_w) = tiling
+    v = _transformed_inputs(x, tiling, strides)
+    u = np.einsum("pi,qj,ijco->pqco", g_h, g_w, kernel, optimize=True)
     m = np.einsum("byxpqc,pqco->byxpqo", v, u, optimize=True)
-    y = np.einsum("ip,jq,byxpqo->byixjo", outputs, outputs, m, optimize=True)
-    y = y.reshape(y.shape[0], y.shape[1] * output, y.shape[3] * output, -1)
-    height, width = _outputs(x, padding, stride)
+    y = np.einsum("ip,jq,byxpqo->byixjo", a_h, a_w, m, optimize=True)
+    y = y.reshape(len(y), y.shape[1] * len(a_h), y.shape[3] * len(a_w), -1)
+    height, width = _outputs(x, tiling, strides)
     return y[:, :height, :width]
 
 
-def winograd_weight_magnitude(x, d_y, padding, output):
-    """Likewise for the weight gradient, the transpose of each stage."""
-    _, weights, outputs = map(np.abs, WINOGRAD[1, output])
-    v = _transformed_inputs(x, padding, output, 1)
-    e = np.pad(np.abs(d_y), ((0, 0), *((0, -n % output) for n in d_y.shape[1:3]), (0, 0)))
-    e = e.reshape(len(e), v.shape[1], output, v.shape[2], output, -1)
-    z = np.einsum("ip,jq,byixjo->byxpqo", outputs, outputs, e, optimize=True)
+def _weight_magnitude(x, d_y, window, output, dilation):
+    d_y = d_y.reshape(len(d_y), x.shape[1] - (window[0] - 1) * dilation[0], -1, d_y.shape[-1])
+    each = [(slice(None), *map(slice, first, (None, None), dilation))
+            for first in np.ndindex(*dilation)]  # fmt: skip
+    return sum(_plain_weight_magnitude(x[i], d_y[i], window, output) for i in each if d_y[i].size)
+
+
+def _plain_weight_magnitude(x, d_y, window, output):
+    tiling = _tiling(window, output, (1, 1))
+    (_, g_h, a_h), (_, g_w, a_w) = tiling
+    v = _transformed_inputs(x, tiling, (1, 1))
+    missing = [-n % len(a) for n, a in zip(d_y.shape[1:3], (a_h, a_w), strict=True)]
+    e = np.pad(d_y, ((0, 0), *((0, n) for n in missing), (0, 0)))
+    e = e.reshape(len(e), v.shape[1], len(a_h), v.shape[2], len(a_w), -1)
+    z = np.einsum("ip,jq,byixjo->byxpqo", a_h, a_w, e, optimize=True)
     p = np.einsum("byxpqc,byxpqo->pqco", v, z, optimize=True)
-    return np.einsum("pi,qj,pqco->ijco", weights, weights, p, optimize=True)
+    return np.einsum("pi,qj,pqco->ijco", g_h, g_w, p, optimize=True)
 
 
-def _outputs(x, padding, stride):
-    """The height and width of what a 3x3 window gives."""
-    sizes = zip(x.shape[1:3], padding, strict=True)
-    return [(size + sum(pads) - 3) // stride + 1 for size, pads in sizes]
+def _tiling(window, output, strides):
+    """``|B^T|``, ``|G|`` and ``|A^T|`` of each side; where the window is a tap, nothing changes."""
+    return [
+        [np.abs(matrix) for matrix in WINOGRAD[stride, output]] if taps == 3 else [np.eye(1)] * 3
+        for taps, stride in zip(window, strides, strict=True)
+    ]
 
 
-def _transformed_inputs(x, padding, output, stride):
-    """Tiles of ``|x|``, which overlap, through the input transform's ``|B^T|``."""
-    inputs = np.abs(WINOGRAD[stride, output][0])
-    step, size = output * stride, len(inputs)
-    tiles = [-(-n // output) for n in _outputs(x, padding, stride)]
-    x = np.pad(np.abs(x.astype(np.float64)), ((0, 0), *padding, (0, 0)))
-    missing = [max(0, (n - 1) * step + size - m) for n, m in zip(tiles, x.shape[1:3], strict=True)]
+def _outputs(x, tiling, strides):
+    """The height and width of what a window gives."""
+    sides = zip(x.shape[1:3], tiling, strides, strict=True)
+    return [(size - g.shape[1]) // stride + 1 for size, (_, g, _), stride in sides]
+
+
+def _transformed_inputs(x, tiling, strides):
+    """Tiles of images, which overlap, through the input transform."""
+    (b_h, *_), (b_w, *_) = tiling
+    steps = [len(a) * stride for (*_, a), stride in zip(tiling, strides, strict=True)]
+    sizes = len(b_h), len(b_w)
+    outputs = _outputs(x, tiling, strides)
+    tiles = [-(-n // len(a)) for n, (*_, a) in zip(outputs, tiling, strict=True)]
+    sides = zip(tiles, steps, sizes, x.shape[1:3], strict=True)
+    missing = [max(0, (n - 1) * step + size - m) for n, step, size, m in sides]
     x = np.pad(x, ((0, 0), *((0, n) for n in missing), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (1, 2))
-    windows = windows[:, ::step, ::step][:, : tiles[0], : tiles[1]]
-    return np.einsum("pi,qj,byxcij->byxpqc", inputs, inputs, windows, optimize=True)
+    windows = np.lib.stride_tricks.sliding_window_view(x, sizes, (1, 2))
+    windows = windows[:, :: steps[0], :: steps[1]][:, : tiles[0], : tiles[1]]
+    return np.einsum("pi,qj,byxcij->byxpqc", b_h, b_w, windows, optimize=True)
 
 
 def _strided(inputs, weights, outputs):

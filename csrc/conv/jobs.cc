@@ -9,8 +9,7 @@ namespace {
 
 // Weights that are packed for all phases lie farther apart than those of one.
 Plan plan_phase(const Phase& phase, int64_t all_taps, TileShape tile, const Machine& machine,
-                Request request) {
-  if (!phase.scatter.dense) request.choice = Choice::kDirect;
+                const Request& request) {
   Plan plan = make_plan(phase.conv, tile, machine, request);
   if (plan.packing != Packing::kUnit) plan.layout.all_taps = all_taps;
   return plan;

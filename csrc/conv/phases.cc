@@ -99,6 +99,17 @@ Scatter scatter(const Conv& conv, const SidePhase& d, const SidePhase& h, const 
   return scatter;
 }
 
+// A window along the depth alone is one along the height of images whose rows are whole slices.
+void flatten_slices(Phase& phase) {
+  Conv& conv = phase.conv;
+  const bool slices = conv.h.is_identity() && conv.w.is_identity();
+  if (conv.d.kernel == 1 || !slices || !phase.scatter.dense) return;
+  conv.w.in = conv.w.out = conv.h.in * conv.w.in;
+  conv.h = conv.d;
+  conv.d = Side{};
+  phase.scatter.row = phase.scatter.plane;
+}
+
 Side mirrored(const Side& side) {
   return {side.out,
           side.kernel,
@@ -120,6 +131,7 @@ std::vector<Phase> phases(const Conv& conv, bool mirrored) {
         all.push_back({{conv.batch, conv.in_c, conv.out_c, conv.groups, d.side, h.side, w.side},
                        combine(d.taps, h.taps, w.taps, mirrored),
                        scatter(conv, d, h, w)});
+  for (Phase& phase : all) flatten_slices(phase);
   return all;
 }
 

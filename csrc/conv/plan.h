@@ -56,13 +56,33 @@ struct DirectPlan {
   int64_t pixel_floats;  // what a pixel of a block takes in the work space: its copy or pointers
 };
 
-// Tiles of `output` x `output` pixels, h x w of them in an image.
-struct Tiling {
-  int64_t output, h, w;
+// Winograd's tiles along one side of an image, `outputs` each. A dilated window meets pixels
+// `dilation` apart, and so do the outputs of a tile lie: as many tiles interleave, side by side.
+struct TilingSide {
+  int64_t outputs, dilation, tiles;
 };
+
+// The tiles of an image, and the slices of its depth that one has at a time.
+struct Tiling {
+  Cut d;
+  TilingSide h, w;
+};
+
+// Output slices that meet the same taps of the depth inside the image, the first of both and their
+// numbers.
+struct Stretch {
+  int64_t z, slices, tap, taps;
+};
+
+// In a depth of so many slices, those at its ends leave out what their windows meet outside of the
+// image: a third of the products of two slices, a sixth of four. In a deeper one they are less, and
+// the slices at its ends too few for the rows of a register tile.
+constexpr int64_t kShallow = 4;
 
 struct WinogradPlan {
   Tiling tiling;
+  Stretch stretches[kShallow];  // of a tile's output slices
+  int64_t stretch_count;
   int64_t pass_channels;  // input channels whose products are added up in registers
   bool resident;          // the unit's transformed weights stay from block to block
 };

@@ -1,5 +1,5 @@
-// Winograd's minimal filtering F(n x n, 3x3) for n = 5, 4, 3 and 2 (Lavin & Gray 2015), and
-// likewise for stride 2 (winograd_strided.h). For n = 4:
+// Winograd's minimal filtering F(n, 3) for n = 5, 4, 3 and 2 (Lavin & Gray 2015), and likewise for
+// stride 2 (winograd_strided.h), along the height, the width or both. For n = 4 on both sides:
 //
 //   U = G g G^T       each 3x3 kernel g, to 6x6 points                    (transform_weights)
 //   V = B^T d B       each 6x6 tile d of inputs, likewise                 (transform_inputs)
@@ -10,12 +10,17 @@
 // block of tiles, which fits the cache; the products are those of the register tile in tile.h.
 // Errors are about 1e-5 of the largest output; NaN and infinity spread over their tile.
 //
+// A tile has some slices of the depth. The products of each run over the taps of the window along
+// the depth as well, which are runs of the register tile, each at another input slice.
+//
 // Products are added up for some input channels at a time, a pass:
 //
-//   products M   (points, tiles, NR)
-//   inputs V     (passes, points, tiles, channels of a pass)
-//   weights U    (points of a kernel, channels of a pass, NR), of one pass of one panel at a time,
-//                or of all passes of all the unit's panels, where they are resident
+//   products M   (points, output slices, tiles, NR)
+//   inputs V     (passes, points, input slices, tiles, channels of a pass)
+//   weights U    (points of a kernel, taps of the depth, channels of a pass, NR), of one pass of
+//   one
+//                panel at a time, or of all passes of all the unit's panels, where they are
+//                resident
 
 #pragma once
 
@@ -26,11 +31,14 @@
 namespace resfuse {
 namespace {
 
-template <typename F>
+// H and W are the transforms of each side.
+template <typename H, typename W>
 class Winograd {
-  static constexpr int kOutput = F::kOutput, kInput = F::kInput, kPoints = kInput * kInput;
+  static constexpr int kOutputs = H::kOutput * W::kOutput, kPoints = H::kInput * W::kInput;
   // With stride 2, the last point of a kernel's side serves for all odd inputs.
-  static constexpr int kKernel = kOutput + 2, kKernelPoints = kKernel * kKernel;
+  static constexpr int kTapsH = inputs_of(H::kernel), kTapsW = inputs_of(W::kernel);
+  static constexpr int kKernelH = outputs_of(H::kernel), kKernelW = outputs_of(W::kernel);
+  static constexpr int kTaps = kTapsH * kTapsW, kKernelPoints = kKernelH * kKernelW;
 
  public:
   Winograd(const Job& job, Memory& memory, const Unit& unit)
@@ -40,15 +48,19 @@ class Winograd {
         winograd_(job.plan.winograd),
         tiling_(winograd_.tiling),
         operands_(job.operands),
+        scatter_(job.scatter),
         memory_(memory),
         scratch_(lay_out(job.plan, memory.bytes)),
         unit_(unit),
         packed_(pack_unit(job, memory, unit)),
+        tiles_(winograd_tiles(conv_, tiling_)),
+        slices_(slices_of(conv_, tiling_)),
         passes_(ceil_div(conv_.in_c, winograd_.pass_channels)),
-        inputs_point_(plan_.blocks.size * winograd_.pass_channels + kWinogradPad),
-        products_point_(plan_.blocks.size * kNR + kWinogradPad),
-        weights_point_(winograd_.pass_channels * kNR + kWinogradPad),
-        products_(scratch_.work),
+        inputs_point_(slices_ * plan_.blocks.size * winograd_.pass_channels + kWinogradPad),
+        products_point_(tiling_.d.size * plan_.blocks.size * kNR + kWinogradPad),
+        weights_point_(conv_.d.kernel * winograd_.pass_channels * kNR + kWinogradPad),
+        positions_(reinterpret_cast<TilePosition*>(scratch_.work)),
+        products_(scratch_.work + plan_.blocks.size * kPositionFloats),
         weights_(products_ + kPoints * products_point_),
         inputs_(weights_ + kKernelPoints * weights_point_ *
                                (winograd_.resident ? plan_.unit_panels.size * passes_ : 1)) {}
@@ -63,33 +75,40 @@ class Winograd {
  private:
   void run_block(int64_t block) {
     const int64_t first = block * plan_.blocks.size;
-    const int64_t tiles = smaller(plan_.blocks.size, conv_.batch * tiling_.h * tiling_.w - first);
+    const int64_t tiles = smaller(plan_.blocks.size, tiles_ - first);
     if (replace(memory_.prepared_block, block))
-      for (int64_t t = 0; t < tiles; ++t) transform_inputs_at(first + t, t);
+      for (int64_t t = 0; t < tiles; ++t) {
+        positions_[t] = locate_tile(first + t, tiling_);
+        for (int64_t z = 0; z < slices_; ++z) transform_inputs_at(t, z, z * tiles + t);
+      }
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
       for (int64_t pass = 0; pass < passes_; ++pass) {
         if (!winograd_.resident) transform_weights(panel, pass);
         multiply(panel, pass, tiles);
       }
-      finish_panel(panel, block, first, tiles);
+      finish_panel(panel, block, tiles);
     }
   }
 
-  void finish_panel(int64_t panel, int64_t block, int64_t first, int64_t tiles) {
+  void finish_panel(int64_t panel, int64_t block, int64_t tiles) {
     const Panel span = panel_at(conv_, plan_.layout, panel);
     const Output output(job_, span, scratch_.registers);
     if (operands_.sums) clear_sums(scratch_.sums);
-    for (int64_t t = 0; t < tiles; ++t)
-      output.program ? transform_and_run(output, first + t, t)
-                     : transform_outputs(output, first + t, t);
+    for (int64_t z = 0; z < tiling_.d.size; ++z)
+      for (int64_t t = 0; t < tiles; ++t) {
+        const Grid grid = output_grid(positions_[t], tiling_, z);
+        if (grid.z >= conv_.d.out) continue;
+        const int64_t row = z * tiles + t;
+        output.program ? transform_and_run(output, grid, row)
+                       : transform_outputs(output, grid, row);
+      }
     if (operands_.sums) store_sums(conv_, span, scratch_.sums, operands_.sums, block);
   }
 
-  TilePosition locate(int64_t tile) const { return locate_tile(tile, tiling_); }
-
   // The point of a kernel that meets this point of the inputs.
   static int64_t kernel_point(int64_t point) {
-    return smaller(point / kInput, kKernel - 1) * kKernel + smaller(point % kInput, kKernel - 1);
+    return smaller(point / W::kInput, kKernelH - 1) * kKernelW +
+           smaller(point % W::kInput, kKernelW - 1);
   }
 
   // The channels of a pass, from the first to that of the next.
@@ -107,52 +126,82 @@ class Winograd {
   // Not inlined: a compiler may fuse each copy's multiply-adds in another way, and then the bits
   // would depend on what is resident.
   __attribute__((noinline)) void transform_weights(int64_t panel, int64_t pass) {
-    const int64_t tap = conv_.in_c * kNR;
+    const int64_t tap = conv_.in_c * kNR, length = channels(pass) * kNR;
     const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
                         first_channel(pass) * kNR;
     float* to = weights(panel, pass);
-    for (int64_t n = 0; n < channels(pass) * kNR; n += kLanes)
-      transform_square<F::kernel, 3, kKernel>(
-          [&](int i, int j) { return load(from + (i * 3 + j) * tap + n); },
-          [&](int i, int j, Vec u) { store(to + (i * kKernel + j) * weights_point_ + n, u); });
+    // The first slices meet the last taps.
+    const Stretch &first = winograd_.stretches[0],
+                  &last = winograd_.stretches[winograd_.stretch_count - 1];
+    for (int64_t k = last.tap; k < first.tap + first.taps; ++k)
+      for (int64_t n = 0; n < length; n += kLanes)
+        transform_both<H::kernel, W::kernel>(
+            [&](int i, int j) { return load(from + (k * kTaps + i * kTapsW + j) * tap + n); },
+            [&](int i, int j, Vec u) {
+              store(to + (i * kKernelW + j) * weights_point_ + k * length + n, u);
+            });
   }
 
-  void transform_inputs_at(int64_t tile, int64_t t) {
-    const float* in[kInput][kInput];
-    point_at_inputs<F>(conv_, operands_.in, locate(tile), in);
+  // Of the tile's input slice `z`, if a stretch meets it, to this row of V.
+  void transform_inputs_at(int64_t tile, int64_t z, int64_t row) {
+    const float* in[H::kInput][W::kInput];
+    const Grid grid = input_grid(conv_, positions_[tile], tiling_, z);
+    if (conv_.d.out <= kShallow && !is_inside(grid.z, conv_.d.in)) return;
+    point_at_pixels(operands_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in, grid, in);
     for (int64_t pass = 0; pass < passes_; ++pass)
-      transform_inputs<F>(in, first_channel(pass), channels(pass), inputs_point_,
-                          inputs(pass) + t * channels(pass));
+      transform_inputs<H, W>(in, first_channel(pass), channels(pass), inputs_point_,
+                             inputs(pass) + row * channels(pass));
   }
 
   // Adds the products of a pass.
   void multiply(int64_t panel, int64_t pass, int64_t tiles) {
-    const int64_t length = channels(pass);
     Tile tile{};
     tile.rows = scratch_.rows;
-    tile.runs = 1;
-    tile.length = length;
+    tile.length = channels(pass);
     tile.first = pass == 0;
-    for (int64_t point = 0; point < kPoints; ++point) {
-      tile.panel = weights(panel, pass) + kernel_point(point) * weights_point_;
-      const float* in = inputs(pass) + point * inputs_point_;
-      float* products = products_ + point * products_point_;
-      for_each_tile(tiles, [&](int64_t first, int64_t m) {
-        for (int64_t i = 0; i < m; ++i) scratch_.rows[i] = in + (first + i) * length;
-        tile.acc = products + first * kNR;
-        tile_function<Dense>(m, kVectors)(tile);
-      });
+    for (int64_t point = 0; point < kPoints; ++point)
+      for (int64_t s = 0; s < winograd_.stretch_count; ++s) {
+        const Stretch& stretch = winograd_.stretches[s];
+        tile.runs = stretch.taps;
+        tile.panel = weights(panel, pass) + kernel_point(point) * weights_point_ +
+                     stretch.tap * tile.length * kNR;
+        tile.acc = products_ + point * products_point_ + stretch.z * tiles * kNR;
+        multiply_stretch(stretch, tiles, inputs(pass) + point * inputs_point_, tile);
+      }
+  }
+
+  // Adds those of all rows of a stretch, whose first is tile.acc, with V's matrix of a point.
+  void multiply_stretch(const Stretch& stretch, int64_t tiles, const float* in, Tile tile) {
+    float* const products = tile.acc;
+    for_each_tile(stretch.slices * tiles, [&](int64_t first, int64_t m) {
+      point_at_rows(stretch, tiles, in, tile.length, first, m);
+      tile.acc = products + first * kNR;
+      tile_function<Dense>(m, kVectors)(tile);
+    });
+  }
+
+  // Points at the rows of V that rows [first, first + m) of the stretch meet, for each of its taps.
+  void point_at_rows(const Stretch& stretch, int64_t tiles, const float* in, int64_t length,
+                     int64_t first, int64_t m) {
+    const Side& depth = conv_.d;
+    const float** to = scratch_.rows;
+    for (int64_t k = 0; k < stretch.taps; ++k) {
+      const int64_t slice = stretch.z * depth.stride + (stretch.tap + k) * depth.window_dilation;
+      for (int64_t row = first; row < first + m; ++row) {
+        const int64_t skipped = depth.stride == 1 ? 0 : row / tiles * (depth.stride - 1) * tiles;
+        *to++ = in + (slice * tiles + row + skipped) * length;
+      }
     }
   }
 
-  void transform_outputs(const Output& output, int64_t tile, int64_t t) {
+  void transform_outputs(const Output& output, const Grid& grid, int64_t row) {
     for (int64_t n = 0; n < output.columns; n += kLanes) {
-      Vec inside[kOutput * kOutput];
+      Vec inside[kOutputs];
       inside[0] = Vec{};  // compilers do not see that it always gets a value
       int count = 0;
-      for_each_output(tile, t, n, [&](int64_t pixel, Vec y) {
-        finish_vector(output, pixel, n, y);
-        if (operands_.sums) inside[count++] = y;
+      for_each_output(grid, row, n, [&](int64_t pixel, Vec value) {
+        finish_vector(output, pixel, n, value);
+        if (operands_.sums) inside[count++] = value;
       });
       if (operands_.sums) add_to_sums(inside, count, scratch_.sums, n);
     }
@@ -160,36 +209,36 @@ class Winograd {
 
   // The same where the epilogue is a program, which takes all of the tile's outputs, or as many as
   // a register tile has.
-  void transform_and_run(const Output& output, int64_t tile, int64_t t) {
-    alignas(64) float values[kOutput * kOutput * kNR];
-    int64_t pixels[kOutput * kOutput], count = 0;
-    const int64_t row = output.vectors * kLanes;
-    for (int64_t n = 0; n < row; n += kLanes) {
+  void transform_and_run(const Output& output, const Grid& grid, int64_t row) {
+    alignas(64) float values[kOutputs * kNR];
+    int64_t pixels[kOutputs], count = 0;
+    const int64_t width = output.vectors * kLanes;
+    for (int64_t n = 0; n < width; n += kLanes) {
       count = 0;
-      for_each_output(tile, t, n, [&](int64_t pixel, Vec y) {
+      for_each_output(grid, row, n, [&](int64_t pixel, Vec value) {
         pixels[count] = pixel;
-        store(values + count++ * row + n, scale_and_shift(output, n, y));
+        store(values + count++ * width + n, scale_and_shift(output, n, value));
       });
     }
     for_each_tile(count, [&](int64_t first, int64_t m) {
-      for (int64_t i = 0; i < m * row; i += kLanes)
-        store(output.registers.slots[0] + i, load(values + first * row + i));
+      for (int64_t i = 0; i < m * width; i += kLanes)
+        store(output.registers.slots[0] + i, load(values + first * width + i));
       finish_by_program(output, pixels + first, m);
     });
   }
 
-  // Calls `function(pixel, y)` for each output of a tile that is inside the image: where it begins,
-  // and its vector n.
+  // Calls `function(pixel, value)` for each output of a tile that is inside the image: where it
+  // begins, and its vector n. The tile's products are in `row`.
   template <typename Function>
-  void for_each_output(int64_t tile, int64_t t, int64_t n, Function function) {
-    const TilePosition at = locate(tile);
-    const float* from = products_ + t * kNR + n;
-    transform_square<F::output, kInput, kOutput>(
-        [&](int i, int j) { return load(from + (i * kInput + j) * products_point_); },
-        [&](int i, int j, Vec y) {
-          if (at.y + i >= conv_.h.out || at.x + j >= conv_.w.out) return;
-          const int64_t row = (at.image * conv_.h.out + at.y + i) * conv_.w.out;
-          function((row + at.x + j) * conv_.out_c, y);
+  void for_each_output(const Grid& grid, int64_t row, int64_t n, Function function) {
+    const float* from = products_ + row * kNR + n;
+    const int64_t slice = scatter_.first + grid.image * scatter_.image + grid.z * scatter_.plane;
+    transform_both<H::output, W::output>(
+        [&](int i, int j) { return load(from + (i * W::kInput + j) * products_point_); },
+        [&](int i, int j, Vec value) {
+          const int64_t y = grid.y + i * grid.step_y, x = grid.x + j * grid.step_x;
+          if (y >= conv_.h.out || x >= conv_.w.out) return;
+          function(slice + y * scatter_.row + x * scatter_.pixel, value);
         });
   }
 
@@ -199,21 +248,34 @@ class Winograd {
   const WinogradPlan& winograd_;
   const Tiling& tiling_;
   const Operands& operands_;
+  const Scatter& scatter_;
   Memory& memory_;
   Scratch& scratch_;
   const Unit unit_;
   const float* const packed_;
-  const int64_t passes_;
+  const int64_t tiles_, slices_, passes_;                        // slices of the inputs of a tile
   const int64_t inputs_point_, products_point_, weights_point_;  // floats from point to point
+  TilePosition* const positions_;                                // of the block's tiles
   float *const products_, *const weights_, *const inputs_;
 };
 
-// Calls `function` with the transforms of so many outputs a side.
+// Calls `function` with the transforms of so many outputs of a side.
 template <typename Function>
-inline void with_transforms(int64_t stride, int64_t outputs, Function function) {
-  if (stride == 2) return outputs == 4 ? function(Strided<Even4>{}) : function(Strided<Even2>{});
-  if (outputs == 5) return function(F5{});
-  with_outputs(outputs, function);
+inline void with_side(const Side& side, const TilingSide& tiling, Function function) {
+  if (side.stride == 2)
+    return tiling.outputs == 4 ? function(Strided<Even4>{}) : function(Strided<Even2>{});
+  if (tiling.outputs == 5) return function(F5{});
+  with_outputs(tiling.outputs, function);
+}
+
+// Calls `function(h, w)` with the transforms of both sides, which are the same, unless one is none.
+template <typename Function>
+inline void with_transforms(const Conv& conv, const Tiling& tiling, Function function) {
+  if (conv.h.kernel == 1) return with_side(conv.w, tiling.w, [&](auto w) { function(F1{}, w); });
+  with_side(conv.h, tiling.h, [&](auto h) {
+    if (conv.w.kernel == 1) return function(h, F1{});
+    function(h, h);
+  });
 }
 
 }  // namespace

@@ -5,8 +5,11 @@
 namespace resfuse {
 namespace {
 
-// The weights of a kernel's side are transformed to so many points, with stride 1 and 2.
-int64_t kernel_points(int64_t output) { return output + 2; }
+// Output slices of a tile: their windows of 3 meet two slices more, a sixteenth to transform twice.
+constexpr int64_t kMaxDepth = 32;
+// Input slices of a tile. Where strides or dilation put more between its outputs, most are met by
+// few of them.
+constexpr int64_t kMaxSlices = 256;
 
 // Transformed weights stay from block to block up to 2.4 MiB for an L2 of 1 MiB: they are read from
 // L3 once a block, and what a block has to do for it grows with L2. Beyond, they are transformed
@@ -24,9 +27,47 @@ constexpr int64_t kMaxBlockTiles = 64;
 constexpr int64_t kOnePassFloats = 600 << 10;
 constexpr int64_t kPassChannels = 128;
 
+bool is_transformed(const Side& side) { return side.kernel > 1; }
+
+bool side_applies(const Side& side) {
+  const bool strided = side.stride == 2 && side.window_dilation == 1;
+  return side.image_dilation == 1 &&
+         (side.kernel == 1 || (side.kernel == 3 && (side.stride == 1 || strided)));
+}
+
+// Tiles of neighbours interleave: the first dilation * outputs pixels are as many tiles as the
+// dilation, and what is left over begins as many of them as it has pixels.
+TilingSide tile_side(const Side& side, int64_t output) {
+  const int64_t outputs = is_transformed(side) ? output : 1;
+  const int64_t dilation = is_transformed(side) ? side.window_dilation : 1;
+  const int64_t together = dilation * outputs;
+  return {outputs, dilation,
+          side.out / together * dilation + std::min(side.out % together, dilation)};
+}
+
+int64_t input_points(const Side& side, const TilingSide& tiling) {
+  return is_transformed(side) ? (tiling.outputs - 1) * side.stride + 3 : 1;
+}
+
+// The weights of a kernel's side are transformed to so many points, with stride 1 and 2.
+int64_t kernel_points(const Side& side, const TilingSide& tiling) {
+  return is_transformed(side) ? tiling.outputs + 2 : 1;
+}
+
+// The points of a slice of a kernel.
+int64_t kernel_points(const Conv& conv, const Tiling& tiling) {
+  return kernel_points(conv.h, tiling.h) * kernel_points(conv.w, tiling.w);
+}
+
 // Of all panels.
-int64_t weights_floats(const Conv& conv, const Layout& layout, int64_t output) {
-  return layout.panels * points_floats(kernel_points(output), conv.in_c, layout.nr);
+int64_t weights_floats(const Conv& conv, const Layout& layout, const Tiling& tiling) {
+  return layout.panels *
+         points_floats(kernel_points(conv, tiling), conv.d.kernel * conv.in_c, layout.nr);
+}
+
+// Each slice of each tile is one, as with a depth of 1.
+int64_t output_slices(const Conv& conv, const Tiling& tiling) {
+  return conv.batch * conv.d.out * tiling.h.tiles * tiling.w.tiles;
 }
 
 // Transforms must be few beside the products, so there must be some channels. Errors grow with
@@ -35,19 +76,53 @@ int64_t weights_floats(const Conv& conv, const Layout& layout, int64_t output) {
 // in a network at batch 1 took 1.07 times as long, eight 0.87.
 int64_t paying_output(const Conv& conv) {
   const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
-  const bool fives_pay = conv.in_c <= 512 && winograd_tiles(conv, tile_images(conv, 5)) >= 24;
+  const bool fives_pay = conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
   return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
+}
+
+// Of one output slice.
+Stretch stretch_at(const Side& depth, int64_t z) {
+  const int64_t step = depth.window_dilation, begin = z * depth.stride - depth.pad;
+  const int64_t first = begin >= 0 ? 0 : std::min(ceil_div(-begin, step), depth.kernel);
+  const int64_t last =
+      begin >= depth.in ? 0 : std::min(ceil_div(depth.in - begin, step), depth.kernel);
+  return {z, 1, first, std::max<int64_t>(0, last - first)};
+}
+
+void cut_depth(const Side& depth, WinogradPlan& winograd) {
+  winograd.stretches[0] = {0, winograd.tiling.d.size, 0, depth.kernel};
+  winograd.stretch_count = 1;
+  if (depth.out > kShallow) return;
+  winograd.stretches[0] = stretch_at(depth, 0);
+  for (int64_t z = 1; z < depth.out; ++z) {
+    Stretch& last = winograd.stretches[winograd.stretch_count - 1];
+    const Stretch next = stretch_at(depth, z);
+    if (next.tap == last.tap && next.taps == last.taps)
+      ++last.slices;
+    else
+      winograd.stretches[winograd.stretch_count++] = next;
+  }
+}
+
+int64_t block_share(const WinogradPlan& winograd, const Machine& machine) {
+  return winograd.resident ? block_floats(machine) : share_of_l2(machine, kStreamedFloats);
 }
 
 }  // namespace
 
+bool is_line(const Conv& conv) { return is_transformed(conv.h) != is_transformed(conv.w); }
+
 bool winograd_applies(const Conv& conv, TileShape tile) {
+  const bool window = is_transformed(conv.h) || is_transformed(conv.w);
+  const bool same_strides = is_line(conv) || conv.h.stride == conv.w.stride;
+  // A phase may have no taps, and each is a run of the register tile.
+  const bool depth =
+      conv.d.image_dilation == 1 && conv.d.kernel >= 1 && conv.d.kernel <= kMaxPassRuns;
   // Transforms work on whole vectors of input channels.
-  const bool flat = conv.d.is_identity() && conv.d.in == 1;
-  const bool dense = conv.h.window_dilation == 1 && conv.w.window_dilation == 1;
-  return flat && dense && conv.h.kernel == 3 && conv.w.kernel == 3 && conv.h.stride <= 2 &&
-         conv.w.stride == conv.h.stride && conv.groups == 1 && conv.in_c % (tile.nr / 2) == 0 &&
-         conv.in_c <= kWinogradMaxChannels && conv.pixels() > 0;
+  const bool channels = conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels;
+  return window && same_strides && depth && channels && conv.groups == 1 && conv.pixels() > 0 &&
+         side_applies(conv.h) && side_applies(conv.w) &&
+         slices_of(conv, tile_images(conv, 4)) <= kMaxSlices;
 }
 
 int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice) {
@@ -57,13 +132,16 @@ int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice) {
 }
 
 int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles) {
-  // A fifth of direct convolution's work must remain for the transforms of inputs and outputs.
-  int64_t best = 0, least = conv.pixels() * 9 * 4 / 5;
+  // A fifth of direct convolution's work must remain for the transforms of inputs and outputs, and
+  // more for those of lines, which fewer products repay.
+  const int64_t direct = conv.pixels() * conv.h.kernel * conv.w.kernel;
+  int64_t best = 0, least = direct * (is_line(conv) ? 7 : 8) / 10;
+  const int64_t stride = is_transformed(conv.h) ? conv.h.stride : conv.w.stride;
   for (int64_t output = largest; output > 1; --output) {
-    if (conv.h.stride == 2 && output != 4 && output != 2) continue;
-    const int64_t points = winograd_points(conv, output), of_kernel = kernel_points(output);
-    const int64_t tiles = winograd_tiles(conv, tile_images(conv, output));
-    const int64_t work = points * points * tiles + of_kernel * of_kernel * 5 / 2;
+    if (stride == 2 && output != 4 && output != 2) continue;
+    const Tiling tiling = tile_images(conv, output);
+    const int64_t tiles = output_slices(conv, tiling);
+    const int64_t work = input_points(conv, tiling) * tiles + kernel_points(conv, tiling) * 5 / 2;
     if (tiles < fewest_tiles || work >= least) continue;
     best = output;
     least = work;
@@ -72,37 +150,51 @@ int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_t
 }
 
 Tiling tile_images(const Conv& conv, int64_t output) {
-  return {output, ceil_div(conv.h.out, output), ceil_div(conv.w.out, output)};
+  const int64_t depth = ceil_div(conv.d.out, ceil_div(conv.d.out, kMaxDepth));
+  return {
+      {depth, ceil_div(conv.d.out, depth)}, tile_side(conv.h, output), tile_side(conv.w, output)};
 }
 
 int64_t winograd_tiles(const Conv& conv, const Tiling& tiling) {
-  return conv.batch * tiling.h * tiling.w;
+  return conv.batch * tiling.d.count * tiling.h.tiles * tiling.w.tiles;
 }
 
-int64_t winograd_points(const Conv& conv, int64_t output) {
-  return (output - 1) * conv.h.stride + 3;
+int64_t slices_of(const Conv& conv, const Tiling& tiling) {
+  return (tiling.d.size - 1) * conv.d.stride + (conv.d.kernel - 1) * conv.d.window_dilation + 1;
+}
+
+int64_t input_points(const Conv& conv, const Tiling& tiling) {
+  return input_points(conv.h, tiling.h) * input_points(conv.w, tiling.w);
 }
 
 int64_t points_floats(int64_t points, int64_t rows, int64_t columns) {
-  return points * points * (rows * columns + kWinogradPad);
+  return points * (rows * columns + kWinogradPad);
 }
 
 WinogradPlan plan_winograd(const Conv& conv, const Layout& layout, const Machine& machine,
                            int64_t output) {
-  const int64_t floats = weights_floats(conv, layout, output);
-  const bool one_pass = floats <= kOnePassFloats;
-  return {tile_images(conv, output), one_pass ? conv.in_c : std::min(conv.in_c, kPassChannels),
-          floats <= share_of_l2(machine, kResidentFloats)};
+  WinogradPlan winograd{};
+  winograd.tiling = tile_images(conv, output);
+  cut_depth(conv.d, winograd);
+  const int64_t floats = weights_floats(conv, layout, winograd.tiling);
+  const int64_t part = round_up(ceil_div(kPassChannels, conv.d.kernel), layout.nr / 2);
+  winograd.pass_channels = floats <= kOnePassFloats ? conv.in_c : std::min(conv.in_c, part);
+  winograd.resident = floats <= share_of_l2(machine, kResidentFloats);
+  return winograd;
 }
 
 Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
               const Machine& machine, int64_t threads) {
-  const int64_t points = winograd_points(conv, winograd.tiling.output);
-  const int64_t floats =
-      winograd.resident ? block_floats(machine) : share_of_l2(machine, kStreamedFloats);
-  const int64_t fitting = floats / points_floats(points, 1, conv.in_c) / tile.mr * tile.mr;
-  const int64_t tiles = winograd_tiles(conv, winograd.tiling);
-  int64_t blocks = ceil_div(tiles, std::clamp<int64_t>(fitting, tile.mr, kMaxBlockTiles));
+  const Tiling& tiling = winograd.tiling;
+  const int64_t depth = tiling.d.size,
+                slice = points_floats(input_points(conv, tiling), 1, conv.in_c);
+  const int64_t fitting = block_share(winograd, machine) * depth /
+                          (slices_of(conv, tiling) * slice) / tile.mr * tile.mr;
+  // Lines have a sixth of the points, so six times as many tiles take the same.
+  const int64_t most = kMaxBlockTiles * (is_line(conv) ? 6 : 1);
+  const int64_t rows = std::clamp<int64_t>(fitting, tile.mr, most);
+  const int64_t tiles = winograd_tiles(conv, tiling);
+  int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, rows / depth));
   // Where weights are transformed for each block, more blocks would cost more than they balance.
   if (winograd.resident) blocks = balanced(blocks, threads);
   const int64_t size = ceil_div(tiles, blocks);
@@ -110,13 +202,15 @@ Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
 }
 
 int64_t winograd_work_floats(const Conv& conv, const Plan& plan) {
-  const WinogradPlan& winograd = plan.winograd;
-  const int64_t output = winograd.tiling.output, channels = winograd.pass_channels;
-  const int64_t points = winograd_points(conv, output), size = plan.blocks.size;
+  const Tiling& tiling = plan.winograd.tiling;
+  const int64_t channels = plan.winograd.pass_channels;
+  const int64_t points = input_points(conv, tiling), size = plan.blocks.size;
   const int64_t passes = ceil_div(conv.in_c, channels), nr = plan.layout.nr;
-  const int64_t kept = winograd.resident ? plan.unit_panels.size * passes : 1;
-  return passes * points_floats(points, size, channels) + points_floats(points, size, nr) +
-         kept * points_floats(kernel_points(output), channels, nr);
+  const int64_t kept = plan.winograd.resident ? plan.unit_panels.size * passes : 1;
+  return size * kPositionFloats +
+         passes * points_floats(points, slices_of(conv, tiling) * size, channels) +
+         points_floats(points, tiling.d.size * size, nr) +
+         kept * points_floats(kernel_points(conv, tiling), conv.d.kernel * channels, nr);
 }
 
 }  // namespace resfuse

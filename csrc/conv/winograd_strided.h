@@ -1,4 +1,4 @@
-// Winograd's transforms for 3x3 windows with stride 2. On one side, the outputs
+// Winograd's transforms for windows of 3 with stride 2. On one side, the outputs
 //
 //   y[i] = g[0] d[2i] + g[2] d[2i + 2]  +  g[1] d[2i + 1]
 //
@@ -62,7 +62,7 @@ struct Even2 {
 
 template <typename Even>
 struct Strided {
-  static constexpr int kStride = 2, kOutput = Even::kOutput, kInput = 2 * kOutput + 1;
+  static constexpr int kOutput = Even::kOutput, kInput = 2 * kOutput + 1;
   static constexpr int kEven = kOutput + 1;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[kEven + 1]) {

@@ -9,42 +9,68 @@
 namespace resfuse {
 namespace {
 
-// The first output pixel of a tile, which reads inputs from (y, x) * stride - pad on.
+// The first output pixel of a tile.
 struct TilePosition {
-  int64_t image, y, x;
+  int64_t image, z, y, x;
 };
 
+// The first output of a tile along a side.
+inline int64_t first_output(const TilingSide& side, int64_t tile) {
+  return tile * side.outputs - tile % side.dilation * (side.outputs - 1);
+}
+
 inline TilePosition locate_tile(int64_t tile, const Tiling& tiling) {
-  const int64_t row = tile / tiling.w;
-  return {row / tiling.h, row % tiling.h * tiling.output, tile % tiling.w * tiling.output};
+  const int64_t row = tile / tiling.w.tiles, slices = row / tiling.h.tiles;
+  return {slices / tiling.d.count, slices % tiling.d.count * tiling.d.size,
+          first_output(tiling.h, row % tiling.h.tiles),
+          first_output(tiling.w, tile % tiling.w.tiles)};
 }
 
-// Points at the first channel of each pixel of a tile, or at zeros where it lies outside the image.
-template <int Size>
-inline void point_at_pixels(const float* images, const Images& shape, const TilePosition& at,
-                            const float* (&to)[Size][Size]) {
-  for (int64_t i = 0; i < Size; ++i)
-    for (int64_t j = 0; j < Size; ++j)
-      to[i][j] = point_at_pixel(images, shape, at.image, at.y + i, at.x + j);
+// Pixels of one slice: the first, and how far apart they are.
+struct Grid {
+  int64_t image, z, y, x;
+  int64_t step_y, step_x;
+};
+
+// Of the outputs of a tile's slice `z`.
+inline Grid output_grid(const TilePosition& at, const Tiling& tiling, int64_t z) {
+  return {at.image, at.z + z, at.y, at.x, tiling.h.dilation, tiling.w.dilation};
 }
 
-template <typename F>
-inline void point_at_inputs(const Conv& conv, const float* in, const TilePosition& at,
-                            const float* (&to)[F::kInput][F::kInput]) {
-  const TilePosition first{at.image, at.y * F::kStride - conv.h.pad,
-                           at.x * F::kStride - conv.w.pad};
-  point_at_pixels(in, {conv.h.in, conv.w.in, conv.in_c}, first, to);
+// Of the inputs of a tile's slice `z`, of those that it has (slices_of).
+inline Grid input_grid(const Conv& conv, const TilePosition& at, const Tiling& tiling, int64_t z) {
+  return {at.image,
+          at.z * conv.d.stride - conv.d.pad + z,
+          at.y * conv.h.stride - conv.h.pad,
+          at.x * conv.w.stride - conv.w.pad,
+          tiling.h.dilation,
+          tiling.w.dilation};
 }
 
-// Computes V = B^T d B of `channels` channels from `first` on; the points are `stride` floats
-// apart.
-template <typename F>
-inline void transform_inputs(const float* const (&in)[F::kInput][F::kInput], int64_t first,
+inline bool is_inside(int64_t z, int64_t depth) { return z >= 0 && z < depth; }
+
+// Points at the first channel of each pixel of a grid, or at zeros where it lies outside the image,
+// whose slices are `shape`, `depth` of them.
+template <int Height, int Width>
+inline void point_at_pixels(const float* images, const Images& shape, int64_t depth,
+                            const Grid& grid, const float* (&to)[Height][Width]) {
+  const bool inside = is_inside(grid.z, depth);
+  for (int64_t i = 0; i < Height; ++i)
+    for (int64_t j = 0; j < Width; ++j)
+      to[i][j] = inside ? point_at_pixel(images, shape, grid.image * depth + grid.z,
+                                         grid.y + i * grid.step_y, grid.x + j * grid.step_x)
+                        : kZeros;
+}
+
+// Computes V = B^T d B of a tile's slice, of `channels` channels from `first` on; the points are
+// `stride` floats apart.
+template <typename H, typename W>
+inline void transform_inputs(const float* const (&in)[H::kInput][W::kInput], int64_t first,
                              int64_t channels, int64_t stride, float* to) {
   for (int64_t c = 0; c < channels; c += kLanes)
-    transform_square<F::input, F::kInput, F::kInput>(
+    transform_both<H::input, W::input>(
         [&](int i, int j) { return load(in[i][j] + first + c); },
-        [&](int i, int j, Vec v) { store(to + (i * F::kInput + j) * stride + c, v); });
+        [&](int i, int j, Vec v) { store(to + (i * W::kInput + j) * stride + c, v); });
 }
 
 }  // namespace

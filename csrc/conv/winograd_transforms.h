@@ -1,5 +1,5 @@
-// Winograd's transforms for 3x3 windows with stride 1: 5x5, 4x4, 3x3 or 2x2 outputs from 49, 36, 25
-// or 16 products.
+// Winograd's transforms for windows of 3 with stride 1, one side at a time: 5, 4, 3 or 2 outputs
+// from 7, 6, 5 or 4 products; on both sides 5x5, 4x4, 3x3 or 2x2 from 49, 36, 25 or 16.
 
 #pragma once
 
@@ -8,11 +8,20 @@
 namespace resfuse {
 namespace {
 
+// F(1, 1), for a side on which the window is a single tap: nothing to transform.
+struct F1 {
+  static constexpr int kOutput = 1, kInput = 1;
+
+  static void same(const Vec (&from)[1], Vec (&to)[1]) { to[0] = from[0]; }
+  static constexpr auto kernel = same, input = same, output = same;
+  static constexpr auto gradient = same, kernel_gradient = same;
+};
+
 // One side of each transform, on vectors of channels, from the interpolation points 0, 1, -1, 2, -2
 // and infinity: F4 takes all six, F3 leaves out -2, and F2 has no 2 either. F5 has 1/2 as well. The
 // matrices of F4 and F2 are Lavin & Gray's, sections 4.3 and 4.1.
 struct F4 {
-  static constexpr int kStride = 1, kOutput = 4, kInput = 6;
+  static constexpr int kOutput = 4, kInput = 6;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[6]) {
     const Vec even = (g[0] + g[2]) * splat(-1.0f / 6), odd = g[1] * splat(-1.0f / 6);
@@ -70,7 +79,7 @@ struct F4 {
 // The points' polynomials are those of F4 times (x - 1/2), and that of 1/2 itself. It has no
 // gradients.
 struct F5 {
-  static constexpr int kStride = 1, kOutput = 5, kInput = 7;
+  static constexpr int kOutput = 5, kInput = 7;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[7]) {
     const Vec even = g[0] + g[2], even2 = g[0] + splat(4.0f) * g[2], odd2 = splat(2.0f) * g[1];
@@ -105,7 +114,7 @@ struct F5 {
 };
 
 struct F3 {
-  static constexpr int kStride = 1, kOutput = 3, kInput = 5;
+  static constexpr int kOutput = 3, kInput = 5;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[5]) {
     const Vec even = g[0] + g[2];
@@ -150,7 +159,7 @@ struct F3 {
 };
 
 struct F2 {
-  static constexpr int kStride = 1, kOutput = 2, kInput = 4;
+  static constexpr int kOutput = 2, kInput = 4;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[4]) {
     const Vec even = (g[0] + g[2]) * splat(0.5f), odd = g[1] * splat(0.5f);
@@ -187,27 +196,38 @@ struct F2 {
   }
 };
 
+template <int In, int Out>
+constexpr int inputs_of(void (*)(const Vec (&)[In], Vec (&)[Out])) {
+  return In;
+}
+template <int In, int Out>
+constexpr int outputs_of(void (*)(const Vec (&)[In], Vec (&)[Out])) {
+  return Out;
+}
+
 // Transforms both sides: columns first, then rows. `in(i, j)` reads, `out(i, j, value)` writes. It
 // is always inlined, so that its callers' loops step their pointers: 5 to 14 percent of
 // convolutions of few tiles.
-template <auto transform, int In, int Out, typename Read, typename Write>
-__attribute__((always_inline)) inline void transform_square(Read in, Write out) {
-  Vec half[Out][In];
+template <auto along_h, auto along_w, typename Read, typename Write>
+__attribute__((always_inline)) inline void transform_both(Read in, Write out) {
+  constexpr int kInH = inputs_of(along_h), kOutH = outputs_of(along_h);
+  constexpr int kInW = inputs_of(along_w), kOutW = outputs_of(along_w);
+  Vec half[kOutH][kInW];
 #pragma GCC unroll 9
-  for (int j = 0; j < In; ++j) {
-    Vec column[In], result[Out];
+  for (int j = 0; j < kInW; ++j) {
+    Vec column[kInH], result[kOutH];
 #pragma GCC unroll 9
-    for (int i = 0; i < In; ++i) column[i] = in(i, j);
-    transform(column, result);
+    for (int i = 0; i < kInH; ++i) column[i] = in(i, j);
+    along_h(column, result);
 #pragma GCC unroll 9
-    for (int i = 0; i < Out; ++i) half[i][j] = result[i];
+    for (int i = 0; i < kOutH; ++i) half[i][j] = result[i];
   }
 #pragma GCC unroll 9
-  for (int i = 0; i < Out; ++i) {
-    Vec result[Out];
-    transform(half[i], result);
+  for (int i = 0; i < kOutH; ++i) {
+    Vec result[kOutW];
+    along_w(half[i], result);
 #pragma GCC unroll 9
-    for (int j = 0; j < Out; ++j) out(i, j, result[j]);
+    for (int j = 0; j < kOutW; ++j) out(i, j, result[j]);
   }
 }
 

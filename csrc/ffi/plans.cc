@@ -7,7 +7,8 @@
 #include <optional>
 
 #include "base/machine.h"
-#include "conv/winograd_plan.h"
+#include "conv/jobs.h"
+#include "conv/phases.h"
 #include "ffi/select.h"
 #include "grad/weight_plan.h"
 
@@ -30,6 +31,11 @@ Machine with_l2(std::optional<int64_t> l2) {
 }
 
 nb::tuple to_tuple(const Cut& cut) { return nb::make_tuple(cut.size, cut.count); }
+// The outputs of a tile along each side, and the tiles of an image.
+nb::tuple to_tuple(const Tiling& tiling) {
+  return nb::make_tuple(nb::make_tuple(tiling.d.size, tiling.h.outputs, tiling.w.outputs),
+                        nb::make_tuple(tiling.d.count, tiling.h.tiles, tiling.w.tiles));
+}
 
 const char* name_of(Packing packing) {
   const char* const names[] = {"caller", "call", "unit"};
@@ -40,14 +46,21 @@ const char* name_of(Inputs inputs) {
   return names[static_cast<int>(inputs)];
 }
 
-// The algorithm that a call takes, and the shape of its packed weights, on the ISA in use.
+// All jobs of a convolution, on the ISA in use.
+Jobs jobs_of(const Conv& conv, const Machine& machine, const Request& request) {
+  return make_jobs(conv, false, {}, isa_in_use().tile, machine, request);
+}
+
+// The algorithm that a call takes, and the shape of its packed weights.
 nb::tuple plan(const Shape& x, const Shape& kernel, const Shape& strides, const Shape& padding,
                const Shape& image_dilation, const Shape& window_dilation, int64_t groups,
                bool winograd) {
-  const Plan plan =
-      make_plan(checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups}),
-                isa_in_use().tile, machine_in_use(), {choice_in_use(winograd), true, false, 1});
-  return nb::make_tuple(name_of(plan.algorithm), packed_shape(plan.layout));
+  const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
+  const Jobs all = jobs_of(conv, machine_in_use(), {choice_in_use(winograd), true, false, 1});
+  Algorithm algorithm = all.layout.grouped ? Algorithm::kGrouped : Algorithm::kDirect;
+  for (const Job& job : all.jobs)
+    if (job.plan.algorithm == Algorithm::kWinograd) algorithm = Algorithm::kWinograd;
+  return nb::make_tuple(name_of(algorithm), packed_shape(all.layout));
 }
 
 nb::dict describe(const DirectPlan& direct) {
@@ -62,26 +75,21 @@ nb::dict describe(const DirectPlan& direct) {
 
 nb::dict describe(const WinogradPlan& winograd) {
   nb::dict result;
-  result["tiling"] = nb::make_tuple(winograd.tiling.output, winograd.tiling.h, winograd.tiling.w);
+  result["tiling"] = to_tuple(winograd.tiling);
   result["pass_channels"] = winograd.pass_channels;
   result["resident"] = winograd.resident;
   return result;
 }
 
-// All of a plan, on the ISA in use, for a machine with this much L2.
-nb::dict plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
-                      const Shape& padding, const Shape& image_dilation,
-                      const Shape& window_dilation, int64_t groups, bool winograd, bool packed,
-                      bool training, int64_t threads, std::optional<int64_t> l2) {
-  const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
-  const TileShape tile = isa_in_use().tile;
-  const Plan plan =
-      make_plan(conv, tile, with_l2(l2), {choice_in_use(winograd), packed, training, threads});
+nb::dict describe(const Job& job) {
+  const Plan& plan = job.plan;
   nb::dict result =
       plan.algorithm == Algorithm::kWinograd ? describe(plan.winograd) : describe(plan.direct);
   result["algorithm"] = name_of(plan.algorithm);
   result["packing"] = name_of(plan.packing);
-  result["tile"] = nb::make_tuple(tile.mr, tile.nr);
+  result["tile"] = nb::make_tuple(isa_in_use().tile.mr, isa_in_use().tile.nr);
+  result["pixels"] = job.conv.pixels();
+  result["taps"] = job.conv.taps();
   result["panels"] = plan.layout.panels;
   result["blocks"] = to_tuple(plan.blocks);
   result["threads"] = plan.threads;
@@ -96,16 +104,24 @@ nb::dict plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
   return result;
 }
 
-// All of a weight gradient's plan, on the ISA in use: no machine and no threads decide it.
-nb::dict weight_plan_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
-                             const Shape& padding, const Shape& image_dilation,
-                             const Shape& window_dilation, int64_t groups, bool winograd) {
+// All of the plans of a convolution's phases, on the ISA in use, for a machine with this much L2.
+nb::list plans_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
+                       const Shape& padding, const Shape& image_dilation,
+                       const Shape& window_dilation, int64_t groups, bool winograd, bool packed,
+                       bool training, int64_t threads, std::optional<int64_t> l2) {
   const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
-  const WeightPlan plan = make_weight_plan(conv, isa_in_use().tile, choice_in_use(winograd));
+  const Jobs all = jobs_of(conv, with_l2(l2), {choice_in_use(winograd), packed, training, threads});
+  nb::list result;
+  for (const Job& job : all.jobs) result.append(describe(job));
+  return result;
+}
+
+nb::dict describe(const Conv& conv, const WeightPlan& plan) {
   nb::dict result;
   result["algorithm"] = name_of(plan.algorithm);
   result["tile"] = nb::make_tuple(isa_in_use().tile.mr, isa_in_use().tile.nr);
-  result["tiling"] = nb::make_tuple(plan.tiling.output, plan.tiling.h, plan.tiling.w);
+  result["tiling"] = to_tuple(plan.tiling);
+  result["pixels"] = conv.pixels();
   result["block_size"] = plan.block_size;
   result["row_floats"] = plan.row_floats;
   result["chunks"] = to_tuple(plan.chunks);
@@ -120,17 +136,31 @@ nb::dict weight_plan_in_full(const Shape& x, const Shape& kernel, const Shape& s
   return result;
 }
 
+// All of the plans of a weight gradient's phases, on the ISA in use: no machine and no threads
+// decide them.
+nb::list weight_plans_in_full(const Shape& x, const Shape& kernel, const Shape& strides,
+                              const Shape& padding, const Shape& image_dilation,
+                              const Shape& window_dilation, int64_t groups, bool winograd) {
+  const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
+  nb::list result;
+  for (const Phase& phase : phases(conv, false))
+    if (phase.conv.taps() > 0)
+      result.append(describe(phase.conv,
+                             plan_weight_phase(phase, isa_in_use().tile, choice_in_use(winograd))));
+  return result;
+}
+
 }  // namespace
 
 void bind_plans(nb::module_& m) {
   m.def("plan", plan, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"), nb::arg("padding"),
         nb::arg("image_dilation"), nb::arg("window_dilation"), nb::arg("groups"),
         nb::arg("winograd"));
-  m.def("plan_in_full", plan_in_full, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"),
+  m.def("plans_in_full", plans_in_full, nb::arg("x"), nb::arg("kernel"), nb::arg("strides"),
         nb::arg("padding"), nb::arg("image_dilation"), nb::arg("window_dilation"),
         nb::arg("groups"), nb::arg("winograd"), nb::kw_only(), nb::arg("packed") = false,
         nb::arg("training") = false, nb::arg("threads") = 1, nb::arg("l2").none() = nb::none());
-  m.def("weight_plan_in_full", weight_plan_in_full, nb::arg("x"), nb::arg("kernel"),
+  m.def("weight_plans_in_full", weight_plans_in_full, nb::arg("x"), nb::arg("kernel"),
         nb::arg("strides"), nb::arg("padding"), nb::arg("image_dilation"),
         nb::arg("window_dilation"), nb::arg("groups"), nb::arg("winograd"));
   m.def("machine", [] {

@@ -114,6 +114,24 @@ Side make_side(int64_t in, int64_t kernel, const Geometry& geometry, size_t inde
   return side;
 }
 
+// The sides of a Conv or a Pool, of which the last are there.
+template <typename Problem>
+void make_sides(const Shape& x, const Shape& window, const Geometry& geometry, Problem& problem) {
+  Side* const places[] = {&problem.w, &problem.h, &problem.d};
+  const size_t sides = x.size() - 2;
+  for (size_t side = 0; side < sides; ++side)
+    *places[sides - 1 - side] = make_side(x[side + 1], window[side], geometry, side);
+}
+
+template <typename Problem>
+Shape shape_of(size_t rank, const Problem& problem, int64_t channels) {
+  const Shape all{problem.batch, problem.d.out, problem.h.out, problem.w.out, channels};
+  if (rank < 3 || rank > all.size()) return {};
+  Shape shape{problem.batch};
+  shape.insert(shape.end(), all.end() - static_cast<int64_t>(rank - 1), all.end());
+  return shape;
+}
+
 }  // namespace
 
 std::string to_text(const Shape& shape) {
@@ -136,9 +154,7 @@ Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Ch
              "kernel ", kernel, " and groups=", groups, " do not fit x ", x);
   if (!check.passed()) return {};
   Conv conv{x[0], x.back(), kernel.back(), groups, {}, {}, {}};
-  Side* const places[] = {&conv.w, &conv.h, &conv.d};
-  for (size_t side = 0; side + 2 < rank; ++side)
-    *places[rank - 3 - side] = make_side(x[side + 1], kernel[side], geometry, side);
+  make_sides(x, kernel, geometry, conv);
   check_floats("the output", {conv.batch, conv.d.out, conv.h.out, conv.w.out, conv.out_c}, check);
   check_phases(conv, check);
   return conv;
@@ -148,12 +164,8 @@ void check_phases(const Conv& conv, Check& check) {
   check.that(count_phases(conv) <= kMaxPhases, "the convolution has more than 2^14 phases");
 }
 
-Shape output_shape(size_t rank, const Conv& conv) {
-  const Shape all{conv.batch, conv.d.out, conv.h.out, conv.w.out, conv.out_c};
-  Shape shape{conv.batch};
-  shape.insert(shape.end(), all.end() - static_cast<int64_t>(rank - 1), all.end());
-  return shape;
-}
+Shape output_shape(size_t rank, const Conv& conv) { return shape_of(rank, conv, conv.out_c); }
+Shape output_shape(size_t rank, const Pool& pool) { return shape_of(rank, pool, pool.channels); }
 
 Conv make_kernel_conv(const Shape& kernel, Geometry geometry, Check& check) {
   check_kernel(kernel, check);
@@ -166,19 +178,22 @@ Conv make_kernel_conv(const Shape& kernel, Geometry geometry, Check& check) {
   return make_conv(x, kernel, geometry, check);
 }
 
-Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check) {
-  check.that(x.size() == 4, "x must have rank 4, got shape ", x);
+Pool make_pool(Reduction reduction, const Shape& x, const Shape& window, const Geometry& geometry,
+               Check& check) {
   check_image(x, check);
+  check.that(window.size() + 2 == x.size(), "window must have length ",
+             static_cast<int64_t>(x.size()) - 2, " for x of rank ", static_cast<int64_t>(x.size()),
+             ", got ", window);
+  check.that(all_within(window, 1, kMaxExtent), "window must be in [1, 2^31], got ", window);
   check_geometry(x.size(), geometry, check);
-  check.that(all_within(geometry.padding, 0, kMaxExtent), "padding must be in [0, 2^31], got ",
-             geometry.padding);
-  check.that(window.size() == 2 && window[0] > 0 && window[1] > 0,
-             "window must be two positive integers, got ", window);
   if (!check.passed()) return {};
   check_padded(x, geometry, check);
   if (!check.passed()) return {};
-  return {x[0], x[3], make_side(x[1], window[0], geometry, 0),
-          make_side(x[2], window[1], geometry, 1)};
+  Pool pool{reduction, x.front(), x.back(), {}, {}, {}};
+  make_sides(x, window, geometry, pool);
+  check_floats("the output", {pool.batch, pool.d.out, pool.h.out, pool.w.out, pool.channels},
+               check);
+  return pool;
 }
 
 }  // namespace resfuse

@@ -44,17 +44,16 @@ struct Geometry {
 
 // Both are meaningless, but harmless, unless the check has passed.
 Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Check& check);
-Pool make_pool(const Shape& x, const Shape& window, const Geometry& geometry, Check& check);
+Pool make_pool(Reduction reduction, const Shape& x, const Shape& window, const Geometry& geometry,
+               Check& check);
 // A convolution with this kernel, whatever its strides and padding: packing asks nothing of them.
 Conv make_kernel_conv(const Shape& kernel, Geometry geometry, Check& check);
 
 // Complains about more phases than there may be.
 void check_phases(const Conv& conv, Check& check);
-// Of a convolution of images of this rank.
+// Of images of this rank; nothing if there are none of such a rank.
 Shape output_shape(size_t rank, const Conv& conv);
-inline Shape output_shape(const Pool& pool) {
-  return {pool.batch, pool.h.out, pool.w.out, pool.channels};
-}
+Shape output_shape(size_t rank, const Pool& pool);
 inline Shape packed_shape(const Layout& layout) {
   return {layout.panels, layout.taps, layout.depth, layout.nr};
 }

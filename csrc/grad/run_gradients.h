@@ -39,8 +39,7 @@ bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const
                       float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
   const Conv& conv = phase.conv;
   const int64_t tap_floats = conv.group_in() * conv.out_c, floats = conv.taps() * tap_floats;
-  const Choice allowed = phase.scatter.dense ? choice : Choice::kDirect;
-  WeightJob job{conv, phase.scatter, make_weight_plan(conv, isa.tile, allowed),
+  WeightJob job{conv, phase.scatter, plan_weight_phase(phase, isa.tile, choice),
                 in,   d_out,         d_kernel};
   const bool direct = job.plan.chunks.count == 1 && phase.taps.are_all();
   const Lease results = Lease::weights(

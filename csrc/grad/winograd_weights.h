@@ -1,4 +1,4 @@
-// The weight gradient of 3x3 windows with stride 1, by Winograd's transforms:
+// The weight gradient with stride 1, by Winograd's transforms:
 //
 //   V = B^T d B                tiles of inputs, as forward                    (transform_inputs)
 //   Z = A e A^T                tiles e of d_out                               (transform_panel)
@@ -8,9 +8,12 @@
 // the transpose of the forward algorithm, stage by stage: y = A^T [(G g G^T) . (B^T d B)] A is
 // linear in g, and this is the transpose of that map. As forward, 36 products do the work of 144.
 //
-//   inputs V    (points, tiles, channels of the unit)
-//   panel Z     (points, tiles, NR)
-//   products P  (panels of the unit, points, channels of the unit, NR)
+// A tap of the depth meets each slice of a tile as many slices further on as its place in the
+// window says, so it has products of its own, whose rows of V are those of the first tap, moved.
+//
+//   inputs V    (points, input slices, tiles, channels of the unit)
+//   panel Z     (points, output slices, tiles, NR)
+//   products P  (panels of the unit, taps of the depth, points, channels of the unit, NR)
 
 #pragma once
 
@@ -20,9 +23,11 @@
 namespace resfuse {
 namespace {
 
-template <typename F>
+// H and W are the transforms of each side.
+template <typename H, typename W>
 class WinogradWeights {
-  static constexpr int kOutput = F::kOutput, kInput = F::kInput, kPoints = kInput * kInput;
+  static constexpr int kPoints = H::kInput * W::kInput;
+  static constexpr int kTapsH = inputs_of(H::kernel), kTapsW = inputs_of(W::kernel);
 
  public:
   WinogradWeights(const WeightJob& job, float* work, const WeightUnit& unit)
@@ -30,8 +35,10 @@ class WinogradWeights {
         plan_(job.plan),
         job_(job),
         unit_(unit),
-        inputs_point_(plan_.block_size * plan_.inputs.size + kWinogradPad),
-        panel_point_(plan_.block_size * kNR + kWinogradPad),
+        slices_(slices_of(conv_, plan_.tiling)),
+        whole_depth_(plan_.tiling.d.count == 1),
+        inputs_point_(slices_ * plan_.block_size * plan_.inputs.size + kWinogradPad),
+        panel_point_(plan_.tiling.d.size * plan_.block_size * kNR + kWinogradPad),
         products_point_(plan_.inputs.size * kNR + kWinogradPad),
         inputs_(work),
         panel_(inputs_ + kPoints * inputs_point_),
@@ -50,76 +57,120 @@ class WinogradWeights {
   }
 
  private:
-  TilePosition locate(int64_t tile) const { return locate_tile(tile, plan_.tiling); }
-  float* products(int64_t column) const {
-    return products_ + column / kNR * kPoints * products_point_;
+  // Of the panel that begins at this column, of a tap of the depth.
+  float* products(int64_t column, int64_t k) const {
+    return products_ + (column / kNR * conv_.d.kernel + k) * kPoints * products_point_;
   }
 
   void transform_block(int64_t first, int64_t tiles) {
     for (int64_t t = 0; t < tiles; ++t) {
-      const float* in[kInput][kInput];
-      point_at_inputs<F>(conv_, job_.in, locate(first + t), in);
-      transform_inputs<F>(in, unit_.first_channel, unit_.channels, inputs_point_,
-                          inputs_ + t * plan_.inputs.size);
+      const TilePosition at = locate_tile(first + t, plan_.tiling);
+      for (int64_t z = 0; z < slices_; ++z) {
+        const float* in[H::kInput][W::kInput];
+        const Grid grid = input_grid(conv_, at, plan_.tiling, z);
+        if (whole_depth_ && !is_inside(grid.z, conv_.d.in)) continue;
+        point_at_pixels(job_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in, grid, in);
+        transform_inputs<H, W>(in, unit_.first_channel, unit_.channels, inputs_point_,
+                               inputs_ + (z * tiles + t) * plan_.inputs.size);
+      }
     }
   }
 
   void transform_panel(int64_t first, int64_t tiles, int64_t column) {
-    const int64_t columns = unit_.columns - column;
     for (int64_t t = 0; t < tiles; ++t) {
-      const float* pixels[kOutput][kOutput];
-      point_at_pixels(job_.d_out, {conv_.h.out, conv_.w.out, conv_.out_c}, locate(first + t),
-                      pixels);
-      for (int n = 0; n < kVectors; ++n) {
-        const int64_t at = unit_.first_column + column + n * kLanes, count = columns - n * kLanes;
-        transform_square<F::gradient, kOutput, kInput>(
-            [&](int i, int j) { return load_some(pixels[i][j] + at, count); },
-            [&](int i, int j, Vec z) {
-              store(panel_ + (i * kInput + j) * panel_point_ + t * kNR + n * kLanes, z);
-            });
-      }
+      const TilePosition at = locate_tile(first + t, plan_.tiling);
+      for (int64_t z = 0; z < plan_.tiling.d.size; ++z)
+        transform_outputs(output_grid(at, plan_.tiling, z), column, panel_ + (z * tiles + t) * kNR);
+    }
+  }
+
+  // Of a slice of a tile.
+  void transform_outputs(const Grid& grid, int64_t column, float* to) {
+    const float* pixels[H::kOutput][W::kOutput];
+    point_at_pixels(job_.d_out, {conv_.h.out, conv_.w.out, conv_.out_c}, conv_.d.out, grid, pixels);
+    for (int64_t n = 0; n < kNR; n += kLanes) {
+      const int64_t at = unit_.first_column + column + n, count = unit_.columns - column - n;
+      transform_both<H::gradient, W::gradient>(
+          [&](int i, int j) { return load_some(pixels[i][j] + at, count); },
+          [&](int i, int j, Vec z) { store(to + (i * W::kInput + j) * panel_point_ + n, z); });
     }
   }
 
   void multiply(int64_t tiles, int64_t column, bool first) {
-    WeightTile tile{};
-    tile.stride = plan_.inputs.size;
-    tile.pixels = tiles;
-    tile.out_stride = tile.columns = kNR;
-    tile.first = first;
-    for (int64_t point = 0; point < kPoints; ++point) {
-      tile.panel = panel_ + point * panel_point_;
-      for_each_tile(unit_.channels, [&](int64_t top, int64_t m) {
-        tile.rows = inputs_ + point * inputs_point_ + top;
-        tile.out = products(column) + point * products_point_ + top * kNR;
-        weight_function(m, kNR)(tile);
-      });
-    }
+    for (int64_t k = 0; k < conv_.d.kernel; ++k)
+      for (int64_t point = 0; point < kPoints; ++point) {
+        WeightTile tile = slices_of_tap(k, tiles);
+        tile.rows += point * inputs_point_;
+        tile.panel += point * panel_point_;
+        tile.out = products(column, k) + point * products_point_;
+        tile.first = first;
+        add_rows(tile);
+      }
   }
 
+  // The rows of the first point that meet a tap of the depth: all, but where a tile is as deep as
+  // the image those only whose slice of the inputs is inside it.
+  WeightTile slices_of_tap(int64_t k, int64_t tiles) const {
+    const Side& depth = conv_.d;
+    const int64_t moved = k * depth.window_dilation, inside = depth.pad - moved;
+    const int64_t first = whole_depth_ && inside > 0 ? smaller(inside, depth.out) : 0;
+    const int64_t end = whole_depth_ ? smaller(depth.in + inside, depth.out) : plan_.tiling.d.size;
+    WeightTile tile{};
+    tile.stride = plan_.inputs.size;
+    tile.out_stride = tile.columns = kNR;
+    tile.pixels = end > first ? (end - first) * tiles : 0;
+    tile.rows = inputs_ + (first + moved) * tiles * plan_.inputs.size;
+    tile.panel = panel_ + first * tiles * kNR;
+    return tile;
+  }
+
+  // Adds the products of all channels of the unit.
+  void add_rows(const WeightTile& tile) {
+    for_each_tile(unit_.channels, [&](int64_t top, int64_t m) {
+      WeightTile at_top = tile;
+      at_top.rows += top;
+      at_top.out += top * kNR;
+      weight_function(m, kNR)(at_top);
+    });
+  }
+
+  // Writes a panel's columns of the result.
   void transform_weights(int64_t column) {
-    float* const result = job_.d_kernel + unit_.chunk * 9 * conv_.in_c * conv_.out_c;
-    for (int64_t c = 0; c < unit_.channels; ++c)
-      for (int64_t n = 0; n < kNR; n += kLanes) {
-        const float* from = products(column) + c * kNR + n;
-        const int64_t to =
-            (unit_.first_channel + c) * conv_.out_c + unit_.first_column + column + n;
-        transform_square<F::kernel_gradient, kInput, 3>(
-            [&](int i, int j) { return load(from + (i * kInput + j) * products_point_); },
-            [&](int i, int j, Vec g) {
-              store_some(result + (i * 3 + j) * conv_.in_c * conv_.out_c + to, g,
-                         unit_.columns - column - n);
-            });
-      }
+    const int64_t tap = conv_.in_c * conv_.out_c, columns = unit_.columns - column;
+    float* to = job_.d_kernel + unit_.chunk * conv_.taps() * tap +
+                unit_.first_channel * conv_.out_c + unit_.first_column + column;
+    for (int64_t k = 0; k < conv_.d.kernel; ++k, to += kTapsH * kTapsW * tap)
+      for (int64_t c = 0; c < unit_.channels; ++c)
+        for (int64_t n = 0; n < kNR; n += kLanes) {
+          const float* from = products(column, k) + c * kNR + n;
+          float* const at = to + c * conv_.out_c + n;
+          transform_both<H::kernel_gradient, W::kernel_gradient>(
+              [&](int i, int j) { return load(from + (i * W::kInput + j) * products_point_); },
+              [&](int i, int j, Vec g) {
+                store_some(at + (i * kTapsW + j) * tap, g, columns - n);
+              });
+        }
   }
 
   const Conv& conv_;
   const WeightPlan& plan_;
   const WeightJob& job_;
   const WeightUnit unit_;
+  const int64_t slices_;  // of the inputs of a tile
+  const bool whole_depth_;
   const int64_t inputs_point_, panel_point_, products_point_;  // floats from point to point
   float *const inputs_, *const panel_, *const products_;
 };
+
+// Calls `function(h, w)` as with_transforms does, of those that have gradients.
+template <typename Function>
+inline void with_gradients(const Conv& conv, const Tiling& tiling, Function function) {
+  if (conv.h.kernel == 1) return with_outputs(tiling.w.outputs, [&](auto w) { function(F1{}, w); });
+  with_outputs(tiling.h.outputs, [&](auto h) {
+    if (conv.w.kernel == 1) return function(h, F1{});
+    function(h, h);
+  });
+}
 
 }  // namespace
 }  // namespace resfuse

@@ -22,8 +22,8 @@ struct Isa {
   TileShape tile;
   size_t (*scratch_bytes)(const Plan&);
   void (*run_unit)(const Job&, Memory&, int64_t unit);
-  // Computes rows [first, last) of the outputs, numbered over (batch, h.out).
-  void (*max_pool)(const Pool&, const float* in, float* out, int64_t first, int64_t last);
+  // Computes rows [first, last) of the outputs, numbered over (batch, d.out, h.out).
+  void (*pool_rows)(const Pool&, const float* in, float* out, int64_t first, int64_t last);
   // Computes channels [first, last) of one image.
   void (*max_pool_gradient)(const Pool&, const float* in, const float* d_out, float* d_in,
                             int64_t image, int64_t first, int64_t last);

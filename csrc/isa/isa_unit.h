@@ -8,7 +8,7 @@
 #include "isa/isa.h"
 #include "isa/peak.h"
 #include "norm/norm_passes.h"
-#include "pool/max_pool.h"
+#include "pool/pool_passes.h"
 
 namespace resfuse {
 namespace {
@@ -16,21 +16,23 @@ namespace {
 inline void run_unit(const Job& job, Memory& memory, int64_t index) {
   const Unit unit = unit_at(job.plan, index);
   if (job.plan.algorithm != Algorithm::kWinograd) return Direct(job, memory, unit).run();
-  with_transforms(job.conv.h.stride, job.plan.winograd.tiling.output,
-                  [&](auto f) { Winograd<decltype(f)>(job, memory, unit).run(); });
+  with_transforms(job.conv, job.plan.winograd.tiling, [&](auto h, auto w) {
+    Winograd<decltype(h), decltype(w)>(job, memory, unit).run();
+  });
 }
 
 inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
   const WeightUnit unit = weight_unit_at(job.conv, job.plan, index);
   auto* const floats = reinterpret_cast<float*>(work);
   if (job.plan.algorithm != Algorithm::kWinograd) return WeightGradient(job, floats, unit).run();
-  with_outputs(job.plan.tiling.output,
-               [&](auto f) { WinogradWeights<decltype(f)>(job, floats, unit).run(); });
+  with_gradients(job.conv, job.plan.tiling, [&](auto h, auto w) {
+    WinogradWeights<decltype(h), decltype(w)>(job, floats, unit).run();
+  });
 }
 
 constexpr Isa make_isa(const char* name) {
   return {name,          {kMR, kNR},        scratch_bytes,   run_unit,
-          max_pool,      max_pool_gradient, run_weight_unit, normalize,
+          pool_rows,     max_pool_gradient, run_weight_unit, normalize,
           add_norm_sums, norm_gradient,     multiply_add};
 }
 

@@ -20,7 +20,7 @@ def plan(
     groups: int,
     winograd: bool,
 ) -> tuple[str, Sequence[int]]: ...
-def plan_in_full(
+def plans_in_full(
     x: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int],
@@ -34,8 +34,8 @@ def plan_in_full(
     training: bool = False,
     threads: int = 1,
     l2: int | None = None,
-) -> dict[str, Any]: ...
-def weight_plan_in_full(
+) -> list[dict[str, Any]]: ...
+def weight_plans_in_full(
     x: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int],
@@ -44,6 +44,6 @@ def weight_plan_in_full(
     window_dilation: Sequence[int],
     groups: int,
     winograd: bool,
-) -> dict[str, Any]: ...
+) -> list[dict[str, Any]]: ...
 def machine() -> tuple[int, int, int]: ...
 def use_machine(l1d: int, l2: int, l3: int) -> None: ...

@@ -3,6 +3,7 @@
 Everything else in this package is a faster way to compute these few lines on a CPU.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -22,6 +23,7 @@ __all__ = [
     "max_pool",
     "normalize",
     "per_channel",
+    "sum_pool",
 ]
 
 
@@ -155,10 +157,37 @@ def conv_bn_act_train(
 
 def max_pool(
     x: Array,
-    window: tuple[int, int],
-    strides: tuple[int, int],
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
     padding: Pads | Literal["SAME"],
+    window_dilation: tuple[int, ...] | None = None,
 ) -> Array:
-    """The largest of each window of ``(B, H, W, C)``; padding counts as minus infinity."""
+    """The largest of each window of ``(B, ..., C)``; padding counts as minus infinity."""
+    return _reduce_windows(x, -jnp.inf, lax.max, window, strides, padding, window_dilation)
+
+
+def sum_pool(
+    x: Array,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: Pads | Literal["SAME"],
+    window_dilation: tuple[int, ...] | None = None,
+) -> Array:
+    """The sum of each window of ``(B, ..., C)``; padding counts as zero."""
+    return _reduce_windows(x, 0.0, lax.add, window, strides, padding, window_dilation)
+
+
+def _reduce_windows(
+    x: Array,
+    start: float,
+    operation: Callable[[Array, Array], Array],
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: Pads | Literal["SAME"],
+    window_dilation: tuple[int, ...] | None,
+) -> Array:
     pads = padding if padding == "SAME" else ((0, 0), *padding, (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)
+    dilation = None if window_dilation is None else (1, *window_dilation, 1)
+    return lax.reduce_window(
+        x, start, operation, (1, *window, 1), (1, *strides, 1), pads, window_dilation=dilation
+    )

@@ -43,7 +43,9 @@ def test_the_book_has_networks_of_its_own() -> None:
 
 def test_names_are_torchvisions_and_the_books() -> None:
     assert "tiny resnet18 resnet34 resnet50 resnet101 resnet152 wide_resnet50_2" in " ".join(NAMES)
-    assert "resnext50_32x4d resnext101_32x8d resnext101_64x4d d2l-resnet18" in " ".join(NAMES)
+    assert "resnext50_32x4d resnext101_32x8d resnext101_64x4d resnet18d resnet34d" in " ".join(
+        NAMES
+    )
 
 
 def test_small_images_get_the_stem_for_them() -> None:

@@ -243,7 +243,7 @@ def test_a_method(capsys):
     model = Model(A)
     agreement.assert_identical(model.method(X), expected())
     fused, _, _ = table(capsys, model.method, X)
-    assert fused == ["scale+relu"]
+    assert fused == ["scale+relu+add"]
 
 
 def test_a_function_that_cannot_be_pickled_says_so():

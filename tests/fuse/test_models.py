@@ -79,7 +79,7 @@ def test_every_batch_norm_is_fused_in_training(library, capsys):
     apply, weights, x = network(library)
     function = functools.partial(apply, training=True)
     lines = explained(capsys, function, weights, x)
-    fused = sorted(line.split()[4] for line in lines[1:-1])
+    fused = sorted(line.split()[5] for line in lines[1:-1])
     # The branch that comes last takes the sum: in two libraries a projection without a norm.
     last = ["bias+add+relu"] if library in ("nnx", "equinox") else ["bn(batch)+add+relu"]
     blocks = [*["bn(batch)+relu"] * 3, "bn(batch)", "bn(batch)+add+relu"]
@@ -93,7 +93,7 @@ def test_every_batch_norm_is_fused_in_training(library, capsys):
 def test_every_batch_norm_shortcut_and_relu_is_fused(library, capsys):
     apply, weights, x = network(library)
     lines = explained(capsys, lambda x: apply(weights, x, False)[0], x)
-    fused = sorted(line.split()[4] for line in lines[1:-1])
+    fused = sorted(line.split()[5] for line in lines[1:-1])
     projection = "bias" if library in ("nnx", "equinox") else "bn"  # comes last, takes the sum
     assert fused == sorted([f"{projection}+add+relu", "bn", "bn+add+relu", *["bn+relu"] * 3])
     assert lines[-1].startswith(f"{CONVOLUTIONS} of {CONVOLUTIONS} convolutions on the kernel")

@@ -108,7 +108,7 @@ NOT_FOUND = {
     "after scale": (lambda x: batch_norm(conv(x) * A), 0),
     "needed itself": (needed_itself, 0),
     "normalised twice": (normalised_twice, 0),
-    "residual from the statistics": (residual_from_statistics, 0),
+    "residual from the statistics": (residual_from_statistics, 1),
     "running averages": (running_averages, 0),
     "transposed": (transposed, 0),
     "each other": (each_other, 1),

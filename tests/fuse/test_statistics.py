@@ -139,7 +139,7 @@ FOUND = {
         lambda x: (lambda y: (y - y.mean((0, 1, 2))) * lax.rsqrt(y.var((0, 1, 2))))(conv(x)),
         ["bn(batch)"],
     ),
-    "statistics elsewhere": (statistics_elsewhere, ["bn(batch)+add+relu", "scale"]),
+    "statistics elsewhere": (statistics_elsewhere, ["bn(batch)+add+relu", "scale+square"]),
     "moments": (moments, ["bn(batch)"]),
     "statistics before another branch": (two_branches, ["bn(batch)", "bn(batch)+add+relu"]),
     "result used twice": (dense, ["bn(batch)", "bn(batch)+add+relu"]),

@@ -65,6 +65,6 @@ REFUSED = {  # x, kernel, strides, padding and groups, and what the error says
 )
 def test_refuses_what_no_memory_holds(arguments, message):
     *geometry, groups = arguments
-    for plan in (_ext.plan, _ext.plan_in_full, _ext.weight_plan_in_full):
+    for plan in (_ext.plan, _ext.plans_in_full, _ext.weight_plans_in_full):
         with pytest.raises(ValueError, match=message):
             plan(*geometry, (1, 1), (1, 1), groups, True)

@@ -58,6 +58,21 @@ CASES = [
     Case(2, (28, 28), (160, 160), (3, 3), padding=SAME, groups=20),
     Case(1, (14, 14), (256, 512), (3, 3), padding=SAME, groups=4),
     Case(1, (7, 7), (33, 33), (13, 13), padding=((6, 6), (6, 6)), groups=33),
+    # Other dimensions, and dilated windows.
+    Case(1, (16000,), (64, 64), (3,), padding=((512, 512),), dilation=(512,)),
+    Case(2, (3000,), (80, 384), (3,), padding=((1, 1),)),
+    Case(1, (16, 56, 56), (64, 64), (3, 3, 3), padding=(*SAME, (1, 1))),
+    Case(2, (5, 6, 7), (32, 32), (2, 3, 3), (1, 2, 2), dilation=(2, 1, 1), groups=32),
+    Case(1, (64, 64), (64, 64), (3, 3), padding=((12, 12), (12, 12)), dilation=(12, 12)),
+    Case(1, (33, 33), (2048, 256), (3, 3), padding=((6, 6), (6, 6)), dilation=(6, 6)),
+    # Lines, dilated windows, and windows with a depth.
+    Case(1, (16000,), (64, 64), (3,), padding=((1, 1),)),
+    Case(1, (3000,), (384, 384), (3,), padding=((4, 0),), dilation=(2,)),
+    Case(8, (33, 33), (256, 256), (3, 3), padding=((12, 12), (12, 12)), dilation=(12, 12)),
+    Case(1, (16, 56, 56), (64, 64), (3, 3, 3), padding=((1, 1), *SAME)),
+    Case(2, (2, 14, 14), (256, 256), (3, 3, 3), padding=((1, 1), *SAME)),
+    Case(1, (100, 64, 64), (32, 32), (5, 3, 3), padding=((2, 2), *SAME)),
+    Case(1, (16, 28, 28), (128, 256), (3, 3, 3), (2, 2, 2), ((1, 1), *SAME)),
     # Tiny and huge.
     Case(1, (1, 1), (1, 1), (1, 1)),
     Case(1, (2, 2), (32, 32), (3, 3), padding=SAME),
@@ -80,14 +95,16 @@ def arguments(case: Case) -> tuple[Any, ...]:
 
 
 def plan(case: Case, *, winograd: bool = True, **options: Any) -> Plan:
-    return _ext.plan_in_full(*arguments(case), winograd, **options)
+    """Of a case without image dilation."""
+    (made,) = _ext.plans_in_full(*arguments(case), winograd, **options)
+    return made
 
 
 def pieces(case: Case, plan: Plan) -> int:
     """What blocks are cut from: pixels, or Winograd's tiles."""
     if plan["algorithm"] == "winograd":
-        return case.batch * math.prod(plan["tiling"][1:])
-    return math.prod(case.shapes[2][:3])
+        return case.batch * math.prod(plan["tiling"][1])
+    return plan["pixels"]
 
 
 def is_cut(cut: tuple[int, int], whole: int) -> bool:
@@ -131,11 +148,25 @@ def test_order_of_sums_depends_on_neither_caches_nor_threads():
         assert orders.setdefault(asked, order) == order, (case, options)
 
 
+def winograd_points(case: Case, plan: Plan, strides: tuple[int, ...]) -> list[int]:
+    """Of a tile along each side; with strides of one, of the weights."""
+    outputs = plan["tiling"][0][1:]
+    sides = zip(outputs, strides[-2:], in_three(case.window)[1:], strict=True)
+    return [(output - 1) * stride + window for output, stride, window in sides]
+
+
+def in_three(sides: tuple[int, ...]) -> tuple[int, ...]:
+    """Sides of one dimension to three, as the kernel has them."""
+    return (1,) * (3 - len(sides)) + sides
+
+
 def input_floats(case: Case, plan: Plan) -> int:
     """What a pixel or a tile of a block takes of the cache."""
     if plan["algorithm"] == "winograd":
-        points = (plan["tiling"][0] - 1) * case.strides[0] + 3
-        return points**2 * (case.channels[0] + 16)
+        points = math.prod(winograd_points(case, plan, in_three(case.strides)))
+        slices = (plan["tiling"][0][0] - 1) * in_three(case.strides)[0] + 1
+        slices += (in_three(case.window)[0] - 1) * in_three(case.dilation)[0]
+        return slices * points * (case.channels[0] + 16)
     image = case.channels[0] * math.prod(
         [min(s, n) for s, n in zip(case.strides, case.size, strict=True)]
     )
@@ -144,8 +175,9 @@ def input_floats(case: Case, plan: Plan) -> int:
 
 def transformed_weights(case: Case, plan: Plan) -> int:
     """The floats of all panels."""
-    points = plan["tiling"][0] + 2
-    return points**2 * plan["panels"] * (case.channels[0] * plan["tile"][1] + 16)
+    points = math.prod(winograd_points(case, plan, (1, 1, 1)))
+    depth = in_three(case.window)[0] * case.channels[0]
+    return points * plan["panels"] * (depth * plan["tile"][1] + 16)
 
 
 def test_blocks_fit_their_share_of_the_cache():
@@ -157,10 +189,35 @@ def test_blocks_fit_their_share_of_the_cache():
         streamed = made["algorithm"] == "winograd" and not made["resident"]
         share = l2 * 1700 // 256 if streamed else l2 * 3 // 8
         size = made["blocks"][0]
-        assert size <= made["tile"][0] or 4 * size * input_floats(case, made) <= share, what
+        least = (
+            1 if made["algorithm"] == "winograd" and made["tiling"][0][0] > 1 else made["tile"][0]
+        )
+        assert size <= least or 4 * size * input_floats(case, made) <= share, what
         if made["algorithm"] == "winograd":
             resident = 4 * transformed_weights(case, made) <= l2 * 2400 // 1024
             assert made["resident"] == resident, what
+
+
+PHASES = {  # a case with zeros between its pixels, and the taps of each of its phases
+    Case(1, (32, 32), (128, 64), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)): [4] * 4,
+    Case(2, (7,), (16, 16), (3,), None, ((1, 1),), image_dilation=(2,)): [1, 2],
+    Case(1, (5, 6), (4, 4), (2, 1), groups=4, image_dilation=(1, 3)): [2, 0, 0],
+    Case(1, (9,), (8, 40), (6,), (2,), ((4, 5),), dilation=(2,), image_dilation=(4,)): [3, 3],
+    # The stride takes the same pixels of all that the zeros make.
+    Case(1, (9, 9), (8, 8), (3, 3), (2, 2), ((1, 1), (1, 1)), image_dilation=(2, 2)): [1],
+    Case(1, (9,), (8, 8), (4,), (3,), ((0, 0),), image_dilation=(3,)): [2],
+}
+
+
+@pytest.mark.parametrize(("case", "taps"), PHASES.items(), ids=repr)
+def test_phases_cover_the_output(case, taps):
+    for training in (False, True):
+        made = _ext.plans_in_full(*arguments(case), True, training=training, threads=3)
+        assert [phase["taps"] for phase in made] == taps
+        assert sum(phase["pixels"] for phase in made) == math.prod(case.shapes[2][:-1])
+        assert all(is_cut(phase["blocks"], phase["pixels"]) for phase in made)
+    weights = _ext.weight_plans_in_full(*arguments(case), True)
+    assert [plan["pixels"] for plan in weights] == [p["pixels"] for p in made if p["taps"]]
 
 
 def test_each_machine_has_plans_of_its_own():
@@ -187,7 +244,8 @@ def test_machine():
 def weight_plans() -> Iterator[tuple[Case, Plan]]:
     for case, winograd in itertools.product(CASES, (True, False)):
         if case.batch:
-            yield case, _ext.weight_plan_in_full(*arguments(case), winograd)
+            (made,) = _ext.weight_plans_in_full(*arguments(case), winograd)
+            yield case, made
 
 
 def test_weight_units_cover_the_result_once():
@@ -219,6 +277,9 @@ BITS = [
     Case(1, (28, 29), (65, 40), (3, 3), padding=SAME),
     Case(2, (28, 28), (40, 40), (3, 3), padding=SAME, groups=10),
     Case(2, (15, 15), (1024, 33), (1, 1)),
+    Case(1, (700,), (160, 96), (3,), padding=((1, 1),)),
+    Case(2, (5, 17, 15), (48, 64), (3, 3, 3), padding=((1, 1), *SAME), dilation=(1, 2, 1)),
+    Case(2, (2, 17, 15), (48, 64), (3, 3, 3), padding=((1, 1), *SAME)),
 ]
 
 

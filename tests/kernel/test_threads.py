@@ -30,7 +30,7 @@ from kernel_case import (
 )
 from resfuse import ffi, linen
 from resfuse.kernel import batch_norm
-from resfuse.kernel.pool import pool, pool_gradient
+from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
 
 THREADS = (1, 3)
 RERUNS = 2
@@ -54,6 +54,9 @@ CASES = [
     Case(1, (7, 7), (512, 64), (3, 3), padding=SAME),
     Case(1, (14, 14), (1024, 33), (1, 1)),
     Case(64, (2, 2), (64, 64), (3, 3), padding=SAME),
+    Case(1, (3000,), (64, 48), (3,), padding=((2, 2),), dilation=(2,)),
+    Case(2, (2, 14, 15), (160, 65), (3, 3, 3), padding=((1, 1), *SAME)),
+    Case(1, (9, 20, 21), (32, 48), (3, 3, 3), padding=((1, 1), *SAME), dilation=(1, 2, 3)),
 ]
 # Images whose batch norm several threads share out: pixels of few channels and of many.
 NORMS = [(3, 56, 57, 64), (2, 33, 130, 17), (5, 7, 7, 515)]
@@ -61,6 +64,7 @@ NORMS = [(3, 56, 57, 64), (2, 33, 130, 17), (5, 7, 7, 515)]
 POOLS = [
     ((3, 56, 57, 64), (3, 3), (2, 2), SAME),
     ((1, 9, 3000, 33), (2, 3), (1, 1), ((0, 0), (2, 5))),
+    ((1, 112, 113, 33), (112, 113), (1, 1), ((0, 0), (0, 0))),
 ]
 
 
@@ -75,8 +79,12 @@ def reruns(call):
 
 
 def pools(x, *geometry):
-    y = pool(*geometry, x)
-    return y, pool_gradient(*geometry, x, y)
+    results = []
+    for operation in ("max", "sum"):
+        pooling = Pooling(operation, *geometry, window_dilation=(1, 1))
+        y = pool_on_cpu(pooling, x)
+        results += [y, pool_gradient(pooling, x, y)]
+    return results
 
 
 def norm(conv, d_y, *channels):

@@ -84,11 +84,62 @@ STRIDED_SMALL = [
     Case(1, (12, 20), (272, 47), (3, 3), (2, 2), ((0, 1), (1, 0)), residual=False),
     Case(70, (5, 5), (160, 100), (3, 3), (2, 2), relu=False),
 ]
+# Windows that are lines, along the width or the height, and the outputs of their tiles: whole and
+# cut ones, blocks of up to 384 of them, with any stride where there is a single tap.
+ROW, COLUMN = ((0, 0), (1, 1)), ((1, 1), (0, 0))
+LINES = {
+    Case(1, (1, 150), (32, 33), (1, 3), padding=ROW): 5,
+    Case(2, (3, 1001), (64, 32), (1, 3), padding=ROW, relu=False): 5,
+    Case(5, (4, 22), (160, 100), (1, 3), (2, 1), ((1, 0), (0, 2))): 5,
+    Case(2, (27, 6), (48, 47), (3, 1), padding=COLUMN, residual=False): 5,
+    Case(1, (75, 31), (272, 65), (3, 1), (1, 3)): 5,
+    Case(1, (1, 40), (1024, 32), (1, 3), padding=ROW): 4,
+    Case(1, (12, 3), (512, 40), (3, 1), padding=COLUMN): 4,
+    Case(1, (8, 9), (64, 33), (1, 3), padding=ROW): 3,
+    Case(30, (8, 2), (48, 32), (1, 3), padding=ROW): 2,
+}
+
+
+def pad(*sides):
+    return tuple((pixels, pixels) for pixels in sides)
+
+
+# Dilated windows: whose phases have as many tiles or one less, different ones on each side, cropped
+# images, lines; dilations near half of the image.
+DILATED = {
+    Case(1, (24, 26), (32, 33), (3, 3), padding=pad(2, 2), dilation=(2, 2)): 4,
+    Case(2, (33, 33), (64, 32), (3, 3), padding=pad(12, 12), dilation=(12, 12)): 3,
+    Case(1, (17, 40), (48, 47), (3, 3), padding=pad(3, 5), dilation=(3, 5), relu=False): 4,
+    Case(1, (40, 23), (160, 40), (3, 3), padding=((-1, 2), (0, 1)), dilation=(1, 4)): 4,
+    Case(3, (25, 18), (32, 65), (3, 3), padding=pad(8, 6), dilation=(8, 6), residual=False): 3,
+    Case(2, (200,), (32, 48), (3,), padding=((14, 0),), dilation=(7,)): 5,
+    Case(1, (1000,), (64, 33), (3,), padding=pad(128), dilation=(128,)): 4,
+    Case(1, (50, 9), (48, 32), (3, 1), padding=pad(2, 0), dilation=(2, 3)): 5,
+}
+# Windows with a depth: shallow images and deep ones, tiles of part of the depth, strides and
+# dilations of it, several passes, planes and lines of taps, a line along the depth alone.
+DEEP = {
+    Case(1, (6, 12, 13), (32, 33), (3, 3, 3), padding=pad(1, 1, 1)): 4,
+    Case(1, (40, 6, 7), (32, 32), (3, 3, 3), padding=pad(1, 1, 1), relu=False): 4,
+    Case(2, (2, 14, 15), (160, 40), (3, 3, 3), padding=pad(1, 1, 1)): 5,
+    Case(3, (1, 9, 8), (48, 33), (3, 3, 3), padding=pad(1, 1, 1), residual=False): 3,
+    Case(1, (4, 10, 10), (64, 65), (5, 3, 3), padding=((2, 2), (0, 0), (0, 1))): 4,
+    Case(1, (11, 10, 10), (48, 32), (5, 3, 3), (2, 1, 1), pad(3, 1, 1), dilation=(2, 1, 1)): 4,
+    Case(1, (9, 16, 17), (32, 48), (3, 3, 3), (2, 2, 2), pad(1, 1, 1)): 4,
+    Case(1, (7, 12, 13), (32, 33), (3, 3, 3), padding=pad(2, 2, 3), dilation=(2, 2, 3)): 4,
+    Case(1, (20, 5, 6), (32, 40), (3, 1, 1), padding=pad(1, 0, 0)): 5,
+    Case(2, (5, 12, 12), (48, 32), (1, 3, 3), (2, 1, 1), pad(0, 1, 1)): 4,
+    Case(1, (5, 3, 40), (32, 33), (3, 1, 3), padding=pad(1, 0, 1)): 5,
+    Case(1, (3, 5, 40), (32, 33), (2, 1, 3), padding=((1, -1), (0, 0), (1, 1))): 5,
+}
 TAKEN = (
     dict.fromkeys(LARGEST, 5)
     | dict.fromkeys([*LARGE, *STRIDED], 4)
     | dict.fromkeys(MEDIUM, 3)
     | dict.fromkeys([*SMALL, *STRIDED_SMALL], 2)
+    | LINES
+    | DILATED
+    | DEEP
 )
 # Wherever whole vectors of channels allow it, also where it does not pay: one tile, one pixel, one
 # output channel, few inputs, images of nothing but padding, many channels.
@@ -104,6 +155,22 @@ FORCED = [
     Case(3, (1, 1), (32, 33), (3, 3), (2, 2), ((2, 2), (2, 2))),
     Case(2, (5, 6), (48, 17), (3, 3), (2, 2), ((4, 4), (9, 5))),
     Case(1, (14, 2), (160, 65), (3, 3), (2, 2), SAME),
+    Case(1, (1, 5), (16, 33), (1, 3), padding=ROW),
+    Case(1, (1, 1), (32, 8), (3, 1), padding=((2, 2), (0, 0))),
+    Case(2, (7, 40), (48, 65), (1, 3), (3, 2), ROW),
+    Case(2, (40, 7), (48, 65), (3, 1), (2, 1), COLUMN),
+    Case(1, (5, 6), (16, 33), (3, 3), padding=pad(7, 8), dilation=(7, 8)),
+    Case(1, (3,), (16, 5), (3,), padding=pad(2), dilation=(2,)),
+    Case(1, (1, 1, 1), (32, 8), (3, 3, 3), padding=pad(1, 1, 1)),
+    Case(1, (2, 3, 3), (16, 8), (3, 3, 3), padding=pad(5, 1, 1)),
+    Case(2, (3, 4, 5), (48, 17), (4, 3, 3), (3, 2, 2), pad(2, 1, 1)),
+    Case(1, (6, 4, 4), (16, 8), (2, 3, 3), None, ((-2, 3), (1, 1), (1, 1)), dilation=(3, 1, 1)),
+]
+# Of an image with zeros between its pixels, phases have windows of 3, or no taps at all.
+TRANSPOSED = [
+    Case(1, (7, 7), (16, 32), (6, 6), padding=pad(2, 3), image_dilation=(2, 2)),
+    Case(2, (12,), (32, 33), (9,), padding=pad(8), image_dilation=(3,)),
+    Case(1, (3, 4, 5), (16, 40), (1, 3, 3), None, pad(0, 1, 1), image_dilation=(3, 1, 1)),
 ]
 # Each breaks one condition: window, strides, groups, channels, few tiles, few pixels in them.
 LEFT = [
@@ -119,6 +186,14 @@ LEFT = [
     Case(2, (8, 8), (2048, 32), (3, 3), padding=SAME),
     Case(1, (14, 14), (32, 32), (3, 3), (2, 2), SAME),
     Case(1, (8, 8), (32, 32), (3, 3), (2, 2), SAME),
+    Case(2, (1, 400), (64, 64), (1, 3), (1, 2), ROW),
+    Case(2, (400, 5), (64, 64), (3, 1), (2, 2), COLUMN),
+    Case(1, (1, 3), (32, 32), (1, 3), padding=ROW),
+    Case(2, (24, 24), (32, 32), (3, 3), (2, 2), pad(2, 2), dilation=(2, 2)),
+    Case(1, (2, 24, 24), (64, 64), (2, 2, 2)),
+    Case(1, (24, 24), (32, 32), (3, 3), padding=pad(20, 20), dilation=(20, 20)),
+    Case(2, (1, 100), (64, 64), (1, 5), padding=((0, 0), (2, 2))),
+    Case(2, (100, 100), (64, 64), (1, 1)),
 ]
 
 
@@ -172,13 +247,17 @@ def expected(case, operands):
 
 def winograd_magnitude(case, operands, output):
     """Of what is added up for each output of ``operands`` in tiles of ``output`` a side."""
-    size = oracle.winograd_magnitude(*operands[:2], case.padding, output, case.strides[0])
-    return oracle.affine(size, *map(np.abs, operands[2:]), relu=False)
+    x, kernel, *rest = operands
+    size = oracle.winograd_magnitude(
+        x, kernel, case.padding, output, case.strides, case.dilation
+    ).reshape(case.shapes[2])
+    return oracle.affine(size, *map(np.abs, rest), relu=False)
 
 
 def winograd_bound(case):
     """The relative error of a sum of magnitudes, whatever its order (Higham 2002, section 3.1)."""
-    return oracle.EPSILON / 2 * (case.channels[0] + oracle.WINOGRAD_ROUNDINGS)
+    depth = case.window[0] if len(case.window) == 3 else 1
+    return oracle.EPSILON / 2 * (depth * case.channels[0] + oracle.WINOGRAD_ROUNDINGS)
 
 
 def assert_right_integers(cases):
@@ -198,7 +277,7 @@ def test_integers(cases):
     assert_right_integers(cases)
 
 
-@in_programs(FORCED)
+@in_programs([*FORCED, *TRANSPOSED])
 def test_where_it_does_not_pay(cases, force):
     for case in cases:
         assert set(on_every_isa(case.algorithm).values()) == {"direct"}

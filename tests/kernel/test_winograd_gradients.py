@@ -33,7 +33,32 @@ MEDIUM = [
     Case(70, (3, 3), (32, 80), (3, 3), padding=SAME),
     Case(2, (19, 23), (144, 64), (3, 3), padding=NONE),
 ]
-TAKEN = [*LARGE, *MEDIUM]
+# Windows that are lines, along the width or the height: in blocks of up to 256 tiles.
+ROW, COLUMN = ((0, 0), (1, 1)), ((1, 1), (0, 0))
+LINES = [
+    Case(2, (1, 67), (32, 48), (1, 3), padding=ROW),
+    Case(1, (5, 230), (80, 48), (1, 3), padding=ROW),
+    Case(3, (9, 17), (64, 32), (1, 3), padding=((0, 0), (2, 1))),
+    Case(2, (40, 7), (48, 80), (3, 1), padding=COLUMN),
+    Case(1, (33, 12), (144, 64), (3, 1), padding=NONE),
+]
+# Dilated windows, and windows with a depth: shallow images and deep ones, part of the depth at a
+# time, a line along the depth alone.
+ALL = ((1, 1), (1, 1), (1, 1))
+GEOMETRY = [
+    Case(1, (24, 26), (32, 48), (3, 3), padding=WIDE, dilation=(2, 2)),
+    Case(1, (17, 40), (80, 32), (3, 3), padding=((3, 2), (5, 7)), dilation=(3, 5)),
+    Case(1, (40, 23), (48, 32), (3, 3), padding=((-1, 2), (0, 1)), dilation=(1, 4)),
+    Case(2, (200,), (32, 48), (3,), padding=((14, 0),), dilation=(7,)),
+    Case(1, (6, 12, 13), (32, 48), (3, 3, 3), padding=ALL),
+    Case(1, (40, 6, 7), (32, 32), (3, 3, 3), padding=ALL),
+    Case(2, (2, 14, 15), (48, 80), (3, 3, 3), padding=ALL),
+    Case(4, (1, 9, 8), (64, 32), (3, 3, 3), padding=ALL),
+    Case(1, (11, 8, 9), (48, 32), (4, 3, 3), padding=((3, 1), (1, 1), (0, 1)), dilation=(2, 1, 1)),
+    Case(1, (20, 5, 6), (32, 48), (3, 1, 1), padding=((1, 1), (0, 0), (0, 0))),
+    Case(1, (4, 9, 30), (32, 32), (2, 1, 3), padding=((0, 1), (0, 0), (1, 1))),
+]
+TAKEN = [*LARGE, *MEDIUM, *LINES, *GEOMETRY]
 # The weight gradient takes F(2x2).
 SMALL = [
     Case(16, (2, 2), (32, 48), (3, 3), padding=SAME),
@@ -49,6 +74,8 @@ FORCED = [
     Case(1, (3, 3), (16, 16), (3, 3)),
     Case(2, (5, 6), (48, 16), (3, 3), padding=((2, 0), (0, 2))),
     Case(2, (2, 9), (160, 80), (3, 3), padding=SAME),
+    Case(1, (1, 9), (16, 48), (1, 3), padding=ROW),
+    Case(2, (2, 3), (32, 16), (3, 1), padding=COLUMN),
 ]
 # Each breaks one condition: window, stride, groups, channels of both sides.
 LEFT = [
@@ -63,21 +90,32 @@ LEFT = [
 
 def magnitudes(case, operands):
     """What each gradient adds up, all of it counted as positive, in the largest of the tilings."""
-    x, kernel, d_y = map(np.abs, operands)
-    flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    padding = tuple((2 - before, 2 - after) for before, after in case.padding)
-    by_x = [oracle.winograd_magnitude(d_y, flipped, padding, n) for n in (2, 3, 4, 5)]
-    by_kernel = [oracle.winograd_weight_magnitude(x, d_y, case.padding, n) for n in (2, 3, 4)]
-    return np.max(by_x, 0), np.max(by_kernel, 0)
+    x, kernel, d_y = operands
+    sides = tuple(range(len(case.window)))
+    flipped = np.flip(kernel, sides).swapaxes(-2, -1)
+    reach = [(taps - 1) * d for taps, d in zip(case.window, case.dilation, strict=True)]
+    padding = tuple(
+        (size - before, size - after)
+        for size, (before, after) in zip(reach, case.padding, strict=True)
+    )
+    by_x = [
+        oracle.winograd_magnitude(d_y, flipped, padding, n, case.strides, case.dilation)
+        for n in (2, 3, 4, 5)
+    ]
+    by_kernel = [
+        oracle.winograd_weight_magnitude(x, d_y, case.window, case.padding, n, case.dilation)
+        for n in (2, 3, 4)
+    ]
+    return np.max(by_x, 0).reshape(x.shape), np.max(by_kernel, 0)
 
 
 def bounds(case):
-    """Relative errors of those sums, over channels and over tiles of 2x2 at the most.
+    """Relative errors of those sums, over channels and over tiles, not more than outputs.
 
     Whatever their order (Higham 2002, section 3.1).
     """
-    batch, height, width, channels = case.shapes[2]
-    lengths = channels, batch * -(-height // 2) * -(-width // 2)
+    depth = case.window[0] if len(case.window) == 3 else 1
+    lengths = depth * case.channels[1], np.prod(case.shapes[2][:-1])
     return [oracle.EPSILON / 2 * (length + oracle.WINOGRAD_ROUNDINGS) for length in lengths]
 
 

@@ -21,6 +21,8 @@ from ffi_calls import (
     PACK,
     POOL_GRADIENT,
     STATISTICS,
+    SUM_POOL,
+    SUM_POOL_GRADIENT,
     X,
     Y,
     as_attribute,
@@ -31,6 +33,7 @@ from ffi_calls import (
 from kernel_case import on_every_isa
 
 GRADIENTS = [BY_INPUT, BY_WEIGHTS, BY_BOTH]
+POOLINGS = [MAX_POOL, POOL_GRADIENT, SUM_POOL, SUM_POOL_GRADIENT]
 ATTRIBUTES = {  # an attribute, and what the error says
     "one stride": ({"strides": (1,)}, r"strides must have length 2 for x of rank 4, got \(1,\)"),
     "no strides": ({"strides": ()}, r"strides must have length 2 for x of rank 4, got \(\)"),
@@ -115,19 +118,30 @@ PACKS = {  # the shapes of kernel and output, the groups, and what the error say
     ),
 }
 POOLS = {  # what is wrong, and what the error says
-    "x of rank 3": ({"operands": [(5, 4, 4)]}, "x must have rank 4"),
-    "x of rank 0": ({"operands": [()]}, "x must have rank 4"),
+    "x of rank 2": ({"operands": [(4, 4)]}, "x must have rank 3 to 5"),
+    "x of rank 3": ({"operands": [(5, 4, 4)]}, "window must have length 1 for x of rank 3"),
+    "x of rank 6": ({"operands": [(1, *X, 1)]}, "x must have rank 3 to 5"),
+    "x of rank 0": ({"operands": [()]}, "x must have rank 3 to 5"),
     "empty images": ({"operands": [(2, 0, 4, 4)]}, "is empty"),
     "no channels": ({"operands": [(2, 5, 4, 0)]}, "is empty"),
     "batch": ({"operands": [(1, 5, 4, 4)]}, "y has shape"),
     "channels": ({"operands": [(2, 5, 4, 5)]}, "y has shape"),
     "two operands": ({"operands": [X, X]}, "got 2 operands, expected no more than x"),
-    "one window": ({"window": (3,)}, "window must be two positive integers"),
-    "three windows": ({"window": (3, 3, 3)}, "window must be two positive integers"),
-    "window 0": ({"window": (0, 3)}, r"window must be two positive integers, got \(0, 3\)"),
-    "negative window": ({"window": (3, -3)}, "window must be two positive integers"),
-    "huge window": ({"window": (2**62, 3)}, "y has shape|window"),
-    "larger window": ({"window": (4, 3)}, r"y has shape .* expected \(2, 4, 4, 4\)"),
+}
+POOL_ATTRIBUTES = {  # an attribute, and what the error says
+    "one window": ({"window": (3,)}, r"window must have length 2 for x of rank 4, got \(3,\)"),
+    "three windows": ({"window": (3, 3, 3)}, "window must have length 2"),
+    "window 0": ({"window": (0, 3)}, r"window must be in \[1, 2\^31\], got \(0, 3\)"),
+    "negative window": ({"window": (3, -3)}, r"window must be in \[1, 2\^31\]"),
+    "huge window": ({"window": (2**62, 3)}, r"window must be in \[1, 2\^31\]"),
+    "larger window": ({"window": (4, 3)}, r"has shape .* expected \(2, 4, 4, 4\)"),
+    "cropping": ({"padding": (1, -1, 1, 1)}, r"has shape .* expected \(2, 3, 4, 4\)"),
+    "cropping all": ({"padding": (-9, 1, 1, 1)}, r"has shape .* expected \(2, 0, 4, 4\)"),
+    "huge cropping": ({"padding": (-(2**62), 0, 0, 0)}, r"padding must be in \[-2\^31, 2\^31\]"),
+    "one dilation": ({"window_dilation": (1,)}, "window_dilation must have length 2"),
+    "dilation 0": ({"window_dilation": (0, 1)}, r"window_dilation must be in \[1, 2\^31\]"),
+    "dilation": ({"window_dilation": (2, 1)}, r"has shape .* expected \(2, 3, 4, 4\)"),
+    "huge dilation": ({"window_dilation": (2**62, 1)}, r"window_dilation must be in \[1, 2\^31\]"),
 }
 AFFINE_OPERANDS = {  # the shapes after x and kernel
     "scale": (((5,), (6,)), r"scale has shape \(5,\), expected \(6,\)"),
@@ -172,7 +186,7 @@ def test_a_right_call_with_all_options_works(target):
     assert [y.shape for y in call(target, operands, outputs)] == outputs
 
 
-@pytest.mark.parametrize("target", [AFFINE, STATISTICS, MAX_POOL, *GRADIENTS, POOL_GRADIENT])
+@pytest.mark.parametrize("target", [AFFINE, STATISTICS, *GRADIENTS, *POOLINGS])
 @pytest.mark.parametrize(("bad", "message"), ATTRIBUTES.values(), ids=ATTRIBUTES)
 def test_attributes(target, bad, message):
     refuses(message, target, **bad)
@@ -237,9 +251,16 @@ def test_packing(kernel, packed, groups, message):
     refuses(message, PACK, operands=[kernel], outputs=[packed], groups=groups)
 
 
+@pytest.mark.parametrize("target", [MAX_POOL, SUM_POOL])
 @pytest.mark.parametrize(("bad", "message"), POOLS.values(), ids=POOLS)
-def test_pooling(bad, message):
-    refuses(message, MAX_POOL, **bad)
+def test_pooling(target, bad, message):
+    refuses(message, target, **bad)
+
+
+@pytest.mark.parametrize("target", POOLINGS)
+@pytest.mark.parametrize(("bad", "message"), POOL_ATTRIBUTES.values(), ids=POOL_ATTRIBUTES)
+def test_attributes_of_pooling(target, bad, message):
+    refuses(message, target, **bad)
 
 
 def test_a_pool_of_2_to_the_64_comparisons():
@@ -277,14 +298,15 @@ def test_an_attribute_that_the_call_does_not_take(target):
 
 def huge_pool():
     """One pixel in three windows of padding: right, or refused."""
-    window, pads = (2**32 - 1, 2**32 + 1), (2**31,) * 4
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        (y,) = call(MAX_POOL, [(1, 1, 1, 1)], [(1, 3, 1, 1)], window=window, padding=pads)
-        assert (y == images(1, 1, 1, 1)).all()
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        shapes = [(1, 1, 1, 1), (1, 3, 1, 1)]
-        (d_x,) = call(POOL_GRADIENT, shapes, [(1, 1, 1, 1)], window=window, padding=pads)
-        np.testing.assert_allclose(d_x, images(1, 3, 1, 1).sum(), rtol=1e-6)
+    for window, pads in [((2**32 - 1, 2**32 + 1), 2**31), ((2**31 - 1, 2**31), 2**30)]:
+        geometry = {"window": window, "padding": (pads,) * 4}
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            (y,) = call(MAX_POOL, [(1, 1, 1, 1)], [(1, 3, 2, 1)], **geometry)
+            assert (y == images(1, 1, 1, 1)).all()
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            shapes = [(1, 1, 1, 1), (1, 3, 2, 1)]
+            (d_x,) = call(POOL_GRADIENT, shapes, [(1, 1, 1, 1)], **geometry)
+            np.testing.assert_allclose(d_x, images(1, 3, 2, 1).sum(), rtol=1e-6)
 
 
 if __name__ == "__main__":

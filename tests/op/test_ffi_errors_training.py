@@ -12,6 +12,7 @@ from ffi_calls import (
     NORM_SUMS,
     NORMALIZE,
     POOL_GRADIENT,
+    SUM_POOL_GRADIENT,
     X,
     Y,
     refuses,
@@ -71,8 +72,8 @@ SHAPES = {
         ([X, KERNEL], None, "d_y is missing"),
     ],
     POOL_GRADIENT: [
-        ([X[1:], X], None, "x must have rank 4"),
-        ([(), ()], None, "x must have rank 4"),
+        ([X[1:], X], None, "window must have length 1 for x of rank 3"),
+        ([(), ()], None, "x must have rank 3 to 5"),
         ([(2, 0, 4, 4), X], None, "is empty"),
         ([(2, 5, 4, 0), X], None, "is empty"),
         ([X, X[1:]], None, "d_y has shape"),
@@ -83,6 +84,12 @@ SHAPES = {
         ([X, X], [(2, 4, 4, 4)], "d_x has shape"),
         ([X], None, "d_y is missing"),
         ([X, X, X], None, "got 3 operands"),
+    ],
+    SUM_POOL_GRADIENT: [
+        ([X], [()], "x must have rank 3 to 5"),
+        ([X[1:]], None, "d_y has shape"),
+        ([X], [(2, 4, 4, 4)], r"d_y has shape .* expected \(2, 4, 4, 4\)"),
+        ([X, X], None, "got 2 operands"),
     ],
     NORMALIZE: [
         ([(6,), *FOUR[:3]], None, "conv must have rank 3 to 5"),
@@ -133,13 +140,6 @@ SHAPES = {
         ([Y, Y, *FOUR[:3]], None, "d is missing"),
     ],
 }
-WINDOWS = {
-    "one window": ({"window": (3,)}, "window must be two positive integers"),
-    "window 0": ({"window": (0, 3)}, r"window must be two positive integers, got \(0, 3\)"),
-    "negative window": ({"window": (3, -3)}, "window must be two positive integers"),
-    "huge window": ({"window": (2**62, 3)}, "d_y has shape|window"),
-    "larger window": ({"window": (4, 3)}, r"d_y has shape .* expected \(2, 4, 4, 4\)"),
-}
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,3 @@ WINDOWS = {
 )
 def test_shapes(target, operands, outputs, message):
     refuses(message, target, operands=operands, outputs=outputs)
-
-
-@pytest.mark.parametrize(("bad", "message"), WINDOWS.values(), ids=WINDOWS)
-def test_windows_of_the_pool(bad, message):
-    refuses(message, POOL_GRADIENT, **bad)

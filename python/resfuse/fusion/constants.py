@@ -4,6 +4,7 @@ Batch norm folds into a few dozen operations on short vectors for each layer. Nu
 microseconds, where XLA would compile a program first; what it has no rule for, XLA does.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from resfuse.fusion.graph import Node, Value
 
-__all__ = ["evaluate", "key_of"]
+__all__ = ["evaluate", "key_of", "known_number"]
 
 
 def evaluate(values: Sequence[Value], memory: dict[Value, Any]) -> None:
@@ -28,6 +29,16 @@ def evaluate(values: Sequence[Value], memory: dict[Value, Any]) -> None:
     with np.errstate(all="ignore"):  # as XLA does
         for value in values:
             _computed(value, memory)
+
+
+def known_number(value: Value) -> float | None:
+    """The value, if it is one known and finite number."""
+    if value.aval.size != 1 or not value.known:
+        return None
+    memory: dict[Value, np.ndarray] = {}
+    evaluate([value], memory)
+    constant = float(np.asarray(memory[value]).reshape(()))
+    return constant if math.isfinite(constant) else None
 
 
 def key_of(value: Value) -> Any:
@@ -89,6 +100,12 @@ def _broadcast(node: Node, x: Any, *_: Any) -> Any:
     return np.broadcast_to(x.reshape(shape), node.params["shape"])
 
 
+def _ordered(node: Node, x: Any) -> Any:
+    """A reshape may take the axes in another order first; ``vmap`` over weights makes such ones."""
+    order = node.params["dimensions"]
+    return x if order is None else x.transpose(order)
+
+
 def _power(node: Node, x: Any) -> Any:
     return np.power(x, np.asarray(node.params["y"], x.dtype))
 
@@ -106,7 +123,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "square": lambda _, x: x * x,
     "integer_pow": _power,
     "convert_element_type": lambda _, x: x,
-    "reshape": lambda _, x: x,
+    "reshape": _ordered,
     "squeeze": lambda _, x: x,
     "copy": lambda _, x: x,
     "pvary": lambda _, x: x,  # under shard_map this and the next say where the array is

@@ -66,11 +66,11 @@ def _short_or_with_convolutions(eqn: JaxprEqn) -> ClosedJaxpr | None:
 def _reference_of_our_op(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """What ``resfuse.conv_bn_relu`` is elsewhere than on a CPU: a chain like everyone's.
 
-    So its weights are packed once too. Max pooling is treated likewise.
+    So its weights are packed once too. Pooling is treated likewise.
     """
     if jax_compat.platforms(eqn.params) != (("cpu",), None):
         return None
-    ours = own_calls(eqn) & {"resfuse_conv_affine", "resfuse_max_pool"}
+    ours = own_calls(eqn) & {"resfuse_conv_affine", "resfuse_max_pool", "resfuse_sum_pool"}
     return jax_compat.branches(eqn.params)[1] if ours else None
 
 

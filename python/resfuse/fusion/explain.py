@@ -1,22 +1,25 @@
 """What became of each convolution, as a table."""
 
+import collections
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from resfuse.fusion import layout, pooling
+from resfuse.fusion import pooling, weight_gradient
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.equations import convolutions_within, own_calls
+from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
-from resfuse.fusion.match import Chain
+from resfuse.fusion.naming import affine_name, name_of
 from resfuse.jax_compat import JaxprEqn
 from resfuse.kernel import extension
 
 __all__ = ["table"]
 
-_HEADER = ("x", "kernel", "strides", "groups", "fused", "algorithm", "packed bytes")
+_HEADER = ("x", "kernel", "strides", "dilation", "groups", "fused", "algorithm", "packed bytes")
 
 
 def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
-    """A row for each convolution of ``graph``, and a line that sums up.
+    """A row for each convolution of ``graph``, and lines that sum up.
 
     Args:
         graph: with the bodies in it.
@@ -30,13 +33,14 @@ def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, _summary(graph, taken, len(rows) - 1, elsewhere)])
+    summary = _summary(graph, taken, len(rows) - 1, elsewhere)
+    return "\n".join([*lines, summary, *_outside(list(taken.values()))])
 
 
 def _rows(graph: Graph, taken: dict[Node, Chain], elsewhere: str | None) -> Iterator[Sequence[str]]:
     for node in graph.walk():
         if node.name == "conv_general_dilated":
-            reason = elsewhere or layout.reason_against(node) or "?"
+            reason = elsewhere or reason_against(node) or "?"
             yield _taken(taken[node]) if node in taken else _left(node.eqn, reason)
         elif not node.bodies:
             for eqn in convolutions_within(node.eqn):
@@ -48,36 +52,50 @@ def _inside(node: Node) -> str:
 
 
 def _taken(chain: Chain) -> Sequence[str]:
-    node, spec = chain.conv, chain.spec
-    x = tuple(chain.x.aval.shape[axis] for axis in layout.images_order(node))
-    kernel = tuple(chain.kernel.aval.shape[axis] for axis in layout.kernel_order(node))
+    geometry, spec = chain.geometry, chain.spec
+    x, kernel = geometry.images_shape, geometry.kernel.start
+    gradient = weight_gradient.takes(geometry)
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     return (
         _times(x),
         _times(kernel),
-        _times(spec.strides),
+        _strides(spec.strides, spec.input_dilation),
+        _times(spec.kernel_dilation),
         str(spec.feature_group_count),
         _parts(chain),
-        extension.algorithm(x, kernel, spec),
-        packed,
+        "weight gradient" if gradient else extension.algorithm(x, kernel, spec),
+        "" if gradient else packed,
     )
 
 
 def _parts(chain: Chain) -> str:
-    ends = "add" if chain.residual else "", "relu" if chain.relu else ""
-    kinds = {step.kind for step in chain.steps}
-    shifts, scales = kinds & {"add", "add_any", "sub"}, kinds & {"mul", "div", "neg"}
-    if chain.norm is not None:
-        return "+".join(["bn(batch)", *filter(None, ends)])
-    affine = "bn" if shifts and scales else "bias" if shifts else "scale" if scales else ""
-    return "+".join(filter(None, [affine, *ends])) or "-"
+    steps = affine_name(step.kind for step in chain.steps)
+    names = ["bn(batch)" if chain.norm else steps]
+    if chain.tail is not None:
+        names.append(name_of(chain.tail.epilogue.program))
+    return "+".join(filter(None, names)) or "-"
 
 
 def _left(eqn: JaxprEqn, reason: str) -> Sequence[str]:
     avals: list[Any] = [var.aval for var in eqn.invars]
     x, kernel = (aval.shape for aval in avals)
-    strides, groups = eqn.params["window_strides"], eqn.params["feature_group_count"]
-    return _times(x), _times(kernel), _times(strides), str(groups), "-", f"XLA: {reason}", ""
+    params = eqn.params
+    return (
+        _times(x),
+        _times(kernel),
+        _strides(params["window_strides"], params["lhs_dilation"]),
+        _times(params["rhs_dilation"]),
+        str(params["feature_group_count"] * params["batch_group_count"]),
+        "-",
+        f"XLA: {reason}",
+        "",
+    )
+
+
+def _strides(strides: Sequence[int], dilation: Sequence[int]) -> str:
+    """With zeros between the pixels of the images, they are fractions of a pixel."""
+    pairs = zip(strides, dilation, strict=True)
+    return _times([str(stride) if d == 1 else f"{stride}/{d}" for stride, d in pairs])
 
 
 def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str | None) -> str:
@@ -86,12 +104,21 @@ def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str 
         for chain in taken.values()
         if chain.packed is not None
     }
-    pools = 0 if elsewhere else sum(map(pooling.takes, graph.walk()))
+    fused = {value for chain in taken.values() for value in chain.outputs}
+    pools = 0 if elsewhere else len(pooling.find(graph, fused))
     return (
         f"{len(taken)} of {count} convolutions on the kernel ({extension.isa() or 'not loaded'}), "
-        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; max pools: {pools}"
+        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; pools: {pools}"
     )
 
 
-def _times(sizes: Sequence[int]) -> str:
+def _outside(chains: Sequence[Chain]) -> list[str]:
+    """Elementwise operations that read a chain's values, and why they are not part of it."""
+    inside = {node for chain in chains for node in chain.nodes}
+    reasons = {node: why for chain in chains for node, why in chain.refused.items()}
+    counts = collections.Counter((n.name, why) for n, why in reasons.items() if n not in inside)
+    return [f"left to XLA: {n} {name}, {why}" for (name, why), n in counts.most_common()]
+
+
+def _times(sizes: Sequence[int | str]) -> str:
     return "x".join(map(str, sizes))

@@ -24,13 +24,19 @@ def fuse(fn: F) -> F:
     """``fn`` with its convolutions, and what follows them, on the kernel.
 
     Like ``jax.jit``, it traces ``fn`` once for each set of shapes. Each convolution that the kernel
-    supports is taken, along with what follows it and has one number per channel (bias, batch norm
-    at inference as any library writes it, scale, shift), the addition of a residual, and a ReLU. In
+    supports is taken: in one to three dimensions and any order of axes, dilated, transposed,
+    cropped or in groups, along with explicit padding in front. So is what follows it: what has one
+    number per channel (bias, batch norm at inference as any library writes it, scale, shift), and
+    then any computation element by element with numbers, numbers for each channel or each image and
+    channel, and tensors of the result's shape, such as activations, residuals and gates. In
     training, batch norm with the statistics of the batch is taken too, however it is written, and
-    mean and variance are there for what else reads them, such as running averages. A value that is
-    used elsewhere too is kept, and everything else stays as it is, also in the bodies of ``jit``,
-    ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
-    :func:`explain` shows what was found.
+    mean and variance are there for what else reads them, such as running averages; after it,
+    residual and ReLU. A value that is used elsewhere too is kept, and everything else stays as it
+    is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``,
+    ``while_loop`` and ``cond``. :func:`explain` shows what was found.
+
+    Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
+    of windows, the gradients of the maxima, and means, sums and maxima over large images.
 
     Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
     shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``
@@ -69,10 +75,14 @@ def fuse(fn: F) -> F:
 def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Prints what :func:`fuse` makes of ``fn`` for these arguments, without running it.
 
-    A row for each convolution: shapes (NHWC and HWIO where the kernel takes it), strides, groups,
-    what was fused (``bn``: numbers that multiply and numbers that are added, for each channel;
-    ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and the size
-    of the packed weights; or why it stays with XLA. The last line sums up.
+    A row for each convolution: shapes (channels last where the kernel takes it), strides (``1/2``
+    with a zero between the pixels of the images: a transposed convolution), dilation of the window,
+    groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
+    channel; ``bn(batch)``: batch norm with the statistics of the batch; activations by name, and
+    operations of which none is known by their number), the kernel's algorithm and the size of the
+    packed weights; or why it stays with XLA. A line sums up, and counts what is pooled on the
+    kernel; others say which elementwise operations on a convolution's result stayed outside, and
+    why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
@@ -86,9 +96,9 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         >>> conv = lambda x: jax.lax.conv(x, jnp.ones((8, 4, 3, 3)), (1, 1), "SAME")
         >>> resfuse.explain(lambda x: jax.nn.relu(conv(x)), jnp.ones((1, 4, 6, 6)))
         ... # doctest: +SKIP
-        x        kernel   strides  groups  fused  algorithm  packed bytes
-        1x6x6x4  3x3x4x8  1x1      1       relu   direct     1152
-        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; max pools: 0
+        x        kernel   strides  dilation  groups  fused  algorithm  packed bytes
+        1x6x6x4  3x3x4x8  1x1      1x1       1       relu   direct     1152
+        1 of 1 convolutions on the kernel (avx512), with 0.0 MB of packed weights; pools: 0
     """
     if isinstance(fn, types.MethodType) and isinstance(fn.__func__, _Fused):
         args = (fn.__self__, *args)

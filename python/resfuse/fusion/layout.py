@@ -5,79 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array, lax
 
-from resfuse.fusion.graph import Node
-from resfuse.kernel.conv import unsupported
-from resfuse.spec import ConvSpec
-
-__all__ = [
-    "Layout",
-    "images_order",
-    "kernel_order",
-    "layout_of",
-    "mesh_axes",
-    "reason_against",
-    "spec_of",
-]
+__all__ = ["Layout", "Shape", "inverse", "mesh_axes"]
 
 Shape = tuple[int, ...]
-_NHWC, _HWIO = (0, 2, 3, 1), (2, 3, 1, 0)  # places in a ConvDimensionNumbers
-
-
-def images_order(node: Node) -> Shape:
-    """The permutation that brings the convolution's images to NHWC."""
-    return tuple(node.params["dimension_numbers"].lhs_spec[axis] for axis in _NHWC)
-
-
-def kernel_order(node: Node) -> Shape:
-    """The permutation that brings the convolution's kernel to HWIO."""
-    return tuple(node.params["dimension_numbers"].rhs_spec[axis] for axis in _HWIO)
-
-
-def spec_of(node: Node) -> ConvSpec:
-    """What the convolution asks for."""
-    params = node.params
-    precision = params["precision"]
-    if isinstance(precision, tuple):
-        precision = max(precision, key=_rank)
-    pads = tuple((int(low), int(high)) for low, high in params["padding"])
-    strides, of_image, of_window = (
-        tuple(map(int, params[name])) for name in ("window_strides", "lhs_dilation", "rhs_dilation")
-    )
-    groups = params["feature_group_count"]
-    return ConvSpec(strides, pads, of_image, of_window, groups, precision)
-
-
-def _rank(precision: lax.Precision | None) -> int:
-    order = (None, lax.Precision.DEFAULT, lax.Precision.HIGH, lax.Precision.HIGHEST)
-    return order.index(precision)
-
-
-def reason_against(node: Node) -> str | None:
-    """Why the kernel cannot compute this convolution; None if it can."""
-    x, kernel = (value.aval for value in node.inputs)
-    params, out = node.params, node.outputs[0].aval
-    if x.ndim != 4:
-        return f"{x.ndim - 2} spatial dimensions"
-    if not {x.dtype, kernel.dtype, out.dtype} <= {jnp.dtype(jnp.float32)}:
-        return " and ".join(sorted({str(a.dtype) for a in (x, kernel, out)} - {"float32"}))
-    if not all(isinstance(size, int) for size in (*x.shape, *kernel.shape)):
-        return "symbolic shape"
-    if {*params["lhs_dilation"], *params["rhs_dilation"]} != {1}:
-        return "dilation"
-    if params["batch_group_count"] != 1:
-        return "batch groups"
-    if isinstance(params["precision"], str | lax.DotAlgorithm | lax.DotAlgorithmPreset):
-        return f"precision {params['precision']}"
-    if min(map(min, params["padding"])) < 0:
-        return "negative padding"
-    if mesh_axes(kernel) or mesh_axes(x) - mesh_axes(x, images_order(node)[:1]):
-        return "sharded over other axes than the batch"
-    images = tuple(x.shape[axis] for axis in images_order(node))
-    weights = tuple(kernel.shape[axis] for axis in kernel_order(node))
-    return unsupported(images, weights, jnp.float32, spec_of(node))
 
 
 def mesh_axes(aval: Any, axes: Sequence[int] | None = None) -> set[str]:
@@ -93,7 +25,7 @@ def mesh_axes(aval: Any, axes: Sequence[int] | None = None) -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What became of an NHWC tensor: its shape, where its channels are, and the way there.
+    """What became of a tensor with channels last: its shape, where its channels are, the way there.
 
     ``moves`` are permutations and shapes in turn: ``("transpose", order)``, ``("reshape", shape)``,
     each with the shape before it.
@@ -103,16 +35,21 @@ class Layout:
     channels: int
     moves: tuple[tuple[str, Shape, Shape], ...] = ()
 
+    @property
+    def start(self) -> Shape:
+        """The shape with channels last, before all moves."""
+        return self.moves[0][2] if self.moves else self.shape
+
     def apply(self, y: Array) -> Array:
-        """Brings a tensor from NHWC to this layout."""
+        """Brings a tensor with channels last to this layout."""
         for kind, arguments, _ in self.moves:
             y = lax.transpose(y, arguments) if kind == "transpose" else y.reshape(arguments)
         return y
 
     def undo(self, y: Array) -> Array:
-        """Brings a tensor from this layout to NHWC."""
+        """Brings a tensor from this layout to channels last."""
         for kind, arguments, before in reversed(self.moves):
-            back = _inverse(arguments) if kind == "transpose" else before
+            back = inverse(arguments) if kind == "transpose" else before
             y = lax.transpose(y, back) if kind == "transpose" else y.reshape(back)
         return y
 
@@ -126,28 +63,52 @@ class Layout:
 
     def reshaped(self, shape: Shape) -> "Layout | None":
         """The layout after a reshape; None if that breaks up the channels."""
-        axis = self._channels_in(shape)
+        if shape == self.shape:
+            return self
+        axis = _kept(self.shape, self.channels, shape)
         if axis is None:
             return None
         return Layout(shape, axis, (*self.moves, ("reshape", shape, self.shape)))
 
-    def _channels_in(self, shape: Shape) -> int | None:
-        before, size = math.prod(self.shape[: self.channels]), self.shape[self.channels]
-        if 0 in shape:
-            return None
-        for axis, extent in enumerate(shape):
-            if extent == size and math.prod(shape[:axis]) == before:
-                return axis
-        return None
+    def place(self, axis: int) -> int | None:
+        """Where an axis of the start is now; None if a move joined it to others or broke it up."""
+        found: int | None = axis
+        for kind, arguments, before in self.moves:
+            if found is not None:
+                kept = kind == "reshape"
+                found = _kept(before, found, arguments) if kept else arguments.index(found)
+        return found
+
+    def resized(self, axis: int, size: int) -> "Layout":
+        """The same moves of a tensor with another size along an axis that has a :meth:`place`."""
+        layout = Layout(_replaced(self.start, axis, size), len(self.start) - 1)
+        for kind, arguments, before in self.moves:
+            if kind == "transpose":
+                layout, axis = layout.transposed(arguments), arguments.index(axis)
+                continue
+            place = _kept(before, axis, arguments)
+            assert place is not None
+            reshaped = layout.reshaped(_replaced(arguments, place, size))
+            assert reshaped is not None  # the channels are kept as they were
+            layout, axis = reshaped, place
+        return layout
 
 
-def layout_of(node: Node) -> Layout:
-    """The layout of a convolution's result."""
-    out = node.params["dimension_numbers"].out_spec
-    order = tuple(out[axis] for axis in _NHWC)
-    shape = node.outputs[0].aval.shape
-    return Layout(tuple(shape[axis] for axis in order), 3).transposed(_inverse(order))
-
-
-def _inverse(order: Shape) -> Shape:
+def inverse(order: Shape) -> Shape:
+    """The permutation that takes ``order`` back."""
     return tuple(order.index(axis) for axis in range(len(order)))
+
+
+def _kept(before: Shape, axis: int, after: Shape) -> int | None:
+    """Where a reshape leaves an axis: as long as it was, with as many elements in front."""
+    if 0 in after:
+        return None
+    front = math.prod(before[:axis])
+    for place, extent in enumerate(after):
+        if extent == before[axis] and math.prod(after[:place]) == front:
+            return place
+    return None
+
+
+def _replaced(shape: Shape, axis: int, size: int) -> Shape:
+    return (*shape[:axis], size, *shape[axis + 1 :])

@@ -8,12 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 
-from resfuse.fusion import layout
+from resfuse.fusion import weight_gradient
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
-from resfuse.fusion.match import Chain
 from resfuse.kernel import extension
 from resfuse.spec import ConvSpec
 
@@ -41,13 +40,12 @@ class Packs:
 
 
 def _key(chain: Chain) -> Any:
-    order = layout.kernel_order(chain.conv)
-    return key_of(chain.kernel), order, _packing_spec(chain), extension.isa()
+    return key_of(chain.kernel), chain.geometry.kernel, _packing_spec(chain), extension.isa()
 
 
 def _packing_spec(chain: Chain) -> ConvSpec:
     """Padding, which depends on the size of the images, has no part in how weights are packed."""
-    return dataclasses.replace(chain.spec, padding=((0, 0), (0, 0)))
+    return dataclasses.replace(chain.spec, padding=((0, 0),) * len(chain.spec.strides))
 
 
 def _packed(chains: Sequence[Chain]) -> list[Any]:
@@ -55,13 +53,13 @@ def _packed(chains: Sequence[Chain]) -> list[Any]:
     memory: dict[Value, Any] = {}
     evaluate(computed, memory)
     specs = list(map(_packing_spec, chains))
-    orders = [layout.kernel_order(chain.conv) for chain in chains]
+    layouts = [chain.geometry.kernel for chain in chains]
     # A kernel that is there already is not copied.
     kernels = [memory.get(chain.kernel, chain.kernel.array) for chain in chains]
 
     def pack(kernels: Sequence[Any]) -> list[Any]:
-        each, isa = zip(kernels, orders, specs, strict=True), extension.isa()
-        return [_pack(lax.transpose(kernel, order), spec, isa) for kernel, order, spec in each]
+        each, isa = zip(kernels, layouts, specs, strict=True), extension.isa()
+        return [_pack(layout.undo(kernel), spec, isa) for kernel, layout, spec in each]
 
     # One program, in which kernels of the same shape share their part.
     return jax.jit(pack)(kernels) if kernels else []
@@ -77,13 +75,20 @@ def _pack(kernel: Any, spec: ConvSpec, isa: str | None) -> Any:
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     """Gives each chain its ``folded`` and ``packed``, as far as they can be known."""
     memory: dict[Value, Any] = {}
-    chains = [chain for chain in chains if chain.norm is None]  # the others' call packs itself
-    known = [chain for chain in chains if all(value.known for value in chain.operands)]
-    evaluate([value for chain in known for value in chain.operands], memory)
+    # The others' calls pack by themselves.
+    chains = [c for c in chains if c.norm is None and not weight_gradient.takes(c.geometry)]
+    known = [chain for chain in chains if all(value.known for value in chain.numbers)]
+    read = [(chain, operand) for chain in chains for operand in chain.operands]
+    rows = [(chain, op) for chain, op in read if op.kind == "channel" and op.value.known]
+    values = [value for chain in known for value in chain.numbers]
+    evaluate([*values, *(operand.value for _, operand in rows)], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
         for chain in known:
             scale, shift = fold(chain, memory.__getitem__)
             chain.folded = _value(scale), _value(shift)
+        for chain, operand in rows:
+            row = _full(_row(memory[operand.value]), chain.channels)
+            chain.prepared[operand] = _value(row)
         fixed = [chain for chain in chains if chain.kernel.known]
         for chain, packed in zip(fixed, packs.of(fixed), strict=True):
             chain.packed = Value(jax.typeof(packed), array=packed)

@@ -51,7 +51,9 @@ class Program:
 
     def _given(self) -> list[Value]:
         """The arrays that the plan reads."""
-        prepared = [(*(chain.folded or ()), chain.packed) for chain in self.chains]
+        prepared = [
+            (*(chain.folded or ()), *chain.prepared.values(), chain.packed) for chain in self.chains
+        ]
         given = [*self.graph.constants, *(v for values in prepared for v in values if v)]
         return list(filter(self._plan.needed.__contains__, given))
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from resfuse.fusion import control_flow, lowering, pooling, slices
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
-from resfuse.fusion.match import Chain
 
 __all__ = ["Environment", "Plan", "run"]
 
@@ -26,7 +26,9 @@ class Plan:
         self.live: set[Node] = set()
         self.needed: set[Value] = set()
         self._mark(graph)
-        self.slices = slices.find(graph, self.live, self.chains) if sliced else None
+        self.pools = pooling.find(graph, {value for chain in chains for value in chain.outputs})
+        pools = self.pools & self.live
+        self.slices = slices.find(graph, self.live, self.chains, pools) if sliced else None
 
     def _mark(self, graph: Graph) -> None:
         """Marks, from the end, what an output, an effect or a marked node needs."""
@@ -76,7 +78,7 @@ def _step(plan: Plan, node: Node, env: Environment) -> None:
         env.update(lowering.compute(chain, read, plan.needed))
         return
     operands = list(map(read, node.inputs))
-    if pooling.takes(node):
+    if node in plan.pools:
         outputs = [pooling.run(node, *operands)]
     elif node.bodies:
         outputs = control_flow.rebuild(node, functools.partial(run, plan), env, operands)

@@ -12,9 +12,9 @@ from typing import Any
 
 from jax import lax
 
-from resfuse.fusion import layout, pooling
+from resfuse.fusion import pooling
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
-from resfuse.fusion.match import Chain
 
 __all__ = ["Slices", "find", "run"]
 
@@ -33,7 +33,9 @@ class Slices:
     images: int
 
 
-def find(graph: Graph, live: set[Node], chains: Mapping[Node, Chain]) -> Slices | None:
+def find(
+    graph: Graph, live: set[Node], chains: Mapping[Node, Chain], pools: set[Node]
+) -> Slices | None:
     """The longest start of the graph that is worth it, and that one value leads out of."""
     nodes = [node for node in graph.nodes if node in live]
     first = next((chains[node] for node in nodes if node in chains), None)
@@ -41,18 +43,18 @@ def find(graph: Graph, live: set[Node], chains: Mapping[Node, Chain]) -> Slices 
         return None
     readers = _readers(graph, nodes, chains)
     members: list[Node] = []
-    batched, length = {first.x}, 0
+    batched, length, output = {first.x}, 0, first.x
     for node in nodes:
         if batched.isdisjoint(_reads(node, chains)):
             continue
-        if not _takes(node, chains, batched):
+        if not (_pools(node, pools, batched) or _takes(node, chains, batched)):
             break
         members.append(node)
-        output = _images(node, chains)[-1]
-        batched.add(output)
-        if [value for value in batched if not readers[value] <= set(members)] == [output]:
-            length = len(members)
-    return _slices(members[:length], first.x, chains)
+        batched.update(_images(node, chains)[1])
+        needed = [value for value in batched if not readers[value] <= set(members)]
+        if len(needed) == 1:
+            length, output = len(members), needed[0]
+    return _slices(members[:length], first.x, output, chains)
 
 
 def run(
@@ -71,40 +73,52 @@ def run(
     return y.reshape(slices.output.aval.shape)
 
 
-def _slices(members: Sequence[Node], start: Value, chains: Mapping[Node, Chain]) -> Slices | None:
+def _slices(
+    members: Sequence[Node], start: Value, end: Value, chains: Mapping[Node, Chain]
+) -> Slices | None:
     batch = start.aval.shape[0]
-    bytes_moved = [4 * sum(value.aval.size for value in _images(node, chains)) for node in members]
+    images = ([*read, *written] for read, written in (_images(node, chains) for node in members))
+    bytes_moved = [4 * sum(value.aval.size for value in values) for values in images]
     most = max(bytes_moved, default=0)
     fitting = [n for n in range(1, batch) if batch % n == 0 and most // batch * n <= _MOST]
     if most < _LEAST or batch < 2:
         return None
-    return Slices(members, start, _images(members[-1], chains)[-1], max(fitting, default=1))
+    return Slices(members, start, end, max(fitting, default=1))
+
+
+def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:
+    """Whether it pools each image of a slice."""
+    return node in pools and pooling.pools_images(node) and node.inputs[0] in batched
 
 
 def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> bool:
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
-    images = _images(node, chains)
+    images, results = _images(node, chains)
     chain = chains.get(node)
-    if chain is not None and chain.norm is not None:
+    if chain is None or chain.norm is not None or not _takes_any_batch(chain):
         return False
-    if chain is None:
-        return pooling.takes(node) and pooling.pools_images(node) and images[0] in batched
-    moves = chain.layout.moves or (chain.residual_layout and chain.residual_layout.moves)
-    plain = not moves and layout.images_order(chain.conv) == (0, 1, 2, 3)
-    weights = set(_reads(node, chains)) - {chain.x, chain.residual}
-    independent = weights.isdisjoint(batched) and images[0] in batched and images[-2] in batched
+    weights = set(chain.reads) - set(images)
+    independent = weights.isdisjoint(batched) and batched.issuperset(images)
     batch = chain.x.aval.shape[0]
-    activations = (chain.x.aval.size + chain.output.aval.size) // max(batch, 1)
-    return plain and independent and chain.kernel.aval.size <= activations
+    activations = (chain.x.aval.size + results[0].aval.size) // max(batch, 1)
+    return independent and chain.kernel.aval.size <= activations
 
 
-def _images(node: Node, chains: Mapping[Node, Chain]) -> list[Value]:
-    """What the node reads for each image and, last, what it writes."""
+def _takes_any_batch(chain: Chain) -> bool:
+    moves = any(lies.moves for _, lies in chain.results)
+    any_batch = chain.tail is None or chain.tail.any_batch
+    geometry = chain.geometry
+    plain = not moves and not geometry.images.moves and geometry.batch_groups == 1
+    return any_batch and plain
+
+
+def _images(node: Node, chains: Mapping[Node, Chain]) -> tuple[list[Value], list[Value]]:
+    """What the node reads and what it writes for each image."""
     chain = chains.get(node)
     if chain is None:
-        return [*node.inputs[:1], *node.outputs]
-    residual = [] if chain.residual is None else [chain.residual]
-    return [chain.x, *residual, chain.output]
+        return node.inputs[:1], node.outputs
+    operands = [operand.value for operand in chain.operands if operand.kind != "channel"]
+    return [chain.x, *operands], [value for value, _ in chain.results]
 
 
 def _reads(node: Node, chains: Mapping[Node, Chain]) -> Sequence[Value]:

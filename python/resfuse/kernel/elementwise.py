@@ -6,7 +6,7 @@ from typing import Any
 from resfuse import jax_compat
 from resfuse.jax_compat import ClosedJaxpr, JaxprEqn, Literal
 
-__all__ = ["NotElementwiseError", "check_elementwise"]
+__all__ = ["ELEMENTWISE", "NotElementwiseError", "check_elementwise"]
 
 
 class NotElementwiseError(ValueError):
@@ -53,7 +53,7 @@ def _check_equation(eqn: JaxprEqn, follows: Sequence[bool]) -> list[bool]:
     shapes = {_shape(v) for v, does in zip(eqn.invars, follows, strict=True) if does}
     same = set(map(_shape, eqn.outvars)) == shapes
     # What moves or repeats elements may still keep the shape, as a transposition may.
-    if eqn.effects or not (same and name in _ELEMENTWISE):
+    if eqn.effects or not (same and name in ELEMENTWISE):
         raise NotElementwiseError(f"{name} is not an operation on each element by itself")
     return [True] * len(eqn.outvars)
 
@@ -63,7 +63,7 @@ def _shape(atom: Any) -> tuple[int, ...]:
     return shape
 
 
-_ELEMENTWISE = {
+ELEMENTWISE = {
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
     "bessel_i0e", "bessel_i1e", "cbrt", "ceil", "clamp", "convert_element_type", "copy",
     "copy_p", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2",

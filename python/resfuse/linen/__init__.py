@@ -5,12 +5,14 @@ and checkpoints are those of the same network written in plain Flax. On the fuse
 submodules are read and not called: to capture their intermediates, use ``implementation="xla"``.
 """
 
-from resfuse.linen import resnet, textbook
+from resfuse.linen import resnet, resnetv2, textbook
 from resfuse.linen.fused import conv_alone, conv_bn_act, conv_bn_relu
 from resfuse.linen.resnet import *  # noqa: F403
+from resfuse.linen.resnetv2 import *  # noqa: F403
 from resfuse.linen.textbook import *  # noqa: F403
 from resfuse.models.architectures import Architecture
 
 __all__ = ["Architecture", "conv_alone", "conv_bn_act", "conv_bn_relu"]
 __all__ += resnet.__all__
+__all__ += resnetv2.__all__
 __all__ += textbook.__all__

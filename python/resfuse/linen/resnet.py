@@ -1,31 +1,38 @@
-"""The ResNets of torchvision for Flax Linen."""
+"""The ResNets of torchvision and timm for Flax Linen."""
 
 import functools
 
 from flax import linen as nn
 from jax import Array
 
-from resfuse.linen.fused import conv_bn_relu
-from resfuse.models.architectures import (
-    ARCHITECTURES,
-    Architecture,
-    BlockPlan,
-    ConvPlan,
-    plan_stages,
-    plan_stem,
-)
+from resfuse.linen.attention import ATTENTIONS
+from resfuse.linen.fused import conv_alone, conv_bn_relu
+from resfuse.models.architectures import ARCHITECTURES, Architecture
+from resfuse.models.pooling import halve
+from resfuse.models.preprocessing import Preprocessing
+from resfuse.models.resnet_plans import BlockPlan, ConvPlan, plan_stages, plan_stem
 from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, linear_settings, max_pool
 
 __all__ = [
+    "ECAResNet50D",
+    "ECAResNet50T",
+    "ECAResNet101D",
     "ResNeXt50_32x4d",
     "ResNeXt101_32x8d",
     "ResNeXt101_64x4d",
     "ResNet",
     "ResNet18",
+    "ResNet18D",
     "ResNet34",
+    "ResNet34D",
     "ResNet50",
+    "ResNet50D",
     "ResNet101",
+    "ResNet101D",
     "ResNet152",
+    "ResNet152D",
+    "SEResNeXt50_32x4d",
+    "SEResNet50",
     "WideResNet50_2",
     "WideResNet101_2",
 ]
@@ -39,21 +46,44 @@ _norm = functools.partial(nn.BatchNorm, **BATCH_NORM)
 
 
 class _Downsample(nn.Module):
-    """The convolution and the batch norm of a skip, named as in torchvision's ``Sequential``."""
+    """The layer of a block's skip, named as in torch's ``Sequential``."""
 
-    plan: ConvPlan
+    conv: ConvPlan
+    plan: BlockPlan
     implementation: str | None
 
     @nn.compact
     def __call__(self, x: Array, use_running_average: bool) -> Array:
+        conv, norm = self.plan.skip_names
         return conv_bn_relu(
-            _conv(self.plan, "0"),
-            _norm(name="1"),
-            x,
+            _conv(self.conv, conv),
+            _norm(name=norm),
+            halve(x, partial=True) if self.plan.halves else x,
             relu=False,
             use_running_average=use_running_average,
             implementation=self.implementation,
         )
+
+
+class _DeepStem(nn.Module):
+    """Convolutions named as in torch's ``Sequential``; the last norm is outside, as in timm."""
+
+    plans: tuple[ConvPlan, ...]
+    implementation: str | None
+
+    @nn.compact
+    def __call__(self, x: Array, use_running_average: bool) -> Array:
+        *plans, last = self.plans
+        for number, plan in enumerate(plans):
+            x = conv_bn_relu(
+                _conv(plan, f"{3 * number}"),
+                _norm(name=f"{3 * number + 1}"),
+                x,
+                use_running_average=use_running_average,
+                implementation=self.implementation,
+            )
+        conv = _conv(last, f"{3 * len(plans)}")
+        return conv_alone(conv, x, implementation=self.implementation)
 
 
 class _Block(nn.Module):
@@ -75,12 +105,16 @@ class _Block(nn.Module):
         for number, plan in enumerate(convs, 1):
             y = fused(_conv(plan, f"conv{number}"), _norm(name=f"bn{number}"), y)
         if self.plan.downsample is not None:
-            downsample = _Downsample(self.plan.downsample, self.implementation, name="downsample")
-            x = downsample(x, use_running_average)
+            settings = self.plan.downsample, self.plan, self.implementation
+            x = _Downsample(*settings, name="downsample")(x, use_running_average)
         number = len(self.plan.convs)
         init = nn.initializers.zeros if self.zero_init_residual else nn.initializers.ones
         norm = _norm(scale_init=init, name=f"bn{number}")
-        return fused(_conv(last, f"conv{number}"), norm, y, residual=x)
+        conv = _conv(last, f"conv{number}")
+        if self.plan.attention is None:
+            return fused(conv, norm, y, residual=x)
+        y = fused(conv, norm, y, relu=False)
+        return nn.relu(ATTENTIONS[self.plan.attention](self.plan, name="se")(y) + x)
 
 
 class _Stage(nn.Module):
@@ -99,10 +133,10 @@ class _Stage(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet, Wide ResNet or ResNeXt with torchvision's arithmetic.
+    """A ResNet, Wide ResNet, ResNeXt, or variant of timm's, with torchvision's arithmetic.
 
-    ``ResNet18`` to ``ResNeXt101_64x4d`` are this class with ``architecture`` filled in. Variables
-    have torchvision's names: its ``layer1.0.conv1.weight`` is ``kernel`` in
+    ``ResNet18`` to ``ECAResNet101D`` are this class with ``architecture`` filled in. Variables
+    have torchvision's and timm's names: their ``layer1.0.conv1.weight`` is ``kernel`` in
     ``params["layer1"]["0"]["conv1"]``, with the output channels last. Training differs in one
     thing: Flax averages the biased variances of the batches, torch the unbiased ones.
 
@@ -139,6 +173,11 @@ class ResNet(nn.Module):
     replace_stride_with_dilation: tuple[bool, ...] | None = None
     implementation: str | None = None
 
+    @property
+    def preprocess(self) -> Preprocessing:
+        """What turns a picture into the input of the published weights."""
+        return self.architecture.preprocessing
+
     def setup(self) -> None:
         """Makes the head, which is no part of the feature maps."""
         self.fc = nn.Dense(self.num_classes, **linear_settings(self.architecture.out_features))
@@ -154,13 +193,7 @@ class ResNet(nn.Module):
     @nn.compact
     def features(self, x: Array, use_running_average: bool = False) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the output of each stage."""
-        x = conv_bn_relu(
-            _conv(plan_stem(self.architecture, x.shape[-1], self.cifar_stem), "conv1"),
-            _norm(name="bn1"),
-            x,
-            use_running_average=use_running_average,
-            implementation=self.implementation,
-        )
+        x = self._stem(x, use_running_average)
         x = x if self.cifar_stem else max_pool(x, self.implementation)
         maps = []
         stages = plan_stages(self.architecture, self.replace_stride_with_dilation)
@@ -169,6 +202,20 @@ class ResNet(nn.Module):
             x = _Stage(plans, *settings, name=f"layer{number}")(x, use_running_average)
             maps.append(x)
         return maps
+
+    def _stem(self, x: Array, use_running_average: bool) -> Array:
+        first, *more = plans = plan_stem(self.architecture, x.shape[-1], self.cifar_stem)
+        norm = _norm(name="bn1")
+        if more:
+            x = _DeepStem(plans, self.implementation, name="conv1")(x, use_running_average)
+            return nn.relu(norm(x, use_running_average))
+        return conv_bn_relu(
+            _conv(first, "conv1"),
+            norm,
+            x,
+            use_running_average=use_running_average,
+            implementation=self.implementation,
+        )
 
 
 ResNet18 = functools.partial(ResNet, ARCHITECTURES["ResNet18"])
@@ -181,3 +228,13 @@ WideResNet101_2 = functools.partial(ResNet, ARCHITECTURES["WideResNet101_2"])
 ResNeXt50_32x4d = functools.partial(ResNet, ARCHITECTURES["ResNeXt50_32x4d"])
 ResNeXt101_32x8d = functools.partial(ResNet, ARCHITECTURES["ResNeXt101_32x8d"])
 ResNeXt101_64x4d = functools.partial(ResNet, ARCHITECTURES["ResNeXt101_64x4d"])
+ResNet18D = functools.partial(ResNet, ARCHITECTURES["ResNet18D"])
+ResNet34D = functools.partial(ResNet, ARCHITECTURES["ResNet34D"])
+ResNet50D = functools.partial(ResNet, ARCHITECTURES["ResNet50D"])
+ResNet101D = functools.partial(ResNet, ARCHITECTURES["ResNet101D"])
+ResNet152D = functools.partial(ResNet, ARCHITECTURES["ResNet152D"])
+SEResNet50 = functools.partial(ResNet, ARCHITECTURES["SEResNet50"])
+SEResNeXt50_32x4d = functools.partial(ResNet, ARCHITECTURES["SEResNeXt50_32x4d"])
+ECAResNet50D = functools.partial(ResNet, ARCHITECTURES["ECAResNet50D"])
+ECAResNet50T = functools.partial(ResNet, ARCHITECTURES["ECAResNet50T"])
+ECAResNet101D = functools.partial(ResNet, ARCHITECTURES["ECAResNet101D"])

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import jax
 from jax import Array
-from jax.nn import initializers
 
 from resfuse.kernel import pool
-from resfuse.models.architectures import ConvPlan
+from resfuse.models.convention import KAIMING, uniform_within
+from resfuse.models.resnet_plans import ConvPlan
 
 __all__ = ["BATCH_NORM", "conv_settings", "linear_settings", "max_pool"]
 
@@ -24,17 +23,13 @@ def conv_settings(plan: ConvPlan) -> dict[str, Any]:
         "kernel_dilation": (plan.dilation, plan.dilation),
         "feature_group_count": plan.groups,
         "use_bias": False,
-        "kernel_init": initializers.variance_scaling(2.0, "fan_out", "normal"),
+        "kernel_init": KAIMING,
     }
 
 
 def linear_settings(in_features: int) -> dict[str, Any]:
     """For ``Dense`` or ``Linear``: weights and biases uniform within ``in_features**-0.5``."""
-
-    def uniform(key: Array, shape: tuple[int, ...], dtype: Any, *_: Any) -> Array:
-        bound = in_features**-0.5
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
+    uniform = uniform_within(in_features**-0.5)
     return {"kernel_init": uniform, "bias_init": uniform}
 
 

@@ -6,11 +6,23 @@ and not called: to capture their intermediates, use ``implementation="xla"``.
 """
 
 from resfuse.models.architectures import Architecture
-from resfuse.nnx import resnet, textbook
+from resfuse.nnx import convnext, densenet, mobilenet, regnet, resnet, resnetv2, textbook, vgg
+from resfuse.nnx.convnext import *  # noqa: F403
+from resfuse.nnx.densenet import *  # noqa: F403
 from resfuse.nnx.fused import conv_alone, conv_bn_act, conv_bn_relu
+from resfuse.nnx.mobilenet import *  # noqa: F403
+from resfuse.nnx.regnet import *  # noqa: F403
 from resfuse.nnx.resnet import *  # noqa: F403
+from resfuse.nnx.resnetv2 import *  # noqa: F403
 from resfuse.nnx.textbook import *  # noqa: F403
+from resfuse.nnx.vgg import *  # noqa: F403
 
 __all__ = ["Architecture", "conv_alone", "conv_bn_act", "conv_bn_relu"]
+__all__ += convnext.__all__
+__all__ += densenet.__all__
+__all__ += mobilenet.__all__
+__all__ += regnet.__all__
 __all__ += resnet.__all__
+__all__ += resnetv2.__all__
 __all__ += textbook.__all__
+__all__ += vgg.__all__

@@ -1,4 +1,4 @@
-"""The ResNets of torchvision for Flax NNX."""
+"""The ResNets of torchvision and timm for Flax NNX."""
 
 import functools
 from typing import Any
@@ -7,27 +7,34 @@ from flax import nnx
 from jax import Array
 
 from resfuse.arguments import check_implementation
-from resfuse.models.architectures import (
-    ARCHITECTURES,
-    Architecture,
-    BlockPlan,
-    ConvPlan,
-    plan_stages,
-    plan_stem,
-)
+from resfuse.models.architectures import ARCHITECTURES, Architecture
+from resfuse.models.convention import TORCH
+from resfuse.models.pooling import halve
+from resfuse.models.resnet_plans import BlockPlan, ConvPlan, plan_stages, plan_stem
 from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, linear_settings, max_pool
 from resfuse.nnx.fused import conv_bn_relu
+from resfuse.nnx.layers import Layers
 
 __all__ = [
+    "ECAResNet50D",
+    "ECAResNet50T",
+    "ECAResNet101D",
     "ResNeXt50_32x4d",
     "ResNeXt101_32x8d",
     "ResNeXt101_64x4d",
     "ResNet",
     "ResNet18",
+    "ResNet18D",
     "ResNet34",
+    "ResNet34D",
     "ResNet50",
+    "ResNet50D",
     "ResNet101",
+    "ResNet101D",
     "ResNet152",
+    "ResNet152D",
+    "SEResNeXt50_32x4d",
+    "SEResNet50",
     "WideResNet50_2",
     "WideResNet101_2",
 ]
@@ -41,6 +48,38 @@ def _conv_and_norm(
 ) -> tuple[nnx.Conv, nnx.BatchNorm]:
     conv = nnx.Conv(plan.in_features, plan.features, **conv_settings(plan), rngs=rngs)
     return conv, nnx.BatchNorm(plan.features, **BATCH_NORM, scale_init=scale_init, rngs=rngs)
+
+
+def _stem(plans: tuple[ConvPlan, ...], rngs: nnx.Rngs) -> tuple[Any, nnx.BatchNorm]:
+    """``conv1`` and ``bn1``; ``None`` is where torch's ``Sequential`` has a ReLU."""
+    *layers, (conv, bn) = (_conv_and_norm(plan, rngs) for plan in plans)
+    if not layers:
+        return conv, bn
+    return nnx.List([*(each for layer in layers for each in (*layer, None)), conv]), bn
+
+
+def _skip(plan: BlockPlan, rngs: nnx.Rngs) -> nnx.List[Any] | None:
+    """``None`` is where torch's ``Sequential`` has a pool."""
+    if plan.downsample is None:
+        return None
+    return nnx.List([None] * plan.average_skip + [*_conv_and_norm(plan.downsample, rngs)])
+
+
+class _ChannelAttention(nnx.Module):
+    """Scales each channel by what a few neighbours' means make of it (Wang et al. 2019)."""
+
+    def __init__(self, size: int, rngs: nnx.Rngs) -> None:
+        self.conv = nnx.Conv(1, 1, (size,), padding=size // 2, use_bias=False, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        y = self.conv(x.mean((-3, -2))[..., None])[..., 0]
+        return x * nnx.sigmoid(y)[..., None, None, :]
+
+
+def _attention(plan: BlockPlan, rngs: nnx.Rngs) -> Any:
+    if plan.attention == "se":
+        return Layers(TORCH, None, rngs).squeeze_excite(plan.features, plan.squeezed)
+    return _ChannelAttention(plan.attention_size, rngs) if plan.attention == "eca" else None
 
 
 class _Block(nnx.Module):
@@ -61,10 +100,9 @@ class _Block(nnx.Module):
             layer = _conv_and_norm(conv, rngs, nnx.initializers.zeros if zero else _ones)
             for name, module in zip(("conv", "bn"), layer, strict=True):
                 setattr(self, f"{name}{number}", module)
-        skip = plan.downsample
-        self.downsample: nnx.List[Any] | None = (
-            None if skip is None else nnx.List(_conv_and_norm(skip, rngs))
-        )
+        self.se = _attention(plan, rngs)
+        self.halves = plan.halves
+        self.downsample = _skip(plan, rngs)
 
     def __call__(self, x: Array, use_running_average: bool | None) -> Array:
         fused = functools.partial(
@@ -78,18 +116,20 @@ class _Block(nnx.Module):
         for conv, bn in layers:
             y = fused(conv, bn, y)
         if self.downsample is not None:
-            conv, bn = self.downsample
-            x = fused(conv, bn, x, relu=False)
-        return fused(*last, y, residual=x)
+            *_, conv, bn = self.downsample
+            x = fused(conv, bn, halve(x, partial=True) if self.halves else x, relu=False)
+        if self.se is None:
+            return fused(*last, y, residual=x)
+        return nnx.relu(self.se(fused(*last, y, relu=False)) + x)
 
 
 class ResNet(nnx.Module):
-    """A ResNet, Wide ResNet or ResNeXt with torchvision's arithmetic.
+    """A ResNet, Wide ResNet, ResNeXt, or variant of timm's, with torchvision's arithmetic.
 
-    ``ResNet18`` to ``ResNeXt101_64x4d`` are this class with ``architecture`` filled in. Attributes
-    have torchvision's names: its ``layer1.0.conv1.weight`` is ``layer1[0].conv1.kernel``, with the
-    output channels last. Training differs in one thing: Flax averages the biased variances of the
-    batches, torch the unbiased ones.
+    ``ResNet18`` to ``ECAResNet101D`` are this class with ``architecture`` filled in. Attributes
+    have torchvision's and timm's names: their ``layer1.0.conv1.weight`` is
+    ``layer1[0].conv1.kernel``, with the output channels last. Training differs in one thing: Flax
+    averages the biased variances of the batches, torch the unbiased ones.
 
     Args:
         architecture: Which network.
@@ -132,8 +172,8 @@ class ResNet(nnx.Module):
     ) -> None:
         self.implementation = check_implementation(implementation)
         self.cifar_stem = cifar_stem
-        stem = plan_stem(architecture, in_channels, cifar_stem)
-        self.conv1, self.bn1 = _conv_and_norm(stem, rngs)
+        self.preprocess = architecture.preprocessing
+        self.conv1, self.bn1 = _stem(plan_stem(architecture, in_channels, cifar_stem), rngs)
         block = functools.partial(
             _Block, zero_init_residual=zero_init_residual, implementation=implementation, rngs=rngs
         )
@@ -150,13 +190,14 @@ class ResNet(nnx.Module):
 
     def features(self, x: Array, use_running_average: bool | None = None) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the output of each stage."""
-        x = conv_bn_relu(
-            self.conv1,
-            self.bn1,
-            x,
-            use_running_average=use_running_average,
-            implementation=self.implementation,
-        )
+        for conv, bn in self._stem_layers():
+            x = conv_bn_relu(
+                conv,
+                bn,
+                x,
+                use_running_average=use_running_average,
+                implementation=self.implementation,
+            )
         x = x if self.cifar_stem else max_pool(x, self.implementation)
         maps = []
         for number in range(1, self.stages + 1):
@@ -164,6 +205,11 @@ class ResNet(nnx.Module):
                 x = block(x, use_running_average)
             maps.append(x)
         return maps
+
+    def _stem_layers(self) -> list[tuple[nnx.Conv, nnx.BatchNorm]]:
+        convs = self.conv1 if isinstance(self.conv1, nnx.List) else [self.conv1]
+        modules = [module for module in [*convs, self.bn1] if module is not None]
+        return list(zip(modules[::2], modules[1::2], strict=True))
 
 
 ResNet18 = functools.partial(ResNet, ARCHITECTURES["ResNet18"])
@@ -176,3 +222,13 @@ WideResNet101_2 = functools.partial(ResNet, ARCHITECTURES["WideResNet101_2"])
 ResNeXt50_32x4d = functools.partial(ResNet, ARCHITECTURES["ResNeXt50_32x4d"])
 ResNeXt101_32x8d = functools.partial(ResNet, ARCHITECTURES["ResNeXt101_32x8d"])
 ResNeXt101_64x4d = functools.partial(ResNet, ARCHITECTURES["ResNeXt101_64x4d"])
+ResNet18D = functools.partial(ResNet, ARCHITECTURES["ResNet18D"])
+ResNet34D = functools.partial(ResNet, ARCHITECTURES["ResNet34D"])
+ResNet50D = functools.partial(ResNet, ARCHITECTURES["ResNet50D"])
+ResNet101D = functools.partial(ResNet, ARCHITECTURES["ResNet101D"])
+ResNet152D = functools.partial(ResNet, ARCHITECTURES["ResNet152D"])
+SEResNet50 = functools.partial(ResNet, ARCHITECTURES["SEResNet50"])
+SEResNeXt50_32x4d = functools.partial(ResNet, ARCHITECTURES["SEResNeXt50_32x4d"])
+ECAResNet50D = functools.partial(ResNet, ARCHITECTURES["ECAResNet50D"])
+ECAResNet50T = functools.partial(ResNet, ARCHITECTURES["ECAResNet50T"])
+ECAResNet101D = functools.partial(ResNet, ARCHITECTURES["ECAResNet101D"])

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
+from resfuse.fusion.constants import known_number
 from resfuse.fusion.graph import Node, is_literal
 from resfuse.fusion.layout import Layout
-from resfuse.fusion.symbolic.formulas import MEAN, VAR, Deviation, Form, Formulas, Y, known_number
+from resfuse.fusion.symbolic.formulas import MEAN, VAR, Deviation, Form, Formulas, Y
 from resfuse.fusion.symbolic.polynomial import Polynomial, number, variable
 
 __all__ = ["add"]

@@ -7,8 +7,11 @@ them can only run after the call, also where it stood before the call's other op
 import dataclasses
 from collections.abc import Sequence
 
+from resfuse.fusion.chain import Chain, Norm
 from resfuse.fusion.graph import Node, Value
-from resfuse.fusion.match import Chain, Norm, extend
+from resfuse.fusion.layout import mesh_axes
+from resfuse.fusion.match import finish
+from resfuse.fusion.order import settle
 from resfuse.fusion.symbolic import algebra
 from resfuse.fusion.symbolic.formulas import MEAN, VAR, Deviation, Form, Formulas, Y
 from resfuse.fusion.symbolic.polynomial import Polynomial, variable
@@ -24,9 +27,9 @@ def with_statistics(chains: Sequence[Chain]) -> list[Chain]:
     """
     claimed = {node for chain in chains for node in chain.nodes}
     found: list[Chain] = []
-    for chain in reversed(chains):
+    for index, chain in reversed(list(enumerate(chains))):
         normalised = _normalised(chain, claimed)
-        if normalised is not None and _settle(normalised, found):
+        if normalised is not None and settle(normalised, [*chains[:index], *found]):
             chain = normalised
             claimed.update(chain.nodes)
         found.append(chain)
@@ -36,9 +39,9 @@ def with_statistics(chains: Sequence[Chain]) -> list[Chain]:
 def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
     """The chain with batch norm and what follows it, if that is what its output goes into."""
     plain = all(step.kind in ("add", "add_any", "sub") and not step.swapped for step in chain.steps)
-    if chain.residual is not None or chain.relu is not None or not plain:
+    if chain.tail is not None or not plain:
         return None
-    formulas = Formulas(chain.output, chain.layout)
+    formulas = Formulas(chain.start, chain.layout)
     if formulas.pixels < 2:
         return None
     nodes = chain.conv.scope.nodes
@@ -52,12 +55,12 @@ def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
         return None
     last = result.producer
     assert last is not None  # it is not the chain's output
-    if chain.is_spread_by(last):
+    if mesh_axes(last.outputs[0].aval) != mesh_axes(chain.start.aval):
         return None
     nodes = [*chain.nodes, *(node for node in inside if node is not last), last]
     layout = formulas.forms[result].layout
-    longer = dataclasses.replace(chain, nodes=nodes, output=result, layout=layout, norm=norm)
-    extend(longer, claimed)
+    longer = dataclasses.replace(chain, nodes=nodes, start=result, layout=layout, norm=norm)
+    finish(longer, claimed, ())
     return longer
 
 
@@ -117,28 +120,3 @@ def _parts(formulas: Formulas, form: Form) -> tuple[float, Polynomial, Polynomia
     deviation = formulas.meaning(deviations[0])
     assert isinstance(deviation, Deviation)
     return deviation.epsilon, scale, bias
-
-
-def _settle(chain: Chain, later: Sequence[Chain]) -> bool:
-    """Moves what depends on the chain's results behind it; False if its own operands do."""
-    calls = {other.nodes[-1]: other for other in later if other.norm is not None}
-    replaced = {node for other in calls.values() for node in other.nodes} - calls.keys()
-    nodes, inside = chain.conv.scope.nodes, set(chain.nodes)
-    start, stop = nodes.index(chain.conv), nodes.index(chain.nodes[-1]) + 1
-    results = {value for node in inside for value in node.outputs}
-    before: list[Node] = []
-    after: list[Node] = []
-    for node in nodes[start:stop]:
-        call = calls.get(node)
-        reads, writes = (call.reads, call.outputs) if call else (node.inputs, node.outputs)
-        # What has effects stays in its order.
-        ordered = node.eqn.effects and any(earlier.eqn.effects for earlier in after)
-        if node in inside or node in replaced or (results.isdisjoint(reads) and not ordered):
-            before.append(node)
-        else:
-            after.append(node)
-            results.update(writes)
-    if not results.isdisjoint(chain.reads):
-        return False
-    nodes[start:stop] = before + after
-    return True

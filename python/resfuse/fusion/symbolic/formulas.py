@@ -8,15 +8,13 @@ norm is found by its meaning, whichever library wrote it.
 import dataclasses
 import math
 
-import numpy as np
-
-from resfuse.fusion.constants import evaluate
+from resfuse.fusion.constants import known_number
 from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.layout import Layout
-from resfuse.fusion.match import per_channel
+from resfuse.fusion.operands import per_channel
 from resfuse.fusion.symbolic.polynomial import Polynomial, number, variable
 
-__all__ = ["MEAN", "VAR", "Deviation", "Form", "Formulas", "Y", "known_number"]
+__all__ = ["MEAN", "VAR", "Deviation", "Form", "Formulas", "Y"]
 
 # The variables: the result, its mean and variance for each channel, and from 3 on all others.
 Y, MEAN, VAR, _OTHERS = 0, 1, 2, 3
@@ -90,16 +88,6 @@ class Formulas:
         if (constant := known_number(source)) is not None:
             return number(constant)
         return self.variable(_origin(source))
-
-
-def known_number(value: Value) -> float | None:
-    """The value, if it is one known and finite number."""
-    if value.aval.size != 1 or not value.known:
-        return None
-    memory: dict[Value, np.ndarray] = {}
-    evaluate([value], memory)
-    constant = float(np.asarray(memory[value]).reshape(()))
-    return constant if math.isfinite(constant) else None
 
 
 def _origin(value: Value) -> Value:

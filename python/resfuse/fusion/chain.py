@@ -1,0 +1,106 @@
+"""A convolution and what follows it, as the kernel takes it: the data."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from resfuse.fusion.geometry import Geometry
+from resfuse.fusion.graph import Node, Value
+from resfuse.fusion.layout import Layout
+from resfuse.fusion.operands import Operand
+from resfuse.fusion.symbolic.polynomial import Polynomial
+from resfuse.fusion.tail import Tail
+from resfuse.spec import ConvSpec
+
+__all__ = ["Chain", "Norm", "Step"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """``y * a``, ``y + a`` and so on for one number ``a`` per channel; ``swapped``: ``a - y``."""
+
+    kind: str
+    operand: Value | None
+    swapped: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """Batch norm with the statistics of the batch, which comes after the steps.
+
+    ``symbolic/batch_norm.py`` finds it. ``scale`` and ``bias`` are products and sums of ``inputs``;
+    ``statistics`` are the values that follow from mean and variance alone, and how, each with the
+    axis of its channels.
+    """
+
+    epsilon: float
+    scale: Polynomial
+    bias: Polynomial
+    inputs: Mapping[int, Value]  # by the indices of their variables
+    statistics: Mapping[Value, tuple[Polynomial, int]]
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Chain:
+    """A convolution and what follows it; the tail follows ``start``, which has the ``layout``.
+
+    ``x`` are the images, which ``geometry`` pads. ``refused`` are elementwise nodes that are not in
+    the tail, and why. ``prepare.py`` adds what it computed of weights that do not change.
+    """
+
+    conv: Node
+    x: Value
+    geometry: Geometry
+    layout: Layout
+    start: Value
+    nodes: list[Node]
+    steps: list[Step] = dataclasses.field(default_factory=list)
+    norm: Norm | None = None
+    tail: Tail | None = None
+    refused: Mapping[Node, str] = dataclasses.field(default_factory=dict)
+    folded: tuple[Value, Value] | None = None  # scale and shift, if they are known
+    prepared: dict[Operand, Value] = dataclasses.field(default_factory=dict)
+    packed: Value | None = None
+
+    @property
+    def spec(self) -> ConvSpec:
+        """The static half of the convolution."""
+        return self.geometry.spec
+
+    @property
+    def kernel(self) -> Value:
+        """The weights."""
+        return self.conv.inputs[1]
+
+    @property
+    def channels(self) -> int:
+        """How many the result has."""
+        return self.layout.shape[self.layout.channels]
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        """What the tail reads."""
+        return self.tail.operands if self.tail else ()
+
+    @property
+    def numbers(self) -> list[Value]:
+        """What the steps read, and the norm."""
+        operands = [step.operand for step in self.steps if step.operand is not None]
+        return [*operands, *(self.norm.inputs.values() if self.norm else ())]
+
+    @property
+    def reads(self) -> list[Value]:
+        """All that its call needs."""
+        operands = [self.prepared.get(operand, operand.value) for operand in self.operands]
+        packed = [] if self.packed is None else [self.packed]
+        return [self.x, self.kernel, *packed, *(self.folded or self.numbers), *operands]
+
+    @property
+    def results(self) -> Sequence[tuple[Value, Layout]]:
+        """Its images, the main one first, and how they lie."""
+        return self.tail.outputs if self.tail else [(self.start, self.layout)]
+
+    @property
+    def outputs(self) -> list[Value]:
+        """All that its call computes."""
+        images = [value for value, _ in self.results]
+        return [*images, *(self.norm.statistics if self.norm else ())]

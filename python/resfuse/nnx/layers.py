@@ -1,0 +1,140 @@
+"""The layers from which the NNX networks are made."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array
+
+from resfuse.models.convention import ACTIVATIONS, KAIMING, Activation, Convention
+
+__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "conv_norm"]
+
+
+def conv_norm(
+    conv: nnx.Conv, norm: nnx.BatchNorm, x: Array, activation: Activation | None = None
+) -> Array:
+    """``activation(norm(conv(x)))``: what the kernel computes as one."""
+    y: Array = norm(conv(x))
+    return y if activation is None else ACTIVATIONS[activation](y)
+
+
+class ConvNorm(nnx.Module):
+    """A convolution, a batch norm and an activation."""
+
+    def __init__(self, conv: nnx.Conv, bn: nnx.BatchNorm, activation: Activation | None) -> None:
+        self.conv, self.bn, self.activation = conv, bn, activation
+
+    def __call__(self, x: Array) -> Array:
+        """Maps ``(B, H, W, C)`` to ``(B, Ho, Wo, features)``, or the same without a batch."""
+        return conv_norm(self.conv, self.bn, x, self.activation)
+
+
+class SqueezeExcite(nnx.Module):
+    """Scales each channel by what two dense layers make of the means of all (Hu et al. 2017)."""
+
+    def __init__(
+        self, fc1: nnx.Conv, fc2: nnx.Conv, activation: Activation, gate: Callable[[Array], Array]
+    ) -> None:
+        self.fc1, self.fc2, self.activation, self.gate = fc1, fc2, activation, gate
+
+    def __call__(self, x: Array) -> Array:
+        """Maps ``(..., H, W, C)`` to the same shape."""
+        y = self.fc1(x.mean((-3, -2), keepdims=True))
+        y = self.fc2(ACTIVATIONS[self.activation](y))
+        return x * self.gate(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """Makes the layers of one network, so that what they share is said once.
+
+    Attributes:
+        convention: How convolutions pad and batch norms count.
+        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
+        rngs: Makes the initial values, and what dropout draws.
+        kernel_init: The initial values of convolutions.
+    """
+
+    convention: Convention
+    dtype: Any
+    rngs: nnx.Rngs
+    kernel_init: nnx.Initializer = KAIMING
+
+    def conv(
+        self,
+        in_features: int,
+        features: int,
+        size: int,
+        strides: int = 1,
+        *,
+        groups: int = 1,
+        use_bias: bool = False,
+        padding: Any = None,
+    ) -> nnx.Conv:
+        """A square convolution; ``padding`` is the convention's unless it is given."""
+        return nnx.Conv(
+            in_features,
+            features,
+            (size, size),
+            strides,
+            padding=self.convention.padding(size) if padding is None else padding,
+            feature_group_count=groups,
+            use_bias=use_bias,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            rngs=self.rngs,
+        )
+
+    def batch_norm(self, features: int) -> nnx.BatchNorm:
+        """Over all axes but the last."""
+        return nnx.BatchNorm(
+            features,
+            momentum=self.convention.momentum,
+            epsilon=self.convention.epsilon,
+            dtype=self.dtype,
+            rngs=self.rngs,
+        )
+
+    def conv_norm(
+        self,
+        in_features: int,
+        features: int,
+        size: int,
+        strides: int = 1,
+        *,
+        groups: int = 1,
+        use_bias: bool = False,
+        activation: Activation | None = None,
+    ) -> ConvNorm:
+        """A convolution, a batch norm and an activation."""
+        conv = self.conv(in_features, features, size, strides, groups=groups, use_bias=use_bias)
+        return ConvNorm(conv, self.batch_norm(features), activation)
+
+    def squeeze_excite(
+        self,
+        features: int,
+        squeezed: int,
+        activation: Activation = "relu",
+        gate: Callable[[Array], Array] = jax.nn.sigmoid,
+    ) -> SqueezeExcite:
+        """Down to ``squeezed`` channels and back; dense layers as 1x1 convolutions, with biases."""
+        down = self.conv(features, squeezed, 1, use_bias=True)
+        up = self.conv(squeezed, features, 1, use_bias=True)
+        return SqueezeExcite(down, up, activation, gate)
+
+    def linear(self, in_features: int, features: int, kernel_init: nnx.Initializer) -> nnx.Linear:
+        """A dense layer whose biases start as zeros."""
+        return nnx.Linear(
+            in_features, features, kernel_init=kernel_init, dtype=self.dtype, rngs=self.rngs
+        )
+
+    def dropout(self, rate: float) -> nnx.Dropout:
+        """Drops single values in training."""
+        return nnx.Dropout(rate, rngs=self.rngs if rate else None)
+
+    def stochastic_depth(self, rate: float) -> nnx.Dropout:
+        """Drops the branch of a whole image in training (Huang et al. 2016)."""
+        return nnx.Dropout(rate, broadcast_dims=(-3, -2, -1), rngs=self.rngs if rate else None)

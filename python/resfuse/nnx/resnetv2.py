@@ -1,0 +1,194 @@
+"""Pre-activation ResNets for Flax NNX."""
+
+import functools
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array
+from jax.nn import initializers
+
+from resfuse.models.pooling import halve
+from resfuse.models.resnet_plans import BlockPlan, ConvPlan
+from resfuse.models.resnetv2 import (
+    RESNETS_V2,
+    ResNetV2Architecture,
+    conv_v2_settings,
+    norm_settings,
+    plan_blocks,
+    plan_first_layers,
+    pool_stem,
+)
+
+__all__ = [
+    "ResNetV2",
+    "ResNetV2_18",
+    "ResNetV2_34",
+    "ResNetV2_50",
+    "ResNetV2_50D",
+    "ResNetV2_50D_GN",
+    "ResNetV2_50x1_BiT",
+    "ResNetV2_101",
+    "ResNetV2_101x1_BiT",
+]
+
+
+class _Layers:
+    """Makes the layers of one network."""
+
+    def __init__(self, architecture: ResNetV2Architecture, dtype: Any, rngs: nnx.Rngs) -> None:
+        self.architecture, self.options = architecture, {"dtype": dtype, "rngs": rngs}
+
+    def conv(self, plan: ConvPlan) -> nnx.Conv:
+        settings = conv_v2_settings(plan, self.architecture)
+        return nnx.Conv(plan.in_features, plan.features, **settings, **self.options)
+
+    def norm(self, features: int) -> Any:
+        norm = nnx.BatchNorm if self.architecture.norm == "batch" else nnx.GroupNorm
+        return norm(features, **norm_settings(self.architecture), **self.options)
+
+
+class _Stem(nnx.Module):
+    """``conv``, or ``conv1`` - ``norm1`` - ReLU - ``conv2`` - ``norm2`` - ReLU - ``conv3``."""
+
+    def __init__(self, in_channels: int, make: _Layers) -> None:
+        *plans, last = plan_first_layers(make.architecture, in_channels)
+        self.depth = len(plans)
+        for number, plan in enumerate(plans, 1):
+            setattr(self, f"conv{number}", make.conv(plan))
+            setattr(self, f"norm{number}", make.norm(plan.features))
+        self.last = f"conv{len(plans) + 1}" if plans else "conv"
+        setattr(self, self.last, make.conv(last))
+
+    def __call__(self, x: Array) -> Array:
+        for number in range(1, self.depth + 1):
+            x = getattr(self, f"conv{number}")(x)
+            x = jax.nn.relu(getattr(self, f"norm{number}")(x))
+        y: Array = getattr(self, self.last)(x)
+        return y
+
+
+class _Downsample(nnx.Module):
+    """A 1x1 convolution, after means of 2x2 pixels or with their stride."""
+
+    def __init__(self, conv: ConvPlan, halves: bool, make: _Layers) -> None:
+        self.conv, self.halves = make.conv(conv), halves
+
+    def __call__(self, x: Array) -> Array:
+        y: Array = self.conv(halve(x, partial=True) if self.halves else x)
+        return y
+
+
+class _Block(nnx.Module):
+    """``norm1`` - ReLU - ``conv1`` and so on; the skip leaves after the first ReLU or before."""
+
+    def __init__(self, plan: BlockPlan, make: _Layers) -> None:
+        skip = plan.downsample
+        self.downsample = None if skip is None else _Downsample(skip, plan.halves, make)
+        self.depth = len(plan.convs)
+        for number, conv in enumerate(plan.convs, 1):
+            setattr(self, f"norm{number}", make.norm(conv.in_features))
+            setattr(self, f"conv{number}", make.conv(conv))
+
+    def __call__(self, x: Array) -> Array:
+        y = x
+        for number in range(1, self.depth + 1):
+            y = jax.nn.relu(getattr(self, f"norm{number}")(y))
+            if number == 1 and self.downsample is not None:
+                x = self.downsample(y)
+            y = getattr(self, f"conv{number}")(y)
+        return y + x
+
+
+class _Stage(nnx.Module):
+    """Its ``blocks``, as timm names them."""
+
+    def __init__(self, plans: tuple[BlockPlan, ...], make: _Layers) -> None:
+        self.blocks = nnx.List(_Block(plan, make) for plan in plans)
+
+    def __call__(self, x: Array) -> Array:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class _Head(nnx.Module):
+    """``fc``, of the means; a 1x1 convolution in timm."""
+
+    def __init__(self, features: int, num_classes: int, make: _Layers) -> None:
+        init = initializers.normal(0.01)
+        self.fc = nnx.Linear(features, num_classes, kernel_init=init, **make.options)
+
+    def __call__(self, x: Array) -> Array:
+        return self.fc(x.mean((-3, -2)))
+
+
+class ResNetV2(nnx.Module):
+    """A pre-activation ResNet.
+
+    ``ResNetV2_18`` to ``ResNetV2_101x1_BiT`` are this class with ``architecture`` filled in.
+    Attributes have timm's names: its ``stages.1.blocks.0.norm1.weight`` is
+    ``stages[1].blocks[0].norm1.scale``.
+
+    Args:
+        architecture: Which network.
+        num_classes: Number of logits.
+        in_channels: Channels of the images.
+        features_only: Whether the network ends with its feature maps: it has no classifier, and a
+            call gives what :meth:`features` gives.
+        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
+        rngs: Makes the initial values.
+
+    Example:
+        >>> model = ResNetV2_18(num_classes=10, rngs=nnx.Rngs(0))
+        >>> model.eval()
+        >>> x = jax.numpy.ones((8, 64, 64, 3))
+        >>> model(x).shape
+        (8, 10)
+        >>> [y.shape[1:] for y in model.features(x)]
+        [(32, 32, 64), (16, 16, 64), (8, 8, 128), (4, 4, 256), (2, 2, 512)]
+    """
+
+    def __init__(
+        self,
+        architecture: ResNetV2Architecture,
+        num_classes: int = 1000,
+        *,
+        in_channels: int = 3,
+        features_only: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.architecture = architecture
+        self.preprocess = architecture.preprocessing
+        make, width = _Layers(architecture, dtype, rngs), architecture.features[-1]
+        self.stem = _Stem(in_channels, make)
+        self.stages = nnx.List(_Stage(plans, make) for plans in plan_blocks(architecture))
+        self.norm: Any = None if features_only else make.norm(width)
+        self.head: Any = None if features_only else _Head(width, num_classes, make)
+
+    def __call__(self, x: Array) -> Any:
+        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
+        if x.ndim == 3:  # a group norm needs a batch
+            return jax.tree.map(lambda y: y[0], self(x[None]))
+        maps = self.features(x)
+        return maps if self.head is None else self.head(jax.nn.relu(self.norm(maps[-1])))
+
+    def features(self, x: Array) -> list[Array]:
+        """Maps ``(B, H, W, C)`` to the stem's map, before its pool, and each stage's."""
+        maps = [self.stem(x)]
+        x = pool_stem(maps[0], self.architecture, None)
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+ResNetV2_18 = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_18"])
+ResNetV2_34 = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_34"])
+ResNetV2_50 = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_50"])
+ResNetV2_50D = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_50D"])
+ResNetV2_50D_GN = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_50D_GN"])
+ResNetV2_50x1_BiT = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_50x1_BiT"])
+ResNetV2_101 = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_101"])
+ResNetV2_101x1_BiT = functools.partial(ResNetV2, RESNETS_V2["ResNetV2_101x1_BiT"])

@@ -1,0 +1,108 @@
+"""VGG with batch norm for Flax NNX."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.nn import initializers
+
+from resfuse.kernel import pool
+from resfuse.models.pooling import adaptive_average
+from resfuse.models.vgg import VGGS, VGGArchitecture
+from resfuse.nnx.layers import Layers
+
+__all__ = ["VGG", "VGG11", "VGG13", "VGG16", "VGG19"]
+
+_POOLED = 7  # pixels on each side of what the dense layers take
+_INIT = initializers.normal(0.01)
+
+
+class _Classifier(nnx.Module):
+    """Three dense layers; dropout comes before the last two.
+
+    They take the pixels of one channel after those of another, as torch's published weights do.
+    """
+
+    def __init__(self, architecture: VGGArchitecture, num_classes: int, make: Layers) -> None:
+        hidden = architecture.hidden_features
+        self.fc1 = make.linear(_POOLED**2 * architecture.features[-1], hidden, _INIT)
+        self.fc2 = make.linear(hidden, hidden, _INIT)
+        self.fc3 = make.linear(hidden, num_classes, _INIT)
+        self.dropout = make.dropout(architecture.dropout)
+
+    def __call__(self, x: Array) -> Array:
+        x = jnp.moveaxis(adaptive_average(x, _POOLED), -1, -3)
+        x = self.dropout(jax.nn.relu(self.fc1(x.reshape(*x.shape[:-3], -1))))
+        return self.fc3(self.dropout(jax.nn.relu(self.fc2(x))))
+
+
+class VGG(nnx.Module):
+    """A VGG with batch norm.
+
+    ``VGG11`` to ``VGG19`` are this class with ``architecture`` filled in. torchvision's
+    ``features.3`` and ``features.4`` are, in VGG16, ``stages[0][1].conv`` and ``.bn``; its
+    ``classifier.0``, ``.3`` and ``.6`` are ``classifier.fc1``, ``fc2`` and ``fc3``.
+
+    Args:
+        architecture: Which network.
+        num_classes: Number of logits.
+        in_channels: Channels of the images.
+        features_only: Whether the network ends with its feature maps: it has no classifier, and a
+            call gives what :meth:`features` gives.
+        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
+        rngs: Makes the initial values, and what dropout draws.
+
+    Example:
+        >>> model = VGG11(features_only=True, rngs=nnx.Rngs(0))
+        >>> model.eval()
+        >>> [y.shape[1:] for y in model(jax.numpy.ones((8, 64, 64, 3)))[2:]]
+        [(16, 16, 256), (8, 8, 512), (4, 4, 512), (2, 2, 512)]
+    """
+
+    def __init__(
+        self,
+        architecture: VGGArchitecture,
+        num_classes: int = 1000,
+        *,
+        in_channels: int = 3,
+        features_only: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.preprocess = architecture.preprocessing
+        make = Layers(architecture.convention, dtype, rngs)
+        widths = in_channels, *architecture.features
+        conv_norm = functools.partial(make.conv_norm, size=3, use_bias=True, activation="relu")
+        self.stages = nnx.List(
+            nnx.List(conv_norm(before if i == 0 else width, width) for i in range(depth))
+            for depth, before, width in zip(
+                architecture.depths, widths, architecture.features, strict=False
+            )
+        )
+        self.classifier: Any = (
+            None if features_only else _Classifier(architecture, num_classes, make)
+        )
+
+    def __call__(self, x: Array) -> Any:
+        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
+        maps = self.features(x)
+        return maps if self.classifier is None else self.classifier(maps[-1])
+
+    def features(self, x: Array) -> list[Array]:
+        """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to each stage's last map, and their pool."""
+        maps = []
+        for stage in self.stages:
+            for layer in stage:
+                x = layer(x)
+            maps.append(x)
+            x = pool.max_pool(x, (2, 2), (2, 2), "VALID")
+        return [*maps, x]
+
+
+VGG11 = functools.partial(VGG, VGGS["VGG11"])
+VGG13 = functools.partial(VGG, VGGS["VGG13"])
+VGG16 = functools.partial(VGG, VGGS["VGG16"])
+VGG19 = functools.partial(VGG, VGGS["VGG19"])

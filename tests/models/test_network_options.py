@@ -1,0 +1,122 @@
+"""What all NNX networks share: modes, dropout, dtype, channels, feature maps, fusing."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import agreement
+import network_case
+import resfuse
+from resfuse import nnx as networks
+from resfuse.models.convnext import ConvNeXtArchitecture
+from resfuse.models.densenet import DenseNetArchitecture
+from resfuse.models.mobilenet import MOBILENETS
+from resfuse.models.regnet import RegNetArchitecture
+from resfuse.models.vgg import VGGArchitecture
+
+V3 = MOBILENETS["MobileNetV3Small"]
+TINY = {
+    "ConvNeXt": ConvNeXtArchitecture((1, 2), (8, 16), 0.5, layer_scale=1.0),
+    "DenseNet": DenseNetArchitecture((2, 2), growth=4),
+    "MobileNet": dataclasses.replace(
+        V3, stages=V3.stages[:2], head_features=16, hidden_features=8, stochastic_depth=0.5
+    ),
+    "RegNet": RegNetArchitecture(3, 8, 8, 1.5, 8, squeeze=0.25),
+    "VGG": VGGArchitecture((1, 1), (4, 8), 8),
+}
+DROPS = ("ConvNeXt", "MobileNet", "VGG")
+
+
+def build(name, *args, **options):
+    return network_case.filled(getattr(networks, name), TINY[name], *args, **options)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_modes(name):
+    """Inference draws nothing and changes nothing; training drops where the paper does."""
+    model, x = build(name, 5), agreement.images(8, 32, 32, 3)
+    run = nnx.jit(lambda model, x: model(x))
+    before = jax.tree.map(jnp.copy, nnx.state(model, nnx.Not(nnx.RngState)))
+    logits = run(model, x)
+    assert logits.shape == (8, 5)
+    np.testing.assert_array_equal(logits, run(model, x))
+    agreement.assert_identical(before, nnx.state(model, nnx.Not(nnx.RngState)))
+    model.train()
+    first, second = run(model, x), run(model, x)
+    assert bool((first == second).all()) == (name not in DROPS)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_feature_maps_alone(name):
+    """Of one image without a batch axis, by the same variables but for those of the head."""
+    whole = build(name, in_channels=1)
+    maps = build(name, in_channels=1, features_only=True)
+    ours, theirs = (dict(nnx.to_flat_state(nnx.state(model))) for model in (maps, whole))
+    assert ours.keys() < theirs.keys()
+    nnx.update(maps, nnx.from_flat_state({path: theirs[path] for path in ours}))
+    x = agreement.images(32, 32, 1)
+    expected = jax.jit(whole.features)(x[None])
+    agreement.assert_near(jax.jit(maps)(x), [np.asarray(y[0]) for y in expected])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_computes_in_another_dtype(name):
+    model = build(name, 5, dtype=jnp.bfloat16)
+    with jax.numpy_dtype_promotion("standard"):  # Flax's layer norm mixes
+        logits = jax.eval_shape(model, jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32))
+    assert (logits.shape, logits.dtype) == ((2, 5), jnp.bfloat16)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_fuses(capsys, name):
+    model, x = build(name, 5), agreement.images(2, 32, 32, 3)
+    expected = jax.jit(model)(x)
+    fused = resfuse.fuse(lambda x: model(x))
+    agreement.assert_near(fused(x), np.asarray(expected))
+    resfuse.explain(fused, x)
+    assert re.search(r"^(\d+) of \1 convolutions", capsys.readouterr().out, re.MULTILINE)
+
+
+def _normal(values, deviation):
+    np.testing.assert_allclose(values.std(), deviation, rtol=0.2)
+
+
+def _uniform(values, bound):
+    np.testing.assert_allclose(np.abs(values).max(), bound, rtol=0.1)
+
+
+def _constant(values, value):
+    assert (values == np.float32(value)).all()
+
+
+INITIAL = [
+    ("MobileNet", {}, "stages.0.0.depthwise.conv.kernel", _normal, (2 / (9 * 16)) ** 0.5),
+    ("MobileNet", {}, "classifier.fc.kernel", _normal, 0.01),
+    ("MobileNet", {"uniform_init": True}, "classifier.fc.kernel", _uniform, 100**-0.5),
+    ("ConvNeXt", {}, "stem.conv.kernel", _normal, 0.02),
+    ("ConvNeXt", {"layer_scale": 1e-6}, "stages.0.blocks.0.gamma", _constant, 1e-6),
+    ("DenseNet", {}, "denseblocks.0.0.conv2.kernel", _normal, (2 / (9 * 16)) ** 0.5),
+    ("DenseNet", {}, "classifier.kernel", _uniform, 16**-0.5),
+    ("RegNet", {}, "stem.conv.kernel", _normal, (2 / (9 * 32)) ** 0.5),
+    ("RegNet", {}, "fc.kernel", _normal, 0.01),
+    ("VGG", {}, "stages.1.0.conv.kernel", _normal, (2 / (9 * 8)) ** 0.5),
+    ("VGG", {}, "classifier.fc1.kernel", _normal, 0.01),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "path", "check", "size"), INITIAL)
+def test_initial_values(name, changes, path, check, size):
+    architecture = dataclasses.replace(network_case.steady(TINY[name]), **changes)
+    model = getattr(networks, name)(architecture, 100, rngs=nnx.Rngs(agreement.key(0)))
+    values = {
+        ".".join(map(str, path)): np.asarray(leaf)
+        for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))
+    }
+    check(values[path], size)
+    assert all((leaf == 0).all() for path, leaf in values.items() if path.endswith(".bias"))
