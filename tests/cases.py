@@ -55,29 +55,35 @@ def convolved(
     if x.ndim < kernel.ndim:
         geometry = strides, padding, input_dilation, kernel_dilation, feature_group_count
         return convolved(x[None], kernel, *geometry)[0]
-    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     window = kernel.shape[:-2]
     strides, input_dilation, kernel_dilation = (
         (each,) * len(window) if isinstance(each, int) else each
         for each in (strides, input_dilation, kernel_dilation)
     )
-    extents = [d * (size - 1) + 1 for d, size in zip(kernel_dilation, window, strict=True)]
-    x = spread(x, input_dilation)
+    x = spread(np.asarray(x, np.float64), input_dilation)
     if isinstance(padding, str):
+        extents = (d * (size - 1) + 1 for d, size in zip(kernel_dilation, window, strict=True))
         axes = zip(x.shape[1:-1], extents, strides, strict=True)
         padding = [_pads(*axis, padding) for axis in axes]
-    x = padded(x, padding)
+    x, kernel = (by_group(a, feature_group_count) for a in (padded(x, padding), kernel))
+    y = sum_of_taps(x, kernel.astype(np.float64), strides, kernel_dilation)
+    return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
+
+
+def sum_of_taps(x, kernel, strides, dilation):
+    """Without padding; the channels are ``(groups, channels of one)``."""
     sizes = [
-        max(0, (size - extent) // stride + 1)
-        for size, extent, stride in zip(x.shape[1:-1], extents, strides, strict=True)
+        max(0, (size - d * (taps - 1) - 1) // stride + 1)
+        for size, taps, stride, d in zip(
+            x.shape[1:-2], kernel.shape[:-3], strides, dilation, strict=True
+        )
     ]
-    x, kernel = by_group(x, feature_group_count), by_group(kernel, feature_group_count)
-    y = np.zeros((len(x), *sizes, feature_group_count, kernel.shape[-1]))
-    for tap in np.ndindex(*window):
-        steps = zip(tap, kernel_dilation, strides, sizes, strict=True)
+    y = np.zeros((len(x), *sizes, *kernel.shape[-2:]))
+    for tap in np.ndindex(*kernel.shape[:-3]):
+        steps = zip(tap, dilation, strides, sizes, strict=True)
         pixels = x[:, *(slice(i * d, i * d + s * n, s) for i, d, s, n in steps)]
         y += np.einsum("b...gi,igo->b...go", pixels, kernel[tap])
-    return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
+    return y
 
 
 def spread(x, dilation):
@@ -130,7 +136,9 @@ def expected(arrays, epsilon=1e-5, relu=True, **geometry):
     )  # fmt: skip
     y = convolved(x, kernel, **geometry) + conv_bias
     axes = tuple(range(y.ndim - 1))
-    mean, var = get("mean", y.mean(axes)), get("var", y.var(axes))
+    # Statistics that are given as None are none; those that nobody gave are the batch's.
+    mean = get("mean", 0 if "mean" in arrays else y.mean(axes))
+    var = get("var", 1 - epsilon if "var" in arrays else y.var(axes))
     multiplier = scale / np.sqrt(var + epsilon)
     size = convolved(np.abs(x), np.abs(kernel), **geometry) + np.abs(conv_bias) + np.abs(mean)
     size = size * np.abs(multiplier) + np.abs(bias) + np.abs(residual)
