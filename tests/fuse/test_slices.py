@@ -62,6 +62,31 @@ def many_weights(x):
     return conv(jax.nn.relu(conv(x, 3, 3, 3, CHANNELS)), 31, 31, CHANNELS, CHANNELS)
 
 
+def activations(x):
+    y = jax.nn.mish(conv(x, 3, 3, 3, CHANNELS))
+    y = jax.nn.relu6(y + jnp.tanh(conv(y, 3, 3, CHANNELS, CHANNELS)))
+    z = conv(jax.nn.relu(y * 2 - 1), 3, 3, CHANNELS, CHANNELS)  # the chain before has two outputs
+    return jax.nn.hard_swish(z) * y
+
+
+def one_number_for_each_image(x):
+    """The gate is no part of a slice, as it is computed outside of all chains."""
+    gate = jax.nn.sigmoid(x.mean((1, 2)))[:, None, None, :1]
+    return block(jax.nn.silu(conv(x, 3, 3, 3, CHANNELS)) * (gate * jnp.ones(CHANNELS)))
+
+
+@jax.custom_jvp
+def traced_for_one_shape(y):
+    return jnp.tanh(y)
+
+
+traced_for_one_shape.defjvp(lambda y, t: (traced_for_one_shape(*y), 2 * t[0]))
+
+
+def function_of_its_own(x):
+    return block(block(traced_for_one_shape(conv(jnp.abs(x), 3, 3, 3, CHANNELS))))
+
+
 # How many nodes run slice by slice: convolutions and pools.
 FUNCTIONS = {
     network: 6,
@@ -70,6 +95,9 @@ FUNCTIONS = {
     over_the_batch: 1,
     weights_from_the_images: 0,
     many_weights: 1,
+    activations: 3,
+    one_number_for_each_image: 0,
+    function_of_its_own: 0,
 }
 
 

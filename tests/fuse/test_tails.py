@@ -178,6 +178,16 @@ def test_derivative_where_two_cases_meet(name):
     agreement.assert_identical(jax.grad(fused)(jnp.zeros_like(X)), expected)
 
 
+def test_examples_that_share_the_images_or_an_operand():
+    def function(x, slopes):
+        return prelu(conv(x), slopes) * jnp.tanh(x)
+
+    function, slopes = cast(function), jnp.stack([SLOPES, 2 * SLOPES])
+    for axes, args in {(0, None): (jnp.stack([X, 2 * X]), SLOPES), (None, 0): (X, slopes)}.items():
+        got = jax.jit(jax.vmap(resfuse.fuse(function), axes))(*args)
+        agreement.assert_near(got, agreement.in_float64(jax.vmap(function, axes), *args))
+
+
 def test_second_derivatives():
     function = cast(lambda x: jnp.sin(nn.silu(conv(x) * A + B)).sum())
 

@@ -25,11 +25,13 @@ def fuse(fn: F) -> F:
 
     Like ``jax.jit``, it traces ``fn`` once for each set of shapes. Each convolution that the kernel
     supports is taken: in one to three dimensions and any order of axes, dilated, transposed,
-    cropped or in groups, along with explicit padding in front. So is what follows it and has one
-    number per channel (bias, batch norm at inference as any library writes it, scale, shift), the
-    addition of a residual, and a ReLU. In training, batch norm with the statistics of the batch is
-    taken too, however it is written, and mean and variance are there for what else reads them, such
-    as running averages. A value that is used elsewhere too is kept, and everything else stays as it
+    cropped or in groups, with the explicit padding before it. So is what follows: what has one
+    number per channel (bias, batch norm at inference as any library writes it, scale, shift), and
+    then any computation element by element with numbers, numbers for each channel or each image and
+    channel, and tensors of the result's shape, such as activations, residuals and gates. In
+    training, batch norm with the statistics of the batch is taken too, however it is written, and
+    mean and variance are there for what else reads them, such as running averages; after it,
+    residual and ReLU. A value that is used elsewhere too is kept, and everything else stays as it
     is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``,
     ``while_loop`` and ``cond``. :func:`explain` shows what was found.
 
@@ -73,8 +75,10 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     A row for each convolution: shapes (channels last where the kernel takes it), strides (``1/2``
     with a zero between the pixels of the images: a transposed convolution), dilation of the window,
     groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
-    channel; ``bn(batch)``: batch norm with the statistics of the batch), the kernel's algorithm and
-    the size of the packed weights; or why it stays with XLA. The last line sums up.
+    channel; ``bn(batch)``: batch norm with the statistics of the batch; activations by name, and
+    operations of which none is known by their number), the kernel's algorithm and the size of the
+    packed weights; or why it stays with XLA. A line sums up, and others say which elementwise
+    operations on a convolution's result stayed outside, and why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
