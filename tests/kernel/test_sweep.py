@@ -39,9 +39,6 @@ def random_case(generator):
 
 
 def _random_case(generator):
-    def pair(draw):
-        return draw(), draw()
-
     def small(most):
         """1 to ``most``, small ones more often."""
         return int(most ** generator.random())
@@ -51,20 +48,31 @@ def _random_case(generator):
         few = generator.choice([1, 2, 4, 8, 16]) * groups
         if groups > 1 and generator.random() < 0.5:
             return few, few
-        return pair(lambda: groups * small(140 / groups**0.5))
+        many = 140 / groups**0.5
+        return groups * small(many), groups * small(many)
 
-    window = pair(lambda: small(8))
+    def sides(draw):
+        return tuple(draw() for _ in range(dimensions))
+
+    def pad():
+        return generator.choice([0, 0, 1, window[0] // 2, small(20), -small(4)])
+
+    dimensions = generator.choice([1, 2, 2, 2, 3])
+    window = sides(lambda: small(8))
     groups = generator.choice([1, 1, 1, small(40)])
+    dilated = generator.random() < 0.4
     return Case(
         small(9),
-        pair(lambda: small(60)),
+        sides(lambda: small(60)),
         channels(groups),
         window,
-        pair(lambda: generator.choice([1, 1, 2, 3, 4])),
-        pair(lambda: pair(lambda: generator.choice([0, 0, 1, window[0] // 2, small(20)]))),
+        sides(lambda: generator.choice([1, 1, 2, 3, 4])),
+        sides(lambda: (pad(), pad())),
         groups,
         generator.random() < 0.5,
         generator.random() < 0.5,
+        sides(lambda: generator.choice([1, 1, 2, 3, small(20)]) if dilated else 1),
+        sides(lambda: generator.choice([1, 1, 2, 3, 4, small(9)]) if dilated else 1),
     )
 
 

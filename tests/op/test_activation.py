@@ -1,13 +1,14 @@
 """Any elementwise function as activation, with the values and derivatives that JAX gives it."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agreement import assert_near, in_float64
+from agreement import assert_identical, assert_near, in_float64
 from cases import OPS, call, problem
 
 SLOPES = np.linspace(0.1, 0.6, 6, dtype=np.float32)
@@ -28,6 +29,11 @@ ACTIVATIONS = {
 }
 
 
+# To the kernel's training step all but ReLU are one.
+OF_TRAINING = ("none", "relu", "silu", "numbers per channel")
+NAMES = {"inference": tuple(ACTIVATIONS), "training": OF_TRAINING}
+
+
 def every_activation(op, implementation):
     """One program: of each activation the values and the gradients by all arrays."""
 
@@ -37,8 +43,8 @@ def every_activation(op, implementation):
 
     def function(arrays):
         return {
-            name: jax.grad(functools.partial(loss, activation), has_aux=True)(arrays)
-            for name, activation in ACTIVATIONS.items()
+            name: jax.grad(functools.partial(loss, ACTIVATIONS[name]), has_aux=True)(arrays)
+            for name in NAMES[op]
         }
 
     return jax.jit(function)
@@ -48,10 +54,45 @@ def every_activation(op, implementation):
 def test_values_and_gradients(op):
     arrays = problem(op, x=(2, 4, 3, 4))
     exact = in_float64(every_activation(op, "xla"), arrays)
-    for implementation in ("ffi", "xla"):
-        got = every_activation(op, implementation)(arrays)
-        for name in ACTIVATIONS:
-            assert_near(got[name], exact[name])
+    got = every_activation(op, "ffi")(arrays)
+    for name in NAMES[op]:
+        assert_near(got[name], exact[name])
+
+
+LEFT_TO_XLA = ("numbers per channel", "nothing the kernel has")
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_where_it_runs(name):
+    """XLA has work on arrays of the output's shape only where the kernel lacks the activation."""
+    function = functools.partial(call, "inference", activation=ACTIVATIONS[name])
+    text = jax.jit(function).lower(problem()).as_text()
+    work = re.findall(r"stablehlo\.(?!custom_call|return).* : tensor<2x6x5x6xf32>\n", text)
+    assert bool(work) == (name in LEFT_TO_XLA)
+
+
+TIES = {
+    **{name: ACTIVATIONS[name] for name in ("relu", "relu6", "leaky_relu", "a number")},
+    "maximum": lambda y: jnp.maximum(y, 0),
+    "where": lambda y: jnp.where(y >= 0, y, 0.5 * y),
+    "abs": jnp.abs,
+}
+
+
+def test_derivatives_where_two_cases_meet():
+    """Of every output exactly 0, where each function has a derivative of its own."""
+    zeros = {name: jnp.zeros_like(array) for name, array in problem().items()}
+
+    def gradients(implementation):
+        def of(activation):
+            function = functools.partial(
+                call, "inference", implementation=implementation, activation=activation
+            )
+            return jax.grad(lambda arrays: function(arrays).sum())(zeros)["residual"]
+
+        return jax.jit(lambda: {name: of(activation) for name, activation in TIES.items()})()
+
+    assert_identical(gradients("ffi"), gradients("xla"))
 
 
 @pytest.mark.parametrize("op", OPS)

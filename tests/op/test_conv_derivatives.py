@@ -12,6 +12,7 @@ from gradient_case import integers
 from kernel_case import Case
 from resfuse.kernel import conv as on_kernel
 
+SAME = ((1, 1), (1, 1))
 CASES = {
     "plain": Case(2, (5, 6), (4, 5), (3, 3), padding=((1, 1), (1, 1))),
     "uneven": Case(2, (7, 6), (3, 9), (2, 3), (2, 1), ((1, 0), (0, 2))),
@@ -19,6 +20,9 @@ CASES = {
     "groups": Case(1, (6, 5), (6, 12), (3, 3), (3, 2), ((1, 1), (1, 1)), 3),
     "lanes": Case(2, (5, 4), (20, 20), (3, 3), padding=((1, 1), (1, 1)), groups=5),
     "no pixels": Case(2, (2, 4), (3, 4), (3, 3)),
+    "a row": Case(2, (9,), (3, 5), (3,), (2,), ((4, 1),), dilation=(2,)),
+    "transposed": Case(2, (4, 3), (4, 5), (4, 4), None, SAME, image_dilation=(2, 3)),
+    "a volume": Case(1, (4, 5, 3), (6, 4), (2, 3, 1), (1, 2, 1), ((1, 0), (-1, 2), (0, -1)), 2),
 }
 ALL = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -27,7 +31,7 @@ class Exact:
     """The three functions in float64."""
 
     def __init__(self, case):
-        self.case, self.geometry = case, (case.strides, case.padding, case.groups)
+        self.case, self.geometry = case, case.geometry
 
     def conv(self, x, kernel):
         return oracle.convolve(x, kernel, *self.geometry)

@@ -53,6 +53,10 @@ def everything(implementation):
     def loss(op):
         return lambda arrays: squares(call(op, arrays, implementation))
 
+    def dilated(arrays):
+        options = {"kernel_dilation": 2, "activation": jax.nn.silu}
+        return call("inference", arrays, implementation, **options)
+
     def pooled(x):
         return max_pool(x, (3, 2), (2, 1), ((1, 1), (0, 1)), implementation)
 
@@ -63,6 +67,8 @@ def everything(implementation):
             "inference": call("inference", arrays, implementation),
             "training": call("training", training, implementation),
             "pool": pooled(arrays["x"]),
+            "dilated": dilated(arrays),
+            "dilated's gradients": jax.grad(lambda a: squares(dilated(a)))(arrays),
             "gradients": jax.grad(loss("inference"))(arrays),
             "training's gradients": jax.grad(loss("training"))(training),
             "pool's gradient": jax.grad(lambda x: squares(pooled(x)))(arrays["x"]),

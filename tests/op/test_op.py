@@ -31,6 +31,12 @@ OPTIONS = {
     "no residual": ({}, ("residual",)),
     "bare": ({"relu": False}, ("scale", "bias", "conv_bias", "residual")),
 }
+WITHOUT = {
+    "no mean": ("mean",),
+    "no var": ("var",),
+    "no batch norm": ("scale", "mean", "var"),
+    "only the convolution": ("scale", "bias", "mean", "var", "conv_bias", "residual"),
+}
 
 
 def split(case):
@@ -64,6 +70,13 @@ def test_geometry(op, case, implementation):
 def test_options(op, options, without, implementation):
     arrays = problem(op, without=without)
     check(op, arrays, call(op, arrays, implementation, **options), **options)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("without", WITHOUT.values(), ids=WITHOUT)
+def test_without_statistics(without, implementation):
+    arrays = problem(without=without)
+    check("inference", arrays, call("inference", arrays, implementation))
 
 
 @pytest.mark.usefixtures("isa")

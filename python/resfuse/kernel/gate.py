@@ -39,7 +39,7 @@ class Gate:
         """The cotangent of what the gate is applied to."""
         if opened is None:
             return d_y
-        return jnp.where(opened, d_y, d_y * self.otherwise if self.otherwise else 0.0)
+        return jnp.where(opened, d_y, d_y * self.otherwise if self.otherwise else 0)
 
 
 def gate_of(function: Function) -> Gate | None:
