@@ -203,24 +203,26 @@ inline Vec logistic(Vec x) {
   return reciprocal(1.0f + scaled_normal(polynomial(r, kTerms), n));
 }
 
-// x P(x^2) / Q(x^2); from 9.02 on the nearest float is 1.
+// e / (2 - e) for e = 1 - e^(-2 |x|), which is 1 from |x| = 9 on.
 inline Vec tanh(Vec x) {
-  constexpr float kP[] = {1.0f, 0.13379677f, 0.0034939847f, 2.0582649e-05f, 1.331792e-08f};
-  constexpr float kQ[] = {1.0f, 0.46712992f, 0.025870886f, 0.00032830107f, 7.7615465e-07f};
-  const Vec inside = clamp(x, -9.02f, 9.02f), square = inside * inside;
-  const Vec result = inside * polynomial(square, kP) * reciprocal(polynomial(square, kQ));
-  return clamp(result, -1.0f, 1.0f);
+  const Reduced twice = reduce(upper(splat(-20.0f), absolute(x) * -2.0f));
+  const Vec power = scaled_normal(splat(1.0f), twice.n);
+  const Vec e = (1.0f - power) - power * expm1_reduced(twice.r);
+  return with_sign(e * reciprocal(2.0f - e), x);
 }
 
-// Likewise; from 3.95 on the nearest float is 1.
+// x + x P(x^2) up to 0.92, from there 1 - e^(a Q(a)) for a = |x|; beyond 4 that is 1. The terms
+// are N. Juffa's (https://stackoverflow.com/a/35148199).
 inline Vec erf(Vec x) {
-  constexpr float kP[] = {1.1283791f,    0.19154127f,    0.052874088f,
-                          0.0038077305f, 0.00028467114f, 2.0258872e-06f};
-  constexpr float kQ[] = {1.0f,        0.50308168f,   0.11455574f,
-                          0.01505423f, 0.0011706084f, 3.7830757e-05f};
-  const Vec inside = clamp(x, -3.95f, 3.95f), square = inside * inside;
-  const Vec result = inside * polynomial(square, kP) * reciprocal(polynomial(square, kQ));
-  return clamp(result, -1.0f, 1.0f);
+  constexpr float kP[] = {1.28379166e-1f,  -3.76125336e-1f, 1.12819925e-1f,
+                          -2.67681349e-2f, 4.99119423e-3f,  -5.96761703e-4f};
+  constexpr float kQ[] = {-1.12871754f,    -6.34846687e-1f, -1.06777877e-1f, 2.42546219e-2f,
+                          -3.88396438e-3f, 3.83197126e-4f,  -1.72853470e-5f};
+  const Vec a = lower(splat(4.0f), absolute(x));
+  const Reduced power = reduce(a * polynomial(a, kQ));
+  const Vec large = 1.0f - scaled_normal(1.0f + expm1_reduced(power.r), power.n);
+  const Vec small = x + x * polynomial(x * x, kP);
+  return a > 0.927734375f ? with_sign(large, x) : small;
 }
 
 // For a = |x|, as M. M. Shepherd and J. G. Laframboise have it (Mathematics of Computation 36,
