@@ -60,6 +60,8 @@ struct Output {
     for (int i = 1; i < program->outputs; ++i) note(program->output[i].data);
   }
 
+  bool is_whole() const { return columns == vectors * kLanes; }
+
   void note(const float* tensor) {
     if (tensor + channel != out) other[others++] = tensor + channel;
   }
@@ -83,12 +85,11 @@ inline void write_output(const Output& to, const ProgramOutput& output, const in
                          int64_t rows) {
   const Source from = to.registers.source(output.value);
   float* const out = output.data + to.channel;
-  const bool is_whole = to.columns == to.vectors * kLanes;
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t n = 0; n < to.vectors; ++n) {
       const Vec value = from[row * to.vectors + n];
       float* const at = out + pixels[row] + n * kLanes;
-      is_whole ? store(at, value) : store_some(at, value, to.columns - n * kLanes);
+      to.is_whole() ? store(at, value) : store_some(at, value, to.columns - n * kLanes);
     }
 }
 
@@ -105,8 +106,11 @@ __attribute__((noinline)) inline void finish_by_program(const Output& to, const 
       for (int64_t row = 0; row < rows; ++row)
         to.gather(operand, row, pixels[row] / to.image_floats * to.out_c + to.channel);
   }
-  run_code(program, to.registers, rows * to.vectors);
-  for (int i = 0; i < program.outputs; ++i) write_output(to, program.output[i], pixels, rows);
+  const bool is_direct = program.ends_in_output && to.is_whole();
+  const Target last{to.out, pixels, to.vectors};
+  run_code(program, to.registers, rows, to.vectors, is_direct ? &last : nullptr);
+  for (int i = is_direct; i < program.outputs; ++i)
+    write_output(to, program.output[i], pixels, rows);
 }
 
 // Finishes what a vector holds of the panel, from `channel` of it on, of the pixel whose outputs

@@ -19,6 +19,9 @@ inline Vec negate(Vec a) { return -a; }
 inline Vec maximum(Vec a, Vec b) { return a != a ? a : upper(a, b); }
 inline Vec minimum(Vec a, Vec b) { return a != a ? a : lower(a, b); }
 
+// The bounds are numbers, and NaN stays.
+inline Vec bounded(Vec low, Vec a, Vec high) { return lower(high, upper(low, a)); }
+
 inline Vec rsqrt(Vec a) { return 1.0f / sqrt(a); }
 // Zeros keep their sign, and NaN passes.
 inline Vec sign(Vec a) { return a > 0.0f ? splat(1.0f) : (a < 0.0f ? splat(-1.0f) : a); }

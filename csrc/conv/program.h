@@ -56,6 +56,7 @@ struct Program {
   ProgramOperand operand[kMaxOperands];
   float constant[kMaxConstants];
   Instruction code[kMaxInstructions];
+  bool ends_in_output;  // whether the last instruction's result is the first output, and no more
   ProgramOutput output[kMaxOutputs];
 };
 

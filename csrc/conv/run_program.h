@@ -18,31 +18,42 @@ struct Source {
   Vec operator[](int64_t index) const { return load(at + index * step); }
 };
 
-// Writes `vectors` results, each times a factor where there are factors.
-using Loop = void (*)(float* to, const Source* from, Source factor, int64_t vectors);
+// Where an instruction leaves its vectors: one or two in a row, which begins at to + rows[row].
+struct Target {
+  float* to;
+  const int64_t* rows;
+  int64_t vectors;
+};
+
+// Writes so many rows of results, each times a factor where there are factors.
+using Loop = void (*)(Target target, const Source* from, Source factor, int64_t rows);
 
 template <bool has_factor, typename Result>
-inline void write_all(float* to, Source factor, int64_t vectors, Result result) {
-  for (int64_t i = 0; i < vectors; ++i)
-    store(to + i * kLanes, has_factor ? result(i) * factor[i] : result(i));
+inline void write_all(Target target, Source factor, int64_t rows, Result result) {
+  const auto value = [&](int64_t i) { return has_factor ? result(i) * factor[i] : result(i); };
+  for (int64_t row = 0, i = 0; row < rows; ++row) {
+    float* const to = target.to + target.rows[row];
+    store(to, value(i++));
+    if (target.vectors == 2) store(to + kLanes, value(i++));
+  }
 }
 
 template <bool has_factor, Vec (*operation)(Vec)>
-void loop_1(float* to, const Source* from, Source factor, int64_t vectors) {
+void loop_1(Target target, const Source* from, Source factor, int64_t rows) {
   const Source a = from[0];
-  write_all<has_factor>(to, factor, vectors, [&](int64_t i) { return operation(a[i]); });
+  write_all<has_factor>(target, factor, rows, [&](int64_t i) { return operation(a[i]); });
 }
 
 template <bool has_factor, Vec (*operation)(Vec, Vec)>
-void loop_2(float* to, const Source* from, Source factor, int64_t vectors) {
+void loop_2(Target target, const Source* from, Source factor, int64_t rows) {
   const Source a = from[0], b = from[1];
-  write_all<has_factor>(to, factor, vectors, [&](int64_t i) { return operation(a[i], b[i]); });
+  write_all<has_factor>(target, factor, rows, [&](int64_t i) { return operation(a[i], b[i]); });
 }
 
 template <bool has_factor, Vec (*operation)(Vec, Vec, Vec)>
-void loop_3(float* to, const Source* from, Source factor, int64_t vectors) {
+void loop_3(Target target, const Source* from, Source factor, int64_t rows) {
   const Source a = from[0], b = from[1], c = from[2];
-  write_all<has_factor>(to, factor, vectors,
+  write_all<has_factor>(target, factor, rows,
                         [&](int64_t i) { return operation(a[i], b[i], c[i]); });
 }
 
@@ -66,13 +77,19 @@ struct Registers {
   }
 };
 
-inline void run_code(const Program& program, Registers& registers, int64_t vectors) {
+// Runs the code on so many rows of tiles of `vectors`; the last result goes to `last` unless null.
+inline void run_code(const Program& program, Registers& registers, int64_t rows, int64_t vectors,
+                     const Target* last) {
+  int64_t dense[kMR];
+  for (int64_t row = 0; row < rows; ++row) dense[row] = row * vectors * kLanes;
   for (int i = 0; i < program.instructions; ++i) {
     const Instruction& instruction = program.code[i];
     Source from[kMostTaken];
     for (int n = 0; n < kMostTaken; ++n) from[n] = registers.source(instruction.taken[n]);
+    const bool is_last = last && i + 1 == program.instructions;
+    const Target target = is_last ? *last : Target{registers.slots[instruction.to], dense, vectors};
     kLoops[instruction.operation][instruction.has_factor](
-        registers.slots[instruction.to], from, registers.source(instruction.factor), vectors);
+        target, from, registers.source(instruction.factor), rows);
   }
 }
 

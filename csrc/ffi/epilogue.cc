@@ -164,6 +164,9 @@ class Slots {
       values_.push_back({});
       if (!code_.lines[line].is_absorbed) assign_line(line, program);
     }
+    const auto& outputs = code_.outputs;
+    program.ends_in_output = lines() > 0 && outputs[0] == code_.registers() - 1 &&
+                             std::count(outputs.begin(), outputs.end(), outputs[0]) == 1;
     for (int i = 0; i < program.outputs; ++i)
       program.output[i].value = values_[program.output[i].value.index];
   }

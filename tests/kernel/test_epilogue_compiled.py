@@ -27,7 +27,7 @@ SHAPE = (2, 3, 4, 5)
 # Each with the most instructions that it may have.
 ACTIVATIONS = {
     "relu": (jax.nn.relu, 1),
-    "relu6": (jax.nn.relu6, 2),
+    "relu6": (jax.nn.relu6, 1),
     "silu": (jax.nn.silu, 2),
     "gelu": (jax.nn.gelu, 9),
     "exact gelu": (functools.partial(jax.nn.gelu, approximate=False), 5),
@@ -41,17 +41,17 @@ ACTIVATIONS = {
     "squareplus": (jax.nn.squareplus, 5),
     "soft sign": (jax.nn.soft_sign, 3),
     "hard tanh": (jax.nn.hard_tanh, 4),
-    "hard swish": (jax.nn.hard_swish, 5),
-    "hard sigmoid": (jax.nn.hard_sigmoid, 4),
+    "hard swish": (jax.nn.hard_swish, 4),
+    "hard sigmoid": (jax.nn.hard_sigmoid, 3),
     "squared relu": (lambda x: jnp.square(jax.nn.relu(x)), 2),
-    "clip": (lambda x: jnp.clip(x, -1, 2), 2),
+    "clip": (lambda x: jnp.clip(x, -1, 2), 1),
     "cube": (lambda x: x**3, 2),
     "inverse square": (lambda x: x**-2.0, 3),
     "round": (jnp.round, 1),
     "finite": (lambda x: jnp.where(jnp.isfinite(x) ^ (x > 1), x, 0), 4),
     "bool": (lambda x: x * (x > 0).astype(jnp.float32) + x.astype(bool).astype(jnp.float32), 5),
     "jit": (jax.jit(lambda x: jax.jit(jnp.tanh)(x) + 1), 2),
-    "by a power of two": (lambda x: x / 4 * 1.0, 1),
+    "by a constant": (lambda x: x / 6 * 1.0, 1),
 }
 
 

@@ -135,6 +135,18 @@ class Builder:
         name, taken = self._entries[register]
         return name == "constant" or (name not in _SOURCES and all(map(self.is_scalar, taken)))
 
+    def is_bound(self, register: Register) -> bool:
+        """Whether it is a constant that other numbers are above or below."""
+        return not np.isnan(self._constants.get(register, np.nan))
+
+    def at_least(self, register: Register) -> tuple[Register | None, Register]:
+        """The constant and the value of which the register is the maximum, if it is one."""
+        name, taken = self._entries[register]
+        for low, value in (taken, taken[::-1]) if name == "max" else ():
+            if self.is_bound(low):
+                return low, value
+        return None, register
+
     def is_mask(self, register: Register) -> bool:
         """Whether it holds truth values."""
         return register in self._masks
@@ -188,13 +200,12 @@ def _ordered(name: str, registers: list[Register]) -> tuple[Register, ...]:
 
 
 _PLAIN = (
-    *("add", "sub", "neg", "abs", "max", "min", "sqrt", "rsqrt", "sign"),
+    *("add", "sub", "neg", "abs", "max", "sqrt", "rsqrt", "sign"),
     *("floor", "ceil", "exp", "exp2", "expm1", "log", "log1p", "logistic", "tanh", "erf", "erfc"),
     *_COMPARISONS,
 )
 _WHOLE_POWERS = range(-4, 5)  # beyond, products lose more bits than a logarithm
 
-_WITH_EXACT_INVERSE = frozenset(2.0**exponent for exponent in range(-99, 100))
 
 Params = Mapping[str, Any]
 Rule = Callable[..., Register | None]
@@ -226,11 +237,32 @@ def _mul(builder: Builder, params: Params, *pair: Register) -> Register | None:
 
 
 def _div(builder: Builder, params: Params, x: Register, divisor: Register) -> Register | None:
-    """By a power of two, the product with its inverse is as exact."""
+    """By a constant it is the product with the inverse, as in XLA: a division takes four times."""
     number = builder.number(divisor)
-    if number in _WITH_EXACT_INVERSE:
-        return _mul(builder, params, x, builder.constant(1.0 / float(number)))
+    if number is not None and 2.0**-99 < abs(number) < 2.0**99:
+        return _mul(builder, params, x, builder.constant(1.0 / number))
     return builder.instruct("div", x, divisor)
+
+
+def _min(builder: Builder, params: Params, *pair: Register) -> Register | None:
+    """Between two constants it takes one pass, and not one for each."""
+    del params
+    for x, high in (pair, pair[::-1]):
+        low, value = builder.at_least(x)
+        if low is not None and builder.is_bound(high):
+            return builder.instruct("clamp", low, value, high)
+    return builder.instruct("min", *pair)
+
+
+def _clamp(
+    builder: Builder, params: Params, low: Register, x: Register, high: Register
+) -> Register | None:
+    """NaN as a bound, which makes all NaN, is none that the kernel minds in one pass."""
+    del params
+    if builder.is_bound(low) and builder.is_bound(high):
+        return builder.instruct("clamp", low, x, high)
+    above = builder.instruct("max", low, x)
+    return None if above is None else builder.instruct("min", above, high)
 
 
 def _add_any(builder: Builder, params: Params, *pair: Register) -> Register | None:
@@ -276,14 +308,6 @@ def _squares(builder: Builder, x: Register, count: int) -> Iterator[Register | N
         yield square
 
 
-def _clamp(
-    builder: Builder, params: Params, low: Register, x: Register, high: Register
-) -> Register | None:
-    del params
-    above = builder.instruct("max", low, x)
-    return None if above is None else builder.instruct("min", above, high)
-
-
 def _select(builder: Builder, params: Params, mask: Register, *cases: Register) -> Register | None:
     del params
     return builder.choose(mask, *cases) if len(cases) == 2 and builder.is_mask(mask) else None
@@ -323,11 +347,12 @@ def _call(builder: Builder, params: Params, *registers: Register) -> Register | 
 _RULES: dict[str, Rule] = {
     "add_any": _add_any,
     "div": _div,
+    "clamp": _clamp,
+    "min": _min,
     "mul": _mul,
     "square": _square,
     "integer_pow": _integer_pow,
     "pow": _pow,
-    "clamp": _clamp,
     "select_n": _select,
     "round": _round,
     "convert_element_type": _convert,

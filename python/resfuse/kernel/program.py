@@ -49,6 +49,8 @@ OF_MASKS = ("and", "or", "not", "xor")
 class Program:
     """Straight-line code; called, it computes in plain JAX what the kernel does with it.
 
+    Its values are those of what it was made from; its derivatives need not be where two cases meet.
+
     Attributes:
         operands: the kind of each.
         constants: each one's bits as a float32, of which 0 and -0 differ.
@@ -113,6 +115,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "or": jnp.logical_or,
     "not": jnp.logical_not,
     "xor": jnp.logical_xor,
+    "clamp": lambda low, x, high: lax.min(lax.max(x, low), high),
     "exp": jnp.exp,
     "exp2": jnp.exp2,
     "log": jnp.log,
