@@ -58,6 +58,7 @@ def test_feature_maps_alone(name):
     maps = build(name, in_channels=1, features_only=True)
     ours, theirs = (dict(nnx.to_flat_state(nnx.state(model))) for model in (maps, whole))
     assert ours.keys() < theirs.keys()
+    assert maps.preprocess is TINY[name].preprocessing
     nnx.update(maps, nnx.from_flat_state({path: theirs[path] for path in ours}))
     x = agreement.images(32, 32, 1)
     expected = jax.jit(whole.features)(x[None])

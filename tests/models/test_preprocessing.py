@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_weights import keras
+from resfuse import linen
 from resfuse.models.preprocessing import Preprocessing
 
 HALF = (0.5, 0.5, 0.5)
@@ -73,6 +74,12 @@ def test_gives_what_keras_gives(tmp_path, mode):
     np.testing.assert_allclose(values, expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_networks_carry_that_of_their_weights():
+    assert linen.ResNet50().preprocess == Preprocessing(224, 232)
+    bit = linen.ResNetV2_50x1_BiT().preprocess
+    assert bit == Preprocessing(224, 256, False, "bicubic", HALF, HALF)
+
+
 def test_any_picture_becomes_three_channels():
     gray = picture(40, 40).convert("L")
     values = Preprocessing(24, 32)(gray)
@@ -92,6 +99,8 @@ def test_any_picture_becomes_three_channels():
             (224, 256, False, "bilinear"),
         ),
         ({"size": {"height": 224, "width": 224}, "resample": 0}, (224, 224, True, "nearest")),
+        ({"size": 224}, (224, 224, True, "bilinear")),
+        ({"size": 256, "crop_size": 224}, (224, 256, False, "bilinear")),
     ],
 )
 def test_hugging_face_configurations(config, expected):

@@ -11,8 +11,17 @@ from resfuse.linen.resnet import *  # noqa: F403
 from resfuse.linen.resnetv2 import *  # noqa: F403
 from resfuse.linen.textbook import *  # noqa: F403
 from resfuse.models.architectures import Architecture
+from resfuse.models.preprocessing import Preprocessing
+from resfuse.models.resnetv2 import ResNetV2Architecture
 
-__all__ = ["Architecture", "conv_alone", "conv_bn_act", "conv_bn_relu"]
+__all__ = [
+    "Architecture",
+    "Preprocessing",
+    "ResNetV2Architecture",
+    "conv_alone",
+    "conv_bn_act",
+    "conv_bn_relu",
+]
 __all__ += resnet.__all__
 __all__ += resnetv2.__all__
 __all__ += textbook.__all__

@@ -160,6 +160,7 @@ class ResNetV2(_Part):
         num_classes: Number of logits.
 
     Example:
+        >>> import jax
         >>> model = ResNetV2_18(num_classes=10)
         >>> x = jax.numpy.ones((8, 64, 64, 3))
         >>> variables = model.init(jax.random.key(0), x)

@@ -5,6 +5,8 @@ tables below are theirs, the rest is torchvision's and, for EfficientNet-Lite, t
 """
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -94,33 +96,46 @@ def _divisible(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def _mobilenet_v2(width: float = 1.0) -> MobileNetArchitecture:
-    """Table 2 of the paper: expansion, channels, blocks and stride of each stage."""
-    table = (
-        (1, 16, 1, 1),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    )
-    in_features, stages = _divisible(32 * width), []
-    for expansion, channels, repeats, strides in table:
-        features = _divisible(channels * width)
-        ins = [in_features] + [features] * (repeats - 1)
-        stages.append(
-            tuple(
-                InvertedResidualPlan(
-                    each, each * expansion, features, 3, 1 if i else strides, 0, "relu6"
-                )
-                for i, each in enumerate(ins)
-            )
+def _stage(
+    in_features: int,
+    features: int,
+    repeats: int,
+    strides: int,
+    *,
+    expansion: int = 6,
+    size: int = 3,
+    squeezes: bool = False,
+    activation: Activation = "relu6",
+) -> tuple[InvertedResidualPlan, ...]:
+    """Equal blocks but for the first; those of squeeze and excitation have a quarter inside."""
+    settings = itertools.chain([(in_features, strides)], itertools.repeat((features, 1)))
+    return tuple(
+        InvertedResidualPlan(
+            width, width * expansion, features, size, stride, width // 4 * squeezes, activation
         )
+        for width, stride in itertools.islice(settings, repeats)
+    )
+
+
+# Table 2 of MobileNetV2: expansion, channels, blocks and stride of each stage.
+_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def _mobilenet_v2() -> MobileNetArchitecture:
+    in_features, stages = 32, []
+    for expansion, features, repeats, strides in _V2:
+        stages.append(_stage(in_features, features, repeats, strides, expansion=expansion))
         in_features = features
-    head = _divisible(1280 * max(1.0, width))
     return MobileNetArchitecture(
-        tuple(stages), head, "relu6", preprocessing=Preprocessing(224, 232)
+        tuple(stages), 1280, "relu6", preprocessing=Preprocessing(224, 232)
     )
 
 
@@ -197,20 +212,8 @@ def _efficientnet(
         fixed = lite and number in (1, len(_EFFICIENTNET))
         repeats = repeats if fixed else math.ceil(repeats * depth)
         features = _divisible(channels * width)
-        stages.append(
-            tuple(
-                InvertedResidualPlan(
-                    each,
-                    each * expansion,
-                    features,
-                    size,
-                    1 if i else strides,
-                    0 if lite else each // 4,
-                    activation,
-                )
-                for i, each in enumerate([in_features] + [features] * (repeats - 1))
-            )
-        )
+        make = functools.partial(_stage, expansion=expansion, size=size, activation=activation)
+        stages.append(make(in_features, features, repeats, strides, squeezes=not lite))
         in_features = features
     return MobileNetArchitecture(
         tuple(stages),

@@ -95,7 +95,9 @@ class Preprocessing:
             size, squash = sides[0], sides[0] >= 384
             resize = size if squash else int(size / config["crop_pct"])
         else:
-            (resize, size), squash = sides, "height" in dict(config["size"])
+            resize, size = sides
+            given = config["size"]
+            squash = "crop_size" not in config if isinstance(given, int) else "height" in given
         mean, deviation = (
             tuple(config.get(name, (0.5,) * 3)) for name in ("image_mean", "image_std")
         )
