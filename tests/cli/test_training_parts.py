@@ -41,11 +41,11 @@ def test_the_book_has_networks_of_its_own() -> None:
     assert count("d2l-resnet18", 10, (96, 96, 1)) == 11_178_378
 
 
-def test_names_are_torchvisions_and_the_books() -> None:
-    assert "tiny resnet18 resnet34 resnet50 resnet101 resnet152 wide_resnet50_2" in " ".join(NAMES)
-    assert "resnext50_32x4d resnext101_32x8d resnext101_64x4d resnet18d resnet34d" in " ".join(
-        NAMES
-    )
+def test_names_are_torchvisions_timms_and_the_books() -> None:
+    names = " ".join(NAMES)
+    assert "tiny resnet18 resnet34 resnet50 resnet101 resnet152 wide_resnet50_2" in names
+    assert "resnext50_32x4d resnext101_32x8d resnext101_64x4d resnet18d resnet34d" in names
+    assert "ecaresnet101d d2l-resnet18" in names
 
 
 def test_small_images_get_the_stem_for_them() -> None:
