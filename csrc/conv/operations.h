@@ -12,6 +12,7 @@ inline Vec as_number(Lanes mask) { return mask ? splat(1.0f) : Vec{}; }
 inline Vec add(Vec a, Vec b) { return a + b; }
 inline Vec subtract(Vec a, Vec b) { return a - b; }
 inline Vec multiply(Vec a, Vec b) { return a * b; }
+inline Vec multiply_and_add(Vec a, Vec b, Vec c) { return a * b + c; }
 inline Vec divide(Vec a, Vec b) { return a / b; }
 inline Vec negate(Vec a) { return -a; }
 

@@ -18,10 +18,11 @@ struct Source {
   Vec operator[](int64_t index) const { return load(at + index * step); }
 };
 
-// Where an instruction leaves its vectors: one or two in a row, which begins at to + rows[row].
+// Where an instruction leaves its vectors: side by side, or for the last, which has the output
+// itself for its target, one or two in a row that begins at to + rows[row].
 struct Target {
   float* to;
-  const int64_t* rows;
+  const int64_t* rows;  // or null
   int64_t vectors;
 };
 
@@ -31,6 +32,10 @@ using Loop = void (*)(Target target, const Source* from, Source factor, int64_t 
 template <bool has_factor, typename Result>
 inline void write_all(Target target, Source factor, int64_t rows, Result result) {
   const auto value = [&](int64_t i) { return has_factor ? result(i) * factor[i] : result(i); };
+  if (!target.rows) {
+    for (int64_t i = 0; i < rows * target.vectors; ++i) store(target.to + i * kLanes, value(i));
+    return;
+  }
   for (int64_t row = 0, i = 0; row < rows; ++row) {
     float* const to = target.to + target.rows[row];
     store(to, value(i++));
@@ -80,14 +85,13 @@ struct Registers {
 // Runs the code on so many rows of tiles of `vectors`; the last result goes to `last` unless null.
 inline void run_code(const Program& program, Registers& registers, int64_t rows, int64_t vectors,
                      const Target* last) {
-  int64_t dense[kMR];
-  for (int64_t row = 0; row < rows; ++row) dense[row] = row * vectors * kLanes;
   for (int i = 0; i < program.instructions; ++i) {
     const Instruction& instruction = program.code[i];
     Source from[kMostTaken];
     for (int n = 0; n < kMostTaken; ++n) from[n] = registers.source(instruction.taken[n]);
     const bool is_last = last && i + 1 == program.instructions;
-    const Target target = is_last ? *last : Target{registers.slots[instruction.to], dense, vectors};
+    const Target target =
+        is_last ? *last : Target{registers.slots[instruction.to], nullptr, vectors};
     kLoops[instruction.operation][instruction.has_factor](
         target, from, registers.source(instruction.factor), rows);
   }

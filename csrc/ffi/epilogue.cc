@@ -121,25 +121,53 @@ void bind_outputs(Call& call, const Shape& output, const Code& code, const Resul
 
 int times_taken(const Code& code, int index) {
   auto count = std::count(code.outputs.begin(), code.outputs.end(), index);
-  for (const Code::Line& line : code.lines)
-    count += std::count(line.taken.begin(), line.taken.end(), index);
+  for (const Code::Line& line : code.lines) {
+    const std::vector<int> taken = line.all_taken();
+    if (!line.is_absorbed) count += std::count(taken.begin(), taken.end(), index);
+  }
   return static_cast<int>(count);
 }
 
-// Makes one line of an operation and the product with its result, as in x * logistic(x), where that
-// is all that the result is for. It saves a pass over the tile.
-void absorb_products(Code& code) {
-  for (Code::Line& product : code.lines) {
-    if (std::strcmp(kOperations[product.operation].name, "mul") != 0) continue;
-    for (size_t n = 0; n < 2; ++n) {
-      const int index = product.taken[n], other = product.taken[1 - n];
-      if (index < code.first_result() || times_taken(code, index) != 1) continue;
-      Code::Line& line = code.lines[static_cast<size_t>(index - code.first_result())];
-      if (!line.factor.empty()) continue;
+bool is_operation(const Code::Line& line, const char* name) {
+  return std::strcmp(kOperations[line.operation].name, name) == 0;
+}
+
+int operation_named(const char* name) {
+  int operation = 0;
+  while (std::strcmp(kOperations[operation].name, name) != 0) ++operation;
+  return operation;
+}
+
+// Calls `join(line, other)` where one operand of `pair`, the result of `line`, serves for nothing
+// else, until it says that it made one line of the two. It saves a pass over the tile.
+template <typename Join>
+void absorb(Code& code, const Code::Line& pair, Join join) {
+  for (size_t n = 0; n < 2; ++n) {
+    const int index = pair.taken[n], other = pair.taken[1 - n];
+    if (index < code.first_result() || times_taken(code, index) != 1) continue;
+    Code::Line& line = code.lines[static_cast<size_t>(index - code.first_result())];
+    if (line.factor.empty() && join(line, other)) {
       line.is_absorbed = true;
-      product = {line.operation, line.taken, {other}};
-      break;
+      return;
     }
+  }
+}
+
+// A product with the result of any operation, as in x * logistic(x), and a sum with a product.
+void absorb_lines(Code& code) {
+  for (Code::Line& line : code.lines) {
+    const Code::Line pair = line;
+    if (is_operation(pair, "mul"))
+      absorb(code, pair, [&](const Code::Line& first, int factor) {
+        line = {first.operation, first.taken, {factor}};
+        return true;
+      });
+    if (is_operation(pair, "add"))
+      absorb(code, pair, [&](const Code::Line& product, int summand) {
+        if (!is_operation(product, "mul")) return false;
+        line = {operation_named("mul_add"), {product.taken[0], product.taken[1], summand}};
+        return true;
+      });
   }
 }
 
@@ -210,8 +238,7 @@ class Slots {
 
 bool is(const Code::Line& line, const char* name, int a, int b) {
   const std::vector<int> one{a, b}, other{b, a};
-  return std::strcmp(kOperations[line.operation].name, name) == 0 &&
-         (line.taken == one || line.taken == other);
+  return is_operation(line, name) && (line.taken == one || line.taken == other);
 }
 
 // Recognises relu(acc + residual), or a part of it.
@@ -248,7 +275,7 @@ BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, c
   bind_outputs(call, output, code, y, program);
   if (!call.check.passed()) return bound;
   recognise(code, bound);
-  absorb_products(code);
+  absorb_lines(code);
   Slots(code, program).assign(program);
   return bound;
 }

@@ -140,8 +140,19 @@ def products(builder):
     return [builder.instruct("sub", cube, builder.instruct("mul", two, again)), square]
 
 
+def factors(builder):
+    """A result that is a factor of one line and an operand of another, and sums of products."""
+    acc, tensor = builder.accumulator, builder.operand("tensor")
+    negative = builder.instruct("neg", acc)
+    first = builder.instruct("mul", builder.instruct("abs", acc), negative)
+    second = builder.instruct("mul", negative, tensor)
+    third = builder.instruct("add", builder.instruct("mul", acc, tensor), second)
+    square = builder.instruct("mul", third, builder.constant(2.0))
+    return [builder.instruct("add", builder.instruct("mul", first, square), square), third]
+
+
 @pytest.mark.parametrize(
-    "build", [many_live, all_operands, four_outputs, products, lambda b: [b.accumulator]]
+    "build", [many_live, all_operands, four_outputs, products, factors, lambda b: [b.accumulator]]
 )
 def test_any_program_is_exact_on_integers(build):
     epilogue = program_of(build)
