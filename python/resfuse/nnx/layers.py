@@ -9,6 +9,7 @@ from flax import nnx
 from jax import Array
 
 from resfuse.models.convention import ACTIVATIONS, KAIMING, Activation, Convention
+from resfuse.nnx.fused import conv_bn_act
 
 __all__ = ["ConvNorm", "Layers", "SqueezeExcite", "conv_norm"]
 
@@ -17,8 +18,8 @@ def conv_norm(
     conv: nnx.Conv, norm: nnx.BatchNorm, x: Array, activation: Activation | None = None
 ) -> Array:
     """``activation(norm(conv(x)))``: what the kernel computes as one."""
-    y: Array = norm(conv(x))
-    return y if activation is None else ACTIVATIONS[activation](y)
+    function = None if activation is None else ACTIVATIONS[activation]
+    return conv_bn_act(conv, norm, x, activation=function)
 
 
 class ConvNorm(nnx.Module):
