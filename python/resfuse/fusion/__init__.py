@@ -9,10 +9,11 @@ traced, matched, prepared and compiled once. On the way,
 - ``geometry.py`` says what a convolution is for the kernel, ``padding.py`` joins the explicit
   padding before it, ``weight_gradient.py`` computes what JAX writes for weight gradients;
 - ``match.py`` finds the chains (``chain.py``) that follow convolutions: steps that fold into scale
-  and shift, then a tail. ``region.py`` grows all elementwise equations that could be in a tail, whose operands
-  ``operands.py`` tells apart; ``tail.py`` chooses where it ends and makes it an epilogue, with its
-  own equations (``plain.py``, ``known.py``) as the meaning of its program; ``order.py`` puts a call
-  with several results in its place. ``layout.py`` and ``moves.py`` say where axes are;
+  and shift, then a tail. ``region.py`` grows all elementwise equations that could be in a tail,
+  whose operands ``operands.py`` tells apart; ``tail.py`` chooses where it ends and makes it an
+  epilogue, with its own equations (``plain.py``, ``known.py``) as the meaning of its program;
+  ``order.py`` puts a call with several results in its place. ``layout.py`` and ``moves.py`` say
+  where axes are;
 - ``symbolic/`` finds the batch norms with the statistics of the batch, by what their formulas mean;
 - ``prepare.py`` folds and packs weights that do not change, with constant folding in
   ``constants.py``;
