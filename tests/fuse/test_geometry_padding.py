@@ -40,7 +40,7 @@ JOINED = {
     "padding that is cropped": lambda x: conv(
         padded(x, (3, 2, 0), (2, 2, 0)), padding=((-1, 0), (0, -1))
     ),
-    "between pixels": lambda x: valid(padded(x, (1, 2, 1), (2, 2, 2))),
+    "between pixels": lambda x: valid(padded(x, (1, 2, 1), (2, 2, 0))),
     "between pixels, twice": lambda x: conv(
         padded(x, (1, 2, 1), NONE), lhs_dilation=(2, 1), padding=((1, 1), (1, 1))
     ),

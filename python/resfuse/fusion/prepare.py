@@ -44,8 +44,14 @@ def _key(chain: Chain) -> Any:
 
 
 def _packing_spec(chain: Chain) -> ConvSpec:
-    """Padding, which depends on the size of the images, has no part in how weights are packed."""
-    return dataclasses.replace(chain.spec, padding=((0, 0),) * len(chain.spec.strides))
+    """What the order of weights depends on: padding only where zeros lie between the pixels.
+
+    Without, images of all sizes, which "SAME" pads differently, share their weights.
+    """
+    spec = chain.spec
+    if max(spec.input_dilation) > 1:
+        return spec
+    return dataclasses.replace(spec, padding=((0, 0),) * len(spec.strides))
 
 
 def _packed(chains: Sequence[Chain]) -> list[Any]:
