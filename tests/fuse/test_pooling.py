@@ -109,7 +109,7 @@ def calls(function, *arguments):
 
 def explained_pools(capsys, function, *arguments):
     resfuse.explain(function, *arguments)
-    return int(re.search(r"; pools: (\d+)$", capsys.readouterr().out.strip()).group(1))
+    return int(re.search(r"; pools: (\d+)$", capsys.readouterr().out, re.MULTILINE).group(1))
 
 
 @pytest.mark.parametrize(("function", "shape", "expected"), TAKEN.values(), ids=TAKEN)

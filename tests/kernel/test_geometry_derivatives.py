@@ -9,6 +9,7 @@ from agreement import assert_near, in_float64
 from kernel_case import Case, integers, normals
 from resfuse import reference
 from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.epilogue import ADD
 from resfuse.kernel.train import train_on_cpu
 
 CASES = {
@@ -28,8 +29,9 @@ def inference(case, implementation):
         spec = case.spec(x, kernel)
         operands = (x, kernel, scale, shift, residual)
         if implementation == "ffi":
-            return affine_on_cpu(*operands, spec=spec, relu=case.relu)
-        return jax.nn.relu(reference.affine(*operands, spec=spec))
+            return affine_on_cpu(*operands, spec=spec, epilogue=case.epilogue)
+        y = reference.affine(x, kernel, scale, shift, spec=spec)
+        return jax.nn.relu(y + residual)
 
     return function
 
@@ -41,7 +43,10 @@ def training(case, implementation):
         static = {"spec": case.spec(x, kernel), "epsilon": EPSILON, "relu": case.relu}
         if implementation == "ffi":
             return train_on_cpu(x, kernel, scale, shift, residual, **static)
-        return reference.conv_bn_relu_train(x, kernel, scale, shift, None, residual, **static)
+        return reference.conv_bn_act_train(
+            x, kernel, scale, shift, None, residual,
+            spec=static["spec"], epsilon=EPSILON, activation=jax.nn.relu,
+        )  # fmt: skip
 
     return function
 
@@ -79,7 +84,7 @@ def test_differences(case):
 
     @jax.jit
     def function(*operands):
-        return affine_on_cpu(*operands, spec=case.spec(x, kernel), relu=False)
+        return affine_on_cpu(*operands, spec=case.spec(x, kernel), epilogue=ADD)
 
     gradients = jax.vjp(function, *operands)[1](cotangent)
     for at, (gradient, direction) in enumerate(zip(gradients, directions, strict=True)):
@@ -99,7 +104,7 @@ def test_outputs_of_nothing_have_the_shift():
     """And its gradient counts them."""
     case = CASES["pixels that no tap meets"]
     x, kernel, scale, shift, residual = normals(case)
-    y = affine_on_cpu(x, kernel, scale, shift, residual, spec=case.spec(x, kernel), relu=False)
+    y = affine_on_cpu(x, kernel, scale, shift, residual, spec=case.spec(x, kernel), epilogue=ADD)
     empty = np.asarray(case.convolve(np.ones_like(x), np.ones_like(kernel)))[0, :, 0] == 0
     assert empty.any()
     np.testing.assert_array_equal(y[:, empty], (shift + residual)[:, empty])

@@ -6,7 +6,7 @@ import pytest
 import gradient_case
 from kernel_case import Case, assert_exact, assert_same_bits, on_every_isa
 from resfuse import _ext
-from resfuse.kernel.pool import pool, pool_gradient
+from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
 
 STRIDES = (6, 65537, 2**31, 2**32 + 1, 2**63 - 1)
 FAR = ((70000, 0), (1, 1))  # all of a window lies in the padding, or none
@@ -33,14 +33,14 @@ def test_gradients(case):
 @pytest.mark.parametrize("stride", STRIDES)
 def test_max_pool(stride):
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 19)).astype(np.float32)
-    geometry = (3, 4), (stride, 2**63 - 1), ((1, 0), (0, 2**31))
+    pooling = Pooling("max", (3, 4), (stride, 2**63 - 1), ((1, 0), (0, 2**31)), (1, 1))
     y = x[:, :2, :4].max((1, 2), keepdims=True)
     d_x = (x == y).astype(np.float32)
     d_x[:, 2:] = d_x[:, :, 4:] = 0
-    for isa, got in on_every_isa(lambda: pool(*geometry, x)).items():
+    for isa, got in on_every_isa(lambda: pool_on_cpu(pooling, x)).items():
         assert_same_bits(np.asarray(got), y, isa)
     d_y = np.ones_like(y)
-    for isa, got in on_every_isa(lambda: pool_gradient(*geometry, x, d_y)).items():
+    for isa, got in on_every_isa(lambda: pool_gradient(pooling, x, d_y)).items():
         assert_same_bits(np.asarray(got), d_x, isa)
 
 
