@@ -99,7 +99,8 @@ class _SameKey(nnx.Rngs):
 
 def _with_values(model: Any, values: dict[str, Any], seed: int) -> Any:
     """In place of the abstract variables; random states get keys, without initial values."""
-    graph, draws, state = nnx.split(model, nnx.RngState, nnx.Not(nnx.RngState))
+    graph, *states = nnx.split(model, nnx.RngState, ...)
+    draws, state = states
     pure = nnx.to_pure_dict(state)
     nnx.replace_by_pure_dict(state, filled(pure, values))
     key, numbers = jax.random.key(seed), iter(range(np.iinfo(np.uint32).max))
