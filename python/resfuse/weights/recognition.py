@@ -224,9 +224,18 @@ def named(name: str) -> tuple[str, Any]:
 
 
 def known_as(family: str, architecture: Any) -> str:
-    """The name of a published network, or else the architecture's data."""
-    names = (name for name, each in FAMILIES[family].table.items() if each == architecture)
-    return next(names, str(architecture))
+    """The name of a published network, or else the architecture's data.
+
+    Its preprocessing, and whose padding it has, are no part of the name.
+    """
+    same = {"preprocessing", "convention"} & {
+        field.name for field in dataclasses.fields(architecture)
+    }
+    for name, known in FAMILIES[family].table.items():
+        kept = {field: getattr(architecture, field) for field in same}
+        if dataclasses.replace(known, **kept) == architecture:
+            return name
+    return str(architecture)
 
 
 def recognize(family: str, shapes: Shapes) -> Any:
