@@ -78,22 +78,29 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
     scheme = recognize_scheme(arrays)
     rename = renaming(*scheme.aliases)
     arrays = {rename(name): array for name, array in arrays.items()}
-    if architecture is None:
-        shapes = {name: array.shape for name, array in arrays.items()}
-        architecture = _as_trained(recognize(scheme.family, shapes), scheme, located)
-    elif isinstance(architecture, str):
-        family, architecture = named(architecture)
-        if family != scheme.family:
-            raise WeightsError(f"architecture must be a {scheme.family}'s, got a {family}'s")
+    if architecture is None or isinstance(architecture, str):
+        found = _published(architecture, scheme, arrays)
+        architecture = _as_trained(found, scheme, located)
     weights = Weights(os.fspath(source), scheme, architecture, arrays)
     _LOG.info("%s: %s, named as in %s", source, weights.title, scheme.library)
     return weights
 
 
+def _published(name: str | None, scheme: Scheme, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The architecture of that name, or that of the arrays."""
+    if name is None:
+        return recognize(scheme.family, {each: array.shape for each, array in arrays.items()})
+    family, architecture = named(name)
+    if family != scheme.family:
+        raise WeightsError(f"architecture must be a {scheme.family}'s, got {name!r}, a {family}")
+    return architecture
+
+
 def _as_trained(architecture: Any, scheme: Scheme, source: Source) -> Any:
     """With the arithmetic and preprocessing that the shapes do not tell."""
-    if scheme.same_padding or source.same_padding:
-        architecture = dataclasses.replace(architecture, convention=TENSORFLOW)
+    convention = TENSORFLOW if source.same_padding else scheme.convention
+    if convention is not None:
+        architecture = dataclasses.replace(architecture, convention=convention)
     if source.preprocessing is not None:
         architecture = dataclasses.replace(architecture, preprocessing=source.preprocessing)
     return architecture

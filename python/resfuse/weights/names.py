@@ -22,6 +22,7 @@ __all__ = [
     "torchvision_regnet",
     "torchvision_vgg",
     "transformers_convnext",
+    "transformers_regnet",
     "transformers_resnet",
     "unchanged",
 ]
@@ -295,4 +296,21 @@ def timm_regnet(_: Iterable[str]) -> Rename:
         (r"\.squeeze_excite\.", ".se."),
         (r"\.proj\.", ".downsample."),
         (r"^fc$", "head.fc"),
+    )
+
+
+def transformers_regnet(paths: Iterable[str]) -> Rename:
+    """``regnet.encoder.stages.0.layers.0.layer.0.convolution``; squeeze and excitation counts."""
+    squeezes = any(".squeeze_excite." in path for path in paths)
+    order = {"a": 0, "b": 1, "c": 3 if squeezes else 2}
+    return renaming(
+        (r"^stem\.", "regnet.embedder.embedder."),
+        (r"^fc$", "classifier.1"),
+        (r"^stages\.(\d+)\.(\d+)\.", r"regnet.encoder.stages.\1.layers.\2."),
+        (r"\.(a|b|c)\.", lambda match: f".layer.{order[match[1]]}."),
+        (r"\.squeeze_excite\.fc1", ".layer.2.attention.0"),
+        (r"\.squeeze_excite\.fc2", ".layer.2.attention.2"),
+        (r"\.proj\.", ".shortcut."),
+        (r"\.conv$", ".convolution"),
+        (r"\.bn$", ".normalization"),
     )

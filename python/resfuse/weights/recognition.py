@@ -137,7 +137,7 @@ def _densenet(shapes: Shapes) -> DenseNetArchitecture:
 
 def _squeezes(shapes: Shapes) -> int:
     """How many blocks have squeeze and excitation, by their first dense layers."""
-    pattern = r"\.(se|block\.\d+)\.(conv_reduce|fc1)\.weight$|_se_reduce\.weight$"
+    pattern = r"(\.se\.conv_reduce|\.fc1|_se_reduce|\.attention\.0)\.weight$"
     return sum(bool(re.search(pattern, name)) for name in shapes)
 
 
@@ -154,7 +154,6 @@ def _mobilenet(shapes: Shapes) -> MobileNetArchitecture:
 
 def _regnet(shapes: Shapes) -> RegNetArchitecture:
     count = collections.Counter((out, into) for out, into, *_ in _kernels(shapes, 3))
-    squeezes = _squeezes({name.replace(".f.se.", ".se."): shape for name, shape in shapes.items()})
 
     def fits(architecture: RegNetArchitecture) -> bool:
         wanted = collections.Counter(
@@ -164,7 +163,7 @@ def _regnet(shapes: Shapes) -> RegNetArchitecture:
         return (
             not wanted - count
             and sum(stem.values()) == 1
-            and (squeezes > 0) == (architecture.squeeze > 0)
+            and (_squeezes(shapes) > 0) == (architecture.squeeze > 0)
         )
 
     return _only(REGNETS, fits)

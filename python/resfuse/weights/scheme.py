@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from resfuse.models.convention import Convention
+
 __all__ = ["Place", "Rename", "Rules", "Scheme", "renaming"]
 
 Shape = tuple[int, ...]
@@ -59,7 +61,8 @@ class Scheme:
         leaves: Names of variables that differ from torch's.
         tails: For modules or variables whose array has more axes than ours, a pattern of our
             path and these axes: a dense layer can be a 1x1 convolution.
-        same_padding: Whether convolutions pad, and batch norms count, as TensorFlow's.
+        convention: How the library's convolutions pad and batch norms count, where not as the
+            architecture says.
         aliases: From other names for the same arrays to these.
     """
 
@@ -69,7 +72,7 @@ class Scheme:
     keys: tuple[str, ...]
     leaves: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tails: tuple[tuple[str, Shape], ...] = ()
-    same_padding: bool = False
+    convention: Convention | None = None
     aliases: Rules = ()
 
     def places(self, shapes: Mapping[str, Shape]) -> dict[str, Place]:

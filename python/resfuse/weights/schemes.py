@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from resfuse.models.convention import TENSORFLOW, TORCH
 from resfuse.weights import names
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.scheme import Rules, Scheme
@@ -48,6 +49,12 @@ SCHEMES = (
         {"gamma": "layer_scale"},
         ((r"\.gamma$", (1, 1)),),
     ),
+    Scheme(
+        "transformers",
+        "RegNet",
+        names.transformers_regnet,
+        ("regnet.embedder.embedder.convolution.weight",),
+    ),
     Scheme("timm", "RegNet", names.timm_regnet, ("s1.b1.conv1.conv.weight",)),
     Scheme(
         "torchvision",
@@ -60,6 +67,7 @@ SCHEMES = (
         "MobileNet",
         names.timm_mobilenet,
         ("conv_stem.weight",),
+        convention=TORCH,  # of MobileNetV3, too
         tails=((r"^classifier\.hidden\.kernel", _DENSE_AS_CONV),),
     ),
     Scheme(
@@ -77,7 +85,7 @@ SCHEMES = (
         "MobileNet",
         names.efficientnet_pytorch,
         ("_conv_stem.weight",),
-        same_padding=True,
+        convention=TENSORFLOW,
     ),
     Scheme(
         "torchvision",
