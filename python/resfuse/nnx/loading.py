@@ -36,7 +36,8 @@ def load(
     """A network with published weights, in evaluation mode.
 
     The file is one of safetensors, or of ``torch.save`` (no torch is needed, and nothing in a
-    pickle is run), with the names of torchvision, timm, transformers or ``efficientnet_pytorch``.
+    pickle is run), with the names of torchvision, timm, transformers or ``efficientnet_pytorch``;
+    or one of Keras' ``.h5`` with named layers, of its MobileNetV2 and DenseNets.
     Every array of the file is used, every variable of the network comes from it, in float32. What
     was found is logged by ``resfuse.weights``.
 

@@ -10,7 +10,7 @@ __all__ = ["adapt_stem", "new_head"]
 
 
 def adapt_stem(kernel: np.ndarray, in_channels: int) -> np.ndarray:
-    """A kernel ``(out, in, height, width)`` for images of ``in_channels``, as timm adapts it.
+    """A kernel ``(height, width, in, out)`` for images of ``in_channels``, as timm adapts it.
 
     One channel takes the sum of all. More than three take them in turn, times ``3 / in_channels``,
     so that equal channels give what they gave.
@@ -19,16 +19,16 @@ def adapt_stem(kernel: np.ndarray, in_channels: int) -> np.ndarray:
         WeightsError: For a kernel that does not take three channels.
 
     Example:
-        >>> adapt_stem(np.ones((64, 3, 7, 7), np.float32), 6)[0, :, 0, 0].tolist()
+        >>> adapt_stem(np.ones((7, 7, 3, 64), np.float32), 6)[0, 0, :, 0].tolist()
         [0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     """
-    channels = kernel.shape[1]
+    channels = kernel.shape[-2]
     if channels != 3:
         raise WeightsError(f"in_channels must be the file's, which are {channels}, not 3")
     kernel = kernel.astype(np.float32)
     if in_channels == 1:
-        return kernel.sum(1, keepdims=True)
-    repeated = np.tile(kernel, (1, math.ceil(in_channels / channels), 1, 1))[:, :in_channels]
+        return kernel.sum(-2, keepdims=True)
+    repeated = np.tile(kernel, (1, 1, math.ceil(in_channels / channels), 1))[:, :, :in_channels]
     return repeated * np.float32(channels / in_channels)
 
 

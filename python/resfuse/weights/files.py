@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from resfuse.weights.errors import WeightsError
+from resfuse.weights.keras_files import is_hdf5, read_keras
 from resfuse.weights.mapped import MappedFile
 from resfuse.weights.safetensors import is_safetensors, read_safetensors
 from resfuse.weights.torch_files import is_torch_stream, read_torch_stream, read_torch_zip
@@ -37,7 +38,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise WeightsError(f"{os.fspath(path)} is empty")
     data = np.memmap(path, np.uint8, "r")
     try:
-        arrays = _state_dict(_read(data.view(np.ndarray)))
+        is_keras = is_hdf5(data[:16].tobytes())
+        arrays = _state_dict(read_keras(path) if is_keras else _read(data.view(np.ndarray)))
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from None
     return {name: array for name, array in arrays.items() if not _IGNORED.search(name)}
@@ -55,7 +57,7 @@ def _read(data: np.ndarray) -> Any:
         return read_torch_stream(data)
     if is_safetensors(start):
         return read_safetensors(data)
-    raise WeightsError("is no file of safetensors or torch")
+    raise WeightsError("is no file of safetensors or torch, nor HDF5")
 
 
 def _state_dict(saved: Any) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +90,9 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
 def _published(name: str | None, scheme: Scheme, arrays: Mapping[str, np.ndarray]) -> Any:
     """The architecture of that name, or that of the arrays."""
     if name is None:
-        return recognize(scheme.family, {each: array.shape for each, array in arrays.items()})
+        torch_shape = scheme.layout.torch_shape
+        shapes = {each: torch_shape(each, array.shape) for each, array in arrays.items()}
+        return recognize(scheme.family, shapes)
     family, architecture = named(name)
     if family != scheme.family:
         raise WeightsError(f"architecture must be a {scheme.family}'s, got {name!r}, a {family}")
@@ -135,10 +138,11 @@ def fit(
     places, arrays = weights.places(shapes), dict(weights.arrays)
     if num_classes not in (None, file[0]) or (num_classes and not _has_head(weights, places)):
         _replace_head(weights, places, arrays, seed)
-    if wanted[1] != file[1]:
-        name = places[_stem(weights, places)].name
-        arrays[name] = adapt_stem(arrays[name], wanted[1])
-        _LOG.warning("%s takes %d channels: adapted to %d", name, file[1], wanted[1])
+    if wanted[1] != file[1]:  # which a stem of the right rank has said
+        stem = places[_stem(weights, places)]
+        kernel = adapt_stem(stem.to_ours(arrays[stem.name]), wanted[1])
+        arrays[stem.name] = kernel.transpose(stem.axes)
+        _LOG.warning("%s takes %d channels: adapted to %d", stem.name, file[1], wanted[1])
     _check(weights, places, arrays)
     return model, _values(places, arrays)
 
@@ -168,12 +172,13 @@ def _has_head(weights: Weights, places: Mapping[str, Place]) -> bool:
 def _sizes(weights: Weights, shapes: Shapes) -> tuple[int, int]:
     """Classes and channels of the file; where it does not say, those of ImageNet."""
     places = weights.places(shapes)
-    head = weights.arrays.get(_head(weights, places)[0].name)
-    stem = weights.arrays.get(places[_stem(weights, places)].name)
-    return (
-        _IMAGENET[0] if head is None or head.ndim < 2 else head.shape[0],
-        _IMAGENET[1] if stem is None or stem.ndim < 2 else stem.shape[1],
+    head, stem = _head(weights, places)[0], places[_stem(weights, places)]
+    kernels = [weights.arrays.get(place.name) for place in (head, stem)]
+    classes, channels = (
+        None if kernel is None or kernel.ndim != len(place.shape) else place.to_ours(kernel).shape
+        for kernel, place in zip(kernels, (head, stem), strict=True)
     )
+    return classes[-1] if classes else _IMAGENET[0], channels[-2] if channels else _IMAGENET[1]
 
 
 def _replace_head(
@@ -181,9 +186,11 @@ def _replace_head(
 ) -> None:
     random = np.random.default_rng(seed)
     kernel, bias = _head(weights, places)
+    classes = bias.shape[0]
     for place in (kernel, bias):
-        arrays[place.name] = new_head(place.shape, kernel.shape[1], random)
-    _LOG.warning("%s: a new head of %d classes, to be trained", weights.name, kernel.shape[0])
+        in_features = math.prod(kernel.shape) // classes
+        arrays[place.name] = new_head(place.shape, in_features, random)
+    _LOG.warning("%s: a new head of %d classes, to be trained", weights.name, classes)
 
 
 def _check(weights: Weights, places: Mapping[str, Place], arrays: Mapping[str, np.ndarray]) -> None:

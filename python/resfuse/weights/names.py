@@ -12,6 +12,8 @@ from resfuse.weights.scheme import Rename, renaming
 
 __all__ = [
     "efficientnet_pytorch",
+    "keras_densenet",
+    "keras_mobilenet_v2",
     "timm_convnext",
     "timm_mobilenet",
     "timm_regnet",
@@ -313,4 +315,37 @@ def transformers_regnet(paths: Iterable[str]) -> Rename:
         (r"\.proj\.", ".shortcut."),
         (r"\.conv$", ".convolution"),
         (r"\.bn$", ".normalization"),
+    )
+
+
+def keras_mobilenet_v2(paths: Iterable[str]) -> Rename:
+    """``block_1_depthwise`` and ``block_1_depthwise_BN``; the first block has a name of its own."""
+    names = {"stem.conv": "Conv1", "stem.bn": "bn_Conv1", "classifier.fc": "predictions"}
+    names |= {"head.conv": "Conv_1", "head.bn": "Conv_1_bn"}
+    for position, (stage, index) in enumerate(_blocks(paths)):
+        theirs = f"block_{position}" if position else "expanded_conv"
+        for layer in ("expand", "depthwise", "project"):
+            names[f"stages.{stage}.{index}.{layer}.conv"] = f"{theirs}_{layer}"
+            names[f"stages.{stage}.{index}.{layer}.bn"] = f"{theirs}_{layer}_BN"
+    return _look_up(names)
+
+
+def keras_densenet(_: Iterable[str]) -> Rename:
+    """``conv2_block1_0_bn``, and ``pool2_conv`` after it: the stem is number 1."""
+
+    def layer(match: re.Match[str]) -> str:
+        kind, number = match[3], int(match[4])
+        last = f"{number - 1}_bn" if kind == "norm" else f"{number}_conv"
+        return f"conv{int(match[1]) + 2}_block{int(match[2]) + 1}_{last}"
+
+    def transition(match: re.Match[str]) -> str:
+        return f"pool{int(match[1]) + 2}_{'bn' if match[2] == 'norm' else 'conv'}"
+
+    return renaming(
+        (r"^denseblocks\.(\d+)\.(\d+)\.(norm|conv)(\d)$", layer),
+        (r"^transitions\.(\d+)\.(norm|conv)$", transition),
+        (r"^conv0$", "conv1_conv"),
+        (r"^norm0$", "conv1_bn"),
+        (r"^norm5$", "bn"),
+        (r"^classifier$", "predictions"),
     )

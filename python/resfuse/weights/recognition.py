@@ -127,11 +127,17 @@ def _convnext(shapes: Shapes) -> ConvNeXtArchitecture:
     return next((each for each in known if each.features == found.features), found)
 
 
+_DENSE_LAYER = r"(?:denseblock|conv)(\d+)(?:\.denselayer|_block)(\d+)[._](.+)$"
+
+
 def _densenet(shapes: Shapes) -> DenseNetArchitecture:
-    layers = _blocks(shapes, r"denseblock(\d+)\.denselayer(\d+)\.(.+)$")
+    layers = _blocks(shapes, _DENSE_LAYER)
     layer = next(iter(layers.values()))
-    wide, growth = layer["conv1.weight"][0], layer["conv2.weight"][0]
-    found = DenseNetArchitecture(_depths(layers), growth, wide // growth)
+    wide = _first(layer, ("conv1.weight", "1_conv.kernel"))
+    growth = _first(layer, ("conv2.weight", "2_conv.kernel"))
+    if wide is None or growth is None:
+        raise WeightsError("a DenseNet needs two convolutions in its first layer")
+    found = DenseNetArchitecture(_depths(layers), growth[0], wide[0] // growth[0])
     return _published(found, DENSENETS)
 
 

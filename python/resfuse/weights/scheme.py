@@ -9,15 +9,50 @@ import numpy as np
 
 from resfuse.models.convention import Convention
 
-__all__ = ["Place", "Rename", "Rules", "Scheme", "renaming"]
+__all__ = ["KERAS", "TORCH", "Layout", "Place", "Rename", "Rules", "Scheme", "renaming"]
 
 Shape = tuple[int, ...]
 Rename = Callable[[str], str]
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-# From HWIO, WIO and IO to what torch has; an axis of ours for each of torch's.
-_AXES = {4: (3, 2, 0, 1), 3: (2, 1, 0), 2: (1, 0), 1: (0,)}
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a framework names and lays out the variables of a layer.
+
+    Attributes:
+        leaves: Names of variables that differ from ours.
+        shift: Of ``bias`` in a norm.
+        axes: For each rank, our axes in the order in which the framework has them.
+        depthwise: The same for the kernel of a depthwise convolution, which are four.
+    """
+
+    leaves: Mapping[str, str]
+    shift: str
+    axes: Mapping[int, Shape]
+    depthwise: Shape
+
+    def torch_shape(self, name: str, shape: Shape) -> Shape:
+        """That of an array as torch would have it."""
+        if self is TORCH or len(shape) not in (2, 4):
+            return shape
+        if name.endswith("depthwise.kernel"):
+            return shape[2], 1, *shape[:2]
+        return tuple(shape[axis] for axis in TORCH.axes[len(shape)])
+
+
+TORCH = Layout(
+    {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"},
+    "bias",
+    {4: (3, 2, 0, 1), 3: (2, 1, 0), 2: (1, 0), 1: (0,)},
+    (3, 2, 0, 1),
+)
+KERAS = Layout(
+    {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"},
+    "beta",
+    {4: (0, 1, 2, 3), 2: (0, 1), 1: (0,)},
+    (0, 1, 3, 2),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +93,13 @@ class Scheme:
         rename: From the paths of all variables to a function that gives the library's name of a
             module.
         keys: Names of arrays, of which each such file has one, and none of an earlier scheme.
-        leaves: Names of variables that differ from torch's.
+        leaves: Names of variables that differ from the framework's.
         tails: For modules or variables whose array has more axes than ours, a pattern of our
             path and these axes: a dense layer can be a 1x1 convolution.
         convention: How the library's convolutions pad and batch norms count, where not as the
             architecture says.
         aliases: From other names for the same arrays to these.
+        layout: Of the library's framework.
     """
 
     library: str
@@ -74,21 +110,25 @@ class Scheme:
     tails: tuple[tuple[str, Shape], ...] = ()
     convention: Convention | None = None
     aliases: Rules = ()
+    layout: Layout = TORCH
 
     def places(self, shapes: Mapping[str, Shape]) -> dict[str, Place]:
         """For the path and shape of each variable, where it is in a file."""
         rename = self.rename(shapes)
-        return {path: self._place(path, shape, rename) for path, shape in shapes.items()}
+        return {path: self._place(path, shapes, rename) for path in shapes}
 
-    def _place(self, path: str, shape: Shape, rename: Rename) -> Place:
+    def _place(self, path: str, shapes: Mapping[str, Shape], rename: Rename) -> Place:
         module, _, leaf = path.rpartition(".")
-        leaf = self.leaves.get(leaf, _LEAVES.get(leaf, leaf))
-        axes = _AXES[len(shape)]
+        norms = leaf == "bias" and f"{module}.scale" in shapes
+        leaf = self.layout.shift if norms else self.layout.leaves.get(leaf, leaf)
+        shape = shapes[path]
+        depthwise = re.search(r"\.depthwise\.conv\.kernel$", path)
+        axes = self.layout.depthwise if depthwise else self.layout.axes[len(shape)]
         theirs = tuple(shape[axis] for axis in axes)
         for pattern, tail in self.tails:
             if re.search(pattern, path):
                 theirs = _with_tail(theirs, tail)
-        name = rename(module)
+        name, leaf = rename(module), self.leaves.get(leaf, leaf)
         return Place(f"{name}.{leaf}" if name else leaf, theirs, axes)
 
 

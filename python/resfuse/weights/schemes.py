@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 
-from resfuse.models.convention import TENSORFLOW, TORCH
+from resfuse.models.convention import TENSORFLOW, TORCH, Convention
 from resfuse.weights import names
 from resfuse.weights.errors import WeightsError
-from resfuse.weights.scheme import Rules, Scheme
+from resfuse.weights.scheme import KERAS, Rules, Scheme
 
 __all__ = ["SCHEMES", "recognize_scheme", "scheme_of"]
 
+_KERAS_DENSENET = Convention(epsilon=1.001e-5, momentum=0.99)
 _DENSE_AS_CONV = (1, 1)
 _DENSE_NORM: Rules = ((r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2"),)  # before 0.3
 # A file's scheme is the first that has one of its keys.
@@ -86,6 +87,22 @@ SCHEMES = (
         names.efficientnet_pytorch,
         ("_conv_stem.weight",),
         convention=TENSORFLOW,
+    ),
+    Scheme(
+        "keras",
+        "MobileNet",
+        names.keras_mobilenet_v2,
+        ("expanded_conv_depthwise.kernel",),
+        convention=TENSORFLOW,
+        layout=KERAS,
+    ),
+    Scheme(
+        "keras",
+        "DenseNet",
+        names.keras_densenet,
+        ("conv2_block1_0_bn.gamma",),
+        convention=_KERAS_DENSENET,
+        layout=KERAS,
     ),
     Scheme(
         "torchvision",
