@@ -8,19 +8,15 @@ depend on what comes before.
 import re
 from collections.abc import Iterable
 
-from resfuse.weights.scheme import Rename, renaming
+from resfuse.weights.scheme import Rename, blocks, look_up, renaming
 
 __all__ = [
-    "efficientnet_pytorch",
     "keras_densenet",
-    "keras_mobilenet_v2",
     "timm_convnext",
-    "timm_mobilenet",
     "timm_regnet",
     "timm_vgg",
     "torchvision_convnext",
     "torchvision_densenet",
-    "torchvision_mobilenet",
     "torchvision_regnet",
     "torchvision_vgg",
     "transformers_convnext",
@@ -58,126 +54,6 @@ def transformers_resnet(paths: Iterable[str]) -> Rename:
         (r"^bn1$", "resnet.embedder.embedder.normalization"),
         (r"^fc$", "classifier.1"),
     )
-
-
-def _blocks(paths: Iterable[str]) -> dict[tuple[int, int], set[str]]:
-    """For the stage and number of each block of ``stages``, its children, in order."""
-    found: dict[tuple[int, int], set[str]] = {}
-    for path in paths:
-        head, *rest = path.split(".")
-        if head == "stages":
-            found.setdefault((int(rest[0]), int(rest[1])), set()).add(rest[2])
-    return dict(sorted(found.items()))
-
-
-def _look_up(names: dict[str, str]) -> Rename:
-    return lambda name: names.get(name, name)
-
-
-def _conv_norms(names: dict[str, str], ours: str, theirs: str) -> None:
-    """A convolution and its norm, in torchvision's ``Conv2dNormActivation``."""
-    names[f"{ours}.conv"], names[f"{ours}.bn"] = f"{theirs}.0", f"{theirs}.1"
-
-
-def timm_mobilenet(paths: Iterable[str]) -> Rename:
-    """``blocks.1.0.conv_dw`` and ``bn2``; a block that does not expand has one layer fewer."""
-    paths = list(paths)
-    names = {"stem.conv": "conv_stem", "stem.bn": "bn1", "classifier.fc": "classifier"}
-    blocks = _blocks(paths)
-    for (stage, index), children in blocks.items():
-        ours, theirs = f"stages.{stage}.{index}", f"blocks.{stage}.{index}"
-        wide = "expand" in children
-        order = ("expand", "depthwise", "project") if wide else ("depthwise", "project")
-        convs = ("pw", "dw", "pwl") if wide else ("dw", "pw")
-        for number, (layer, conv) in enumerate(zip(order, convs, strict=True), 1):
-            names[f"{ours}.{layer}.conv"] = f"{theirs}.conv_{conv}"
-            names[f"{ours}.{layer}.bn"] = f"{theirs}.bn{number}"
-        names[f"{ours}.squeeze_excite.fc1"] = f"{theirs}.se.conv_reduce"
-        names[f"{ours}.squeeze_excite.fc2"] = f"{theirs}.se.conv_expand"
-    late, last = _has_hidden(paths), 1 + max(stage for stage, _ in blocks)
-    names["head.conv"] = f"blocks.{last}.0.conv" if late else "conv_head"
-    names["head.bn"] = f"blocks.{last}.0.bn1" if late else "bn2"
-    names["classifier.hidden"] = "conv_head"
-    return _look_up(names)
-
-
-def _has_hidden(paths: Iterable[str]) -> bool:
-    return any(path.startswith("classifier.hidden.") for path in paths)
-
-
-def torchvision_mobilenet(paths: Iterable[str]) -> Rename:
-    """MobileNetV3 has a hidden layer, EfficientNet squeeze and excitation, MobileNetV2 neither."""
-    paths = list(paths)
-    if _has_hidden(paths):
-        return _mobilenet_v3(paths)
-    return (_efficientnet if any(".squeeze_excite." in path for path in paths) else _mobilenet_v2)(
-        paths
-    )
-
-
-def _mobilenet_v2(paths: Iterable[str]) -> Rename:
-    """``features.2.conv.0.0``; the last convolution of a block has no activation, and no box."""
-    blocks = _blocks(paths)
-    names = {"classifier.fc": "classifier.1"}
-    _conv_norms(names, "stem", "features.0")
-    _conv_norms(names, "head", f"features.{len(blocks) + 1}")
-    for position, ((stage, index), children) in enumerate(blocks.items(), 1):
-        ours, theirs = f"stages.{stage}.{index}", f"features.{position}.conv"
-        order = [layer for layer in ("expand", "depthwise") if layer in children]
-        for number, layer in enumerate(order):
-            _conv_norms(names, f"{ours}.{layer}", f"{theirs}.{number}")
-        names[f"{ours}.project.conv"] = f"{theirs}.{len(order)}"
-        names[f"{ours}.project.bn"] = f"{theirs}.{len(order) + 1}"
-    return _look_up(names)
-
-
-def _mobilenet_v3(paths: Iterable[str]) -> Rename:
-    """``features.2.block.0.0``, and two dense layers at the end."""
-    blocks = _blocks(paths)
-    names = {"classifier.hidden": "classifier.0", "classifier.fc": "classifier.3"}
-    _conv_norms(names, "stem", "features.0")
-    _conv_norms(names, "head", f"features.{len(blocks) + 1}")
-    for position, (block, children) in enumerate(blocks.items(), 1):
-        _inverted_residual(names, block, children, f"features.{position}.block")
-    return _look_up(names)
-
-
-def _efficientnet(paths: Iterable[str]) -> Rename:
-    """``features.1.0.block.0.0``."""
-    blocks = _blocks(paths)
-    names = {"classifier.fc": "classifier.1"}
-    _conv_norms(names, "stem", "features.0")
-    _conv_norms(names, "head", f"features.{2 + max(stage for stage, _ in blocks)}")
-    for (stage, index), children in blocks.items():
-        theirs = f"features.{stage + 1}.{index}.block"
-        _inverted_residual(names, (stage, index), children, theirs)
-    return _look_up(names)
-
-
-def _inverted_residual(
-    names: dict[str, str], block: tuple[int, int], children: set[str], theirs: str
-) -> None:
-    ours = f"stages.{block[0]}.{block[1]}"
-    order = ("expand", "depthwise", "squeeze_excite", "project")
-    for number, layer in enumerate(layer for layer in order if layer in children):
-        _conv_norms(names, f"{ours}.{layer}", f"{theirs}.{number}")
-        for dense in ("fc1", "fc2"):
-            names[f"{ours}.{layer}.{dense}"] = f"{theirs}.{number}.{dense}"
-
-
-def efficientnet_pytorch(paths: Iterable[str]) -> Rename:
-    """``_blocks.3._depthwise_conv``, of lukemelas' package, which ports TensorFlow's weights."""
-    names = {"stem.conv": "_conv_stem", "stem.bn": "_bn0", "classifier.fc": "_fc"}
-    names |= {"head.conv": "_conv_head", "head.bn": "_bn1"}
-    layers = ("expand", "_expand_conv", "_bn0"), ("depthwise", "_depthwise_conv", "_bn1")
-    for position, (stage, index) in enumerate(_blocks(paths)):
-        ours, theirs = f"stages.{stage}.{index}", f"_blocks.{position}"
-        for layer, conv, norm in (*layers, ("project", "_project_conv", "_bn2")):
-            names[f"{ours}.{layer}.conv"] = f"{theirs}.{conv}"
-            names[f"{ours}.{layer}.bn"] = f"{theirs}.{norm}"
-        names[f"{ours}.squeeze_excite.fc1"] = f"{theirs}._se_reduce"
-        names[f"{ours}.squeeze_excite.fc2"] = f"{theirs}._se_expand"
-    return _look_up(names)
 
 
 def timm_convnext(_: Iterable[str]) -> Rename:
@@ -253,10 +129,10 @@ def torchvision_densenet(_: Iterable[str]) -> Rename:
 def torchvision_vgg(paths: Iterable[str]) -> Rename:
     """``features.0`` is a convolution, ``.1`` its norm, ``.2`` a ReLU; a pool has a number, too."""
     names = {f"classifier.fc{number}": f"classifier.{3 * (number - 1)}" for number in (1, 2, 3)}
-    for position, (stage, index) in enumerate(_blocks(paths)):
+    for position, (stage, index) in enumerate(blocks(paths)):
         names[f"stages.{stage}.{index}.conv"] = f"features.{3 * position + stage}"
         names[f"stages.{stage}.{index}.bn"] = f"features.{3 * position + stage + 1}"
-    return _look_up(names)
+    return look_up(names)
 
 
 def timm_vgg(paths: Iterable[str]) -> Rename:
@@ -316,18 +192,6 @@ def transformers_regnet(paths: Iterable[str]) -> Rename:
         (r"\.conv$", ".convolution"),
         (r"\.bn$", ".normalization"),
     )
-
-
-def keras_mobilenet_v2(paths: Iterable[str]) -> Rename:
-    """``block_1_depthwise`` and ``block_1_depthwise_BN``; the first block has a name of its own."""
-    names = {"stem.conv": "Conv1", "stem.bn": "bn_Conv1", "classifier.fc": "predictions"}
-    names |= {"head.conv": "Conv_1", "head.bn": "Conv_1_bn"}
-    for position, (stage, index) in enumerate(_blocks(paths)):
-        theirs = f"block_{position}" if position else "expanded_conv"
-        for layer in ("expand", "depthwise", "project"):
-            names[f"stages.{stage}.{index}.{layer}.conv"] = f"{theirs}_{layer}"
-            names[f"stages.{stage}.{index}.{layer}.bn"] = f"{theirs}_{layer}_BN"
-    return _look_up(names)
 
 
 def keras_densenet(_: Iterable[str]) -> Rename:

@@ -9,7 +9,18 @@ import numpy as np
 
 from resfuse.models.convention import Convention
 
-__all__ = ["KERAS", "TORCH", "Layout", "Place", "Rename", "Rules", "Scheme", "renaming"]
+__all__ = [
+    "KERAS",
+    "TORCH",
+    "Layout",
+    "Place",
+    "Rename",
+    "Rules",
+    "Scheme",
+    "blocks",
+    "look_up",
+    "renaming",
+]
 
 Shape = tuple[int, ...]
 Rename = Callable[[str], str]
@@ -148,3 +159,18 @@ def renaming(*rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> Rename
         return name
 
     return rename
+
+
+def blocks(paths: Iterable[str]) -> dict[tuple[int, int], set[str]]:
+    """For the stage and number of each block of ``stages``, its children, in order."""
+    found: dict[tuple[int, int], set[str]] = {}
+    for path in paths:
+        head, *rest = path.split(".")
+        if head == "stages":
+            found.setdefault((int(rest[0]), int(rest[1])), set()).add(rest[2])
+    return dict(sorted(found.items()))
+
+
+def look_up(names: dict[str, str]) -> Rename:
+    """The name in a table, or else ours."""
+    return lambda name: names.get(name, name)

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from resfuse.models.convention import TENSORFLOW, TORCH, Convention
-from resfuse.weights import names
+from resfuse.weights import mobilenet_names, names
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.scheme import KERAS, Rules, Scheme
 
@@ -66,7 +66,7 @@ SCHEMES = (
     Scheme(
         "timm",
         "MobileNet",
-        names.timm_mobilenet,
+        mobilenet_names.timm_mobilenet,
         ("conv_stem.weight",),
         convention=TORCH,  # of MobileNetV3, too
         tails=((r"^classifier\.hidden\.kernel", _DENSE_AS_CONV),),
@@ -74,7 +74,7 @@ SCHEMES = (
     Scheme(
         "torchvision",
         "MobileNet",
-        names.torchvision_mobilenet,
+        mobilenet_names.torchvision_mobilenet,
         (
             "features.1.conv.0.0.weight",
             "features.1.block.0.0.weight",
@@ -84,14 +84,14 @@ SCHEMES = (
     Scheme(
         "efficientnet_pytorch",
         "MobileNet",
-        names.efficientnet_pytorch,
+        mobilenet_names.efficientnet_pytorch,
         ("_conv_stem.weight",),
         convention=TENSORFLOW,
     ),
     Scheme(
         "keras",
         "MobileNet",
-        names.keras_mobilenet_v2,
+        mobilenet_names.keras_mobilenet_v2,
         ("expanded_conv_depthwise.kernel",),
         convention=TENSORFLOW,
         layout=KERAS,
