@@ -9,6 +9,9 @@ from flax import nnx
 
 import agreement
 import torch_weights
+from resfuse.weights.schemes import scheme_of
+from resfuse.weights.variables import by_path
+from resfuse.weights.variables import filled as filled_by_path
 
 
 def steady(architecture):
@@ -53,11 +56,17 @@ def assert_parameters_and_channels(model, parameters, channels, first=2):
     ]
 
 
-def assert_torch_logits(model, names, logits, size=(37, 30)):
-    """Of one image, with the weights of ``torch_weights`` under torch's names."""
+def assert_torch_logits(model, library, logits, size=(37, 30)):
+    """Of one image, with the weights of ``torch_weights`` under the library's names."""
     graph, state = nnx.split(model)
     pure = nnx.to_pure_dict(state)
-    nnx.replace_by_pure_dict(state, torch_weights.fill(pure, names(pure)))
+    shapes = {path: leaf.shape for path, leaf in by_path(pure).items()}
+    places = scheme_of(library, type(model).__name__).places(shapes)
+    values = {
+        path: jnp.asarray(place.to_ours(torch_weights.value(place.name, place.shape)))
+        for path, place in places.items()
+    }
+    nnx.replace_by_pure_dict(state, filled_by_path(pure, values))
     model = nnx.merge(graph, state)
     model.eval()
     ours = jax.jit(model)(torch_weights.image(1, *size, 3))

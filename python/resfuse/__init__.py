@@ -3,6 +3,7 @@
 from resfuse.fusion.fuse import explain, fuse
 from resfuse.kernel import extension as ffi
 from resfuse.ops import conv_bn_act, conv_bn_act_train, conv_bn_relu, conv_bn_relu_train
+from resfuse.weights.saving import save
 
 __all__ = [
     "__version__",
@@ -13,6 +14,7 @@ __all__ = [
     "explain",
     "ffi",
     "fuse",
+    "save",
 ]
 
 __version__ = "0.1.0"

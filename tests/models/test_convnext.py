@@ -7,7 +7,6 @@ import pytest
 import agreement
 import keras_weights
 import network_case
-import torch_names
 from resfuse import nnx as networks
 from resfuse.models.convnext import CONVNEXTS, ConvNeXtArchitecture
 
@@ -29,7 +28,7 @@ def test_parameters_and_feature_maps(name):
 
 def test_agrees_with_timm():
     model = network_case.abstract(networks.ConvNeXt, TINY, 5)
-    network_case.assert_torch_logits(model, torch_names.timm_convnext, LOGITS, (67, 70))
+    network_case.assert_torch_logits(model, "timm", LOGITS, (67, 70))
 
 
 @pytest.mark.long

@@ -8,7 +8,6 @@ import pytest
 import agreement
 import keras_weights
 import network_case
-import torch_names
 from resfuse import nnx as networks
 from resfuse.models.convention import Convention
 from resfuse.models.densenet import DENSENETS, DenseNetArchitecture
@@ -35,7 +34,7 @@ def test_parameters_and_feature_maps(name):
 
 def test_agrees_with_torchvision():
     model = network_case.abstract(networks.DenseNet, TINY, 5)
-    network_case.assert_torch_logits(model, torch_names.torchvision_densenet, LOGITS, (45, 38))
+    network_case.assert_torch_logits(model, "torchvision", LOGITS, (45, 38))
 
 
 @pytest.mark.long

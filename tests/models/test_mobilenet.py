@@ -8,7 +8,6 @@ import pytest
 import agreement
 import keras_weights
 import network_case
-import torch_names
 from resfuse import nnx as networks
 from resfuse.models.convention import TENSORFLOW
 from resfuse.models.mobilenet import MOBILENETS
@@ -87,7 +86,7 @@ def test_parameters_and_feature_maps(name):
 @pytest.mark.parametrize("name", TINY)
 def test_agrees_with_timm(name):
     model = network_case.abstract(networks.MobileNet, TINY[name], 5)
-    network_case.assert_torch_logits(model, torch_names.timm_mobilenet, LOGITS[name])
+    network_case.assert_torch_logits(model, "timm", LOGITS[name])
 
 
 @pytest.mark.parametrize(

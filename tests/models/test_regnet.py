@@ -3,7 +3,6 @@
 import pytest
 
 import network_case
-import torch_names
 from resfuse import nnx as networks
 from resfuse.models.regnet import REGNETS, RegNetArchitecture
 
@@ -48,4 +47,4 @@ def test_parameters_and_feature_maps(name):
 @pytest.mark.parametrize("name", TINY)
 def test_agrees_with_torchvision(name):
     model = network_case.abstract(networks.RegNet, TINY[name], 5)
-    network_case.assert_torch_logits(model, torch_names.torchvision_regnet, LOGITS[name])
+    network_case.assert_torch_logits(model, "torchvision", LOGITS[name])

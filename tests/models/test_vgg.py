@@ -7,7 +7,6 @@ import pytest
 
 import agreement
 import network_case
-import torch_names
 from resfuse import nnx as networks
 from resfuse.models.pooling import adaptive_average, halve
 from resfuse.models.vgg import VGGS, VGGArchitecture
@@ -33,7 +32,7 @@ def test_parameters_and_feature_maps(name):
 
 def test_agrees_with_torchvision():
     model = network_case.abstract(networks.VGG, TINY, 5)
-    network_case.assert_torch_logits(model, torch_names.torchvision_vgg, LOGITS)
+    network_case.assert_torch_logits(model, "torchvision", LOGITS)
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 7, 3), (2, 1, 20, 3), (9, 14, 3)])

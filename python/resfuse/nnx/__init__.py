@@ -18,6 +18,7 @@ from resfuse.nnx import convnext, densenet, mobilenet, regnet, resnet, resnetv2,
 from resfuse.nnx.convnext import *  # noqa: F403
 from resfuse.nnx.densenet import *  # noqa: F403
 from resfuse.nnx.fused import conv_alone, conv_bn_act, conv_bn_relu
+from resfuse.nnx.loading import load
 from resfuse.nnx.mobilenet import *  # noqa: F403
 from resfuse.nnx.regnet import *  # noqa: F403
 from resfuse.nnx.resnet import *  # noqa: F403
@@ -37,6 +38,7 @@ __all__ = [
     "conv_alone",
     "conv_bn_act",
     "conv_bn_relu",
+    "load",
 ]
 __all__ += convnext.__all__
 __all__ += densenet.__all__

@@ -1,0 +1,78 @@
+"""From a file to its arrays by name, whatever its format: the content tells, not the suffix."""
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from resfuse.weights.errors import WeightsError
+from resfuse.weights.keras_files import is_hdf5, read_keras
+from resfuse.weights.mapped import MappedFile
+from resfuse.weights.safetensors import is_safetensors, read_safetensors
+from resfuse.weights.torch_files import is_torch_stream, read_torch_stream, read_torch_zip
+
+__all__ = ["read_arrays"]
+
+# What timm looks for in a checkpoint, in this order: averaged weights are the better ones.
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_WRAPPED_TWICE = 3
+_PREFIX = "module."  # of torch's DataParallel
+_IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names, as views of the mapped file where they can be.
+
+    Of a checkpoint with more in it than weights, these are what is in the first of
+    ``state_dict_ema``, ``model_ema``, ``state_dict`` and ``model`` that it has. Counters that only
+    training uses are left out.
+
+    Raises:
+        WeightsError: If it is no file of weights, or one that is broken or not plain data.
+        OSError: If it cannot be read.
+    """
+    if os.path.getsize(path) == 0:
+        raise WeightsError(f"{os.fspath(path)} is empty")
+    data = np.memmap(path, np.uint8, "r")
+    try:
+        is_keras = is_hdf5(data[:16].tobytes())
+        arrays = _state_dict(read_keras(path) if is_keras else _read(data.view(np.ndarray)))
+    except WeightsError as error:
+        raise WeightsError(f"{os.fspath(path)}: {error}") from None
+    return {name: array for name, array in arrays.items() if not _IGNORED.search(name)}
+
+
+def _read(data: np.ndarray) -> Any:
+    start = data[:64].tobytes()
+    if start.startswith(b"PK\x03\x04"):
+        try:
+            with zipfile.ZipFile(MappedFile(data)) as archive:
+                return read_torch_zip(data, archive)
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeError, OverflowError) as error:
+            raise WeightsError(f"the zip is broken: {error}") from None
+    if is_torch_stream(start):
+        return read_torch_stream(data)
+    if is_safetensors(start):
+        return read_safetensors(data)
+    raise WeightsError("is no file of safetensors or torch, nor HDF5")
+
+
+def _state_dict(saved: Any) -> dict[str, np.ndarray]:
+    """The names and arrays in what was saved, without what surrounds them."""
+    for _ in range(_WRAPPED_TWICE):
+        if not isinstance(saved, Mapping):
+            break
+        arrays = {name: value for name, value in saved.items() if isinstance(value, np.ndarray)}
+        if arrays and all(isinstance(name, str) for name in arrays):
+            return _without_prefix(arrays)
+        saved = next((saved[name] for name in _WRAPPERS if name in saved), None)
+    raise WeightsError(f"has no arrays by name, nor in {', '.join(_WRAPPERS)}")
+
+
+def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if not all(name.startswith(_PREFIX) for name in arrays):
+        return arrays
+    return {name.removeprefix(_PREFIX): array for name, array in arrays.items()}

@@ -1,0 +1,255 @@
+"""The architecture that a file's arrays belong to.
+
+What shapes cannot tell (strides, activations, preprocessing) is that of the published network with
+these shapes. Shapes are torch's: of a kernel ``(out, in / groups, height, width)``.
+"""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from resfuse.models.architectures import ARCHITECTURES, BASE_WIDTH, Architecture
+from resfuse.models.convnext import CONVNEXTS, ConvNeXtArchitecture
+from resfuse.models.densenet import DENSENETS, DenseNetArchitecture
+from resfuse.models.mobilenet import MOBILENETS, MobileNetArchitecture
+from resfuse.models.regnet import REGNETS, RegNetArchitecture
+from resfuse.models.resnetv2 import RESNETS_V2, ResNetV2Architecture
+from resfuse.models.vgg import VGGS, VGGArchitecture
+from resfuse.weights.errors import WeightsError
+
+__all__ = ["FAMILIES", "Family", "known_as", "named", "recognize"]
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Networks of one class.
+
+    Attributes:
+        table: Those that are published, by name.
+        recognize: From the names and shapes of a file's arrays to the architecture.
+        stem: The path, in our network, of the convolution that takes images, as a pattern.
+        head: The path of the dense layer that gives logits.
+    """
+
+    table: Mapping[str, Any]
+    recognize: Callable[[Shapes], Any]
+    stem: str
+    head: str
+
+
+def _blocks(shapes: Shapes, pattern: str) -> dict[tuple[int, int], dict[str, tuple[int, ...]]]:
+    """For stage and block, what is in it; the pattern finds stage, block and the rest's name."""
+    found: dict[tuple[int, int], dict[str, tuple[int, ...]]] = collections.defaultdict(dict)
+    for name, shape in shapes.items():
+        if match := re.search(pattern, name):
+            found[int(match[1]), int(match[2])][match[3]] = shape
+    if not found:
+        raise WeightsError(f"no name has the form of {pattern}")
+    return dict(sorted(found.items()))
+
+
+def _depths(blocks: Mapping[tuple[int, int], Any]) -> tuple[int, ...]:
+    return tuple(collections.Counter(stage for stage, _ in blocks).values())
+
+
+_RESNET = r"(?:^layer|encoder\.stages\.)(\d+)\.(?:layers\.)?(\d+)\.(.+)$"
+_SECOND = "conv2.weight", "layer.1.convolution.weight"
+_THIRD = "conv3.weight", "layer.2.convolution.weight"
+_RESNET_NORMS = "bn1.weight", "resnet.embedder.embedder.normalization.weight"
+
+
+def _first(of: Shapes, names: tuple[str, ...]) -> tuple[int, ...] | None:
+    return next((of[name] for name in names if name in of), None)
+
+
+def _resnet(shapes: Shapes) -> Architecture:
+    blocks = _blocks(shapes, _RESNET)
+    block = next(iter(blocks.values()))
+    norm, second = _first(shapes, _RESNET_NORMS), _first(block, _SECOND)
+    if norm is None or second is None:
+        raise WeightsError("a ResNet needs the norm of its stem, and conv2 in its first block")
+    features, (width, per_group, *_) = norm[0], second
+    deep = shapes.get("conv1.0.weight")
+    halves = any(
+        re.fullmatch(r"layer\d+\.0\.downsample\.1\.weight", name) and len(shape) == 4
+        for name, shape in shapes.items()
+    )
+    found = Architecture(
+        "bottleneck" if _first(block, _THIRD) else "basic",
+        _depths(blocks),
+        width // per_group,
+        width * BASE_WIDTH // (features * (width // per_group)),
+        features,
+        "plain" if deep is None else "deep" if deep[0] * 2 == features else "tiered",
+        halves,
+        "se" if "se.fc1.weight" in block else "eca" if "se.conv.weight" in block else None,
+    )
+    return _published(found, ARCHITECTURES)
+
+
+def _resnet_v2(shapes: Shapes) -> ResNetV2Architecture:
+    blocks = _blocks(shapes, r"^stages\.(\d+)\.blocks\.(\d+)\.(.+)$")
+    block = next(iter(blocks.values()))
+    last = "conv3.weight" if "conv3.weight" in block else "conv2.weight"
+    deep = "stem.conv1.weight" in shapes
+    stem = shapes["stem.conv3.weight" if deep else "stem.conv.weight"]
+    group = "norm1.running_mean" not in block
+    found = ResNetV2Architecture(
+        "bottleneck" if last == "conv3.weight" else "basic",
+        _depths(blocks),
+        tuple(each[last][0] for (_, index), each in blocks.items() if index == 0),
+        stem[0],
+        deep,
+        "group" if group else "batch",
+        group and not deep,
+    )
+    return _published(found, RESNETS_V2)
+
+
+def _kernels(shapes: Shapes, size: int | None = None) -> list[tuple[int, ...]]:
+    """The shapes of square kernels, all or of one size."""
+    return [
+        shape
+        for shape in shapes.values()
+        if len(shape) == 4 and shape[2] == shape[3] and size in (None, shape[2])
+    ]
+
+
+def _convnext(shapes: Shapes) -> ConvNeXtArchitecture:
+    count = collections.Counter(out for out, into, *_ in _kernels(shapes, 7) if into == 1)
+    features = tuple(sorted(count))
+    found = ConvNeXtArchitecture(tuple(count[each] for each in features), features)
+    known = (each for each in CONVNEXTS.values() if each.depths == found.depths)
+    return next((each for each in known if each.features == found.features), found)
+
+
+_DENSE_LAYER = r"(?:denseblock|conv)(\d+)(?:\.denselayer|_block)(\d+)[._](.+)$"
+
+
+def _densenet(shapes: Shapes) -> DenseNetArchitecture:
+    layers = _blocks(shapes, _DENSE_LAYER)
+    layer = next(iter(layers.values()))
+    wide = _first(layer, ("conv1.weight", "1_conv.kernel"))
+    growth = _first(layer, ("conv2.weight", "2_conv.kernel"))
+    if wide is None or growth is None:
+        raise WeightsError("a DenseNet needs two convolutions in its first layer")
+    found = DenseNetArchitecture(_depths(layers), growth[0], wide[0] // growth[0])
+    return _published(found, DENSENETS)
+
+
+def _squeezes(shapes: Shapes) -> int:
+    """How many blocks have squeeze and excitation, by their first dense layers."""
+    pattern = r"(\.se\.conv_reduce|\.fc1|_se_reduce|\.attention\.0)\.weight$"
+    return sum(bool(re.search(pattern, name)) for name in shapes)
+
+
+def _mobilenet(shapes: Shapes) -> MobileNetArchitecture:
+    def signature(architecture: MobileNetArchitecture) -> Any:
+        plans = [plan for plans in architecture.stages for plan in plans]
+        count = collections.Counter((plan.expanded, plan.size) for plan in plans)
+        return count, sum(plan.squeezed > 0 for plan in plans)
+
+    depthwise = [shape for shape in _kernels(shapes) if shape[1] == 1 and shape[2] > 1]
+    found = collections.Counter((out, size) for out, _, size, _ in depthwise), _squeezes(shapes)
+    return _only(MOBILENETS, lambda each: signature(each) == found)
+
+
+def _regnet(shapes: Shapes) -> RegNetArchitecture:
+    count = collections.Counter((out, into) for out, into, *_ in _kernels(shapes, 3))
+
+    def fits(architecture: RegNetArchitecture) -> bool:
+        wanted = collections.Counter(
+            {(stage.features, stage.group): stage.depth for stage in architecture.stages}
+        )
+        stem = count - wanted
+        return (
+            not wanted - count
+            and sum(stem.values()) == 1
+            and (_squeezes(shapes) > 0) == (architecture.squeeze > 0)
+        )
+
+    return _only(REGNETS, fits)
+
+
+def _vgg(shapes: Shapes) -> VGGArchitecture:
+    found = collections.Counter(out for out, *_ in _kernels(shapes, 3))
+
+    def fits(architecture: VGGArchitecture) -> bool:
+        count: collections.Counter[int] = collections.Counter()
+        for depth, features in zip(architecture.depths, architecture.features, strict=True):
+            count[features] += depth
+        return count == found
+
+    return _only(VGGS, fits)
+
+
+def _only(table: Mapping[str, Any], fits: Callable[[Any], bool]) -> Any:
+    for architecture in table.values():
+        if fits(architecture):
+            return architecture
+    raise WeightsError(
+        f"the shapes are of none of {', '.join(table)}; architecture= says which network it is"
+    )
+
+
+def _published(found: Any, table: Mapping[str, Any]) -> Any:
+    """The same with the preprocessing of the published network, if it is one."""
+    for architecture in table.values():
+        if dataclasses.replace(architecture, preprocessing=found.preprocessing) == found:
+            return architecture
+    return found
+
+
+FAMILIES: Mapping[str, Family] = {
+    "ResNet": Family(ARCHITECTURES, _resnet, r"conv1(\.0)?", "fc"),
+    "ResNetV2": Family(RESNETS_V2, _resnet_v2, r"stem\.conv1?", "head.fc"),
+    "MobileNet": Family(MOBILENETS, _mobilenet, r"stem\.conv", "classifier.fc"),
+    "ConvNeXt": Family(CONVNEXTS, _convnext, r"stem\.conv", "fc"),
+    "DenseNet": Family(DENSENETS, _densenet, r"conv0", "classifier"),
+    "RegNet": Family(REGNETS, _regnet, r"stem\.conv", "fc"),
+    "VGG": Family(VGGS, _vgg, r"stages\.0\.0\.conv", "classifier.fc3"),
+}
+
+
+def named(name: str) -> tuple[str, Any]:
+    """The family and the architecture of a published network.
+
+    Raises:
+        WeightsError: For a name that no table has.
+    """
+    for family, each in FAMILIES.items():
+        if name in each.table:
+            return family, each.table[name]
+    known = ", ".join(name for each in FAMILIES.values() for name in each.table)
+    raise WeightsError(f"architecture must be one of {known}, got {name!r}")
+
+
+def known_as(family: str, architecture: Any) -> str:
+    """The name of a published network, or else the architecture's data.
+
+    Its preprocessing, and whose padding it has, are no part of the name.
+    """
+    same = {"preprocessing", "convention"} & {
+        field.name for field in dataclasses.fields(architecture)
+    }
+    for name, known in FAMILIES[family].table.items():
+        kept = {field: getattr(architecture, field) for field in same}
+        if dataclasses.replace(known, **kept) == architecture:
+            return name
+    return str(architecture)
+
+
+def recognize(family: str, shapes: Shapes) -> Any:
+    """The architecture of a file with arrays of these names and shapes.
+
+    Raises:
+        WeightsError: If the arrays are those of no network of the family.
+    """
+    try:
+        return FAMILIES[family].recognize(shapes)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise WeightsError(f"the arrays are those of no {family}: {error}") from None

@@ -1,0 +1,155 @@
+"""The schemes that we know, as a table."""
+
+from collections.abc import Collection
+
+from resfuse.models.convention import TENSORFLOW, TORCH, Convention
+from resfuse.weights import mobilenet_names, names
+from resfuse.weights.errors import WeightsError
+from resfuse.weights.scheme import KERAS, Rules, Scheme
+
+__all__ = ["SCHEMES", "recognize_scheme", "scheme_of"]
+
+_KERAS_DENSENET = Convention(epsilon=1.001e-5, momentum=0.99)
+_DENSE_AS_CONV = (1, 1)
+_DENSE_NORM: Rules = ((r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2"),)  # before 0.3
+# A file's scheme is the first that has one of its keys.
+SCHEMES = (
+    Scheme(
+        "transformers",
+        "ResNet",
+        names.transformers_resnet,
+        ("resnet.embedder.embedder.convolution.weight",),
+    ),
+    Scheme(
+        "timm",
+        "ResNet",
+        names.unchanged,
+        ("conv1.0.weight", "layer1.0.se.fc1.weight", "layer1.0.se.conv.weight"),
+    ),
+    Scheme("torchvision", "ResNet", names.unchanged, ("layer1.0.conv1.weight",)),
+    Scheme(
+        "timm",
+        "ResNetV2",
+        names.unchanged,
+        ("stages.0.blocks.0.norm1.weight",),
+        tails=((r"^head\.fc\.kernel", _DENSE_AS_CONV),),
+    ),
+    Scheme(
+        "transformers",
+        "ConvNeXt",
+        names.transformers_convnext,
+        ("convnext.embeddings.patch_embeddings.weight",),
+        {"gamma": "layer_scale_parameter"},
+    ),
+    Scheme("timm", "ConvNeXt", names.timm_convnext, ("stages.0.blocks.0.conv_dw.weight",)),
+    Scheme(
+        "torchvision",
+        "ConvNeXt",
+        names.torchvision_convnext,
+        ("features.1.0.layer_scale",),
+        {"gamma": "layer_scale"},
+        ((r"\.gamma$", (1, 1)),),
+    ),
+    Scheme(
+        "transformers",
+        "RegNet",
+        names.transformers_regnet,
+        ("regnet.embedder.embedder.convolution.weight",),
+    ),
+    Scheme("timm", "RegNet", names.timm_regnet, ("s1.b1.conv1.conv.weight",)),
+    Scheme(
+        "torchvision",
+        "RegNet",
+        names.torchvision_regnet,
+        ("trunk_output.block1.block1-0.f.a.0.weight",),
+    ),
+    Scheme(
+        "timm",
+        "MobileNet",
+        mobilenet_names.timm_mobilenet,
+        ("conv_stem.weight",),
+        convention=TORCH,  # of MobileNetV3, too
+        tails=((r"^classifier\.hidden\.kernel", _DENSE_AS_CONV),),
+    ),
+    Scheme(
+        "torchvision",
+        "MobileNet",
+        mobilenet_names.torchvision_mobilenet,
+        (
+            "features.1.conv.0.0.weight",
+            "features.1.block.0.0.weight",
+            "features.1.0.block.0.0.weight",
+        ),
+    ),
+    Scheme(
+        "efficientnet_pytorch",
+        "MobileNet",
+        mobilenet_names.efficientnet_pytorch,
+        ("_conv_stem.weight",),
+        convention=TENSORFLOW,
+    ),
+    Scheme(
+        "keras",
+        "MobileNet",
+        mobilenet_names.keras_mobilenet_v2,
+        ("expanded_conv_depthwise.kernel",),
+        convention=TENSORFLOW,
+        layout=KERAS,
+    ),
+    Scheme(
+        "keras",
+        "DenseNet",
+        names.keras_densenet,
+        ("conv2_block1_0_bn.gamma",),
+        convention=_KERAS_DENSENET,
+        layout=KERAS,
+    ),
+    Scheme(
+        "torchvision",
+        "DenseNet",
+        names.torchvision_densenet,
+        (
+            "features.denseblock1.denselayer1.norm1.weight",
+            "features.denseblock1.denselayer1.norm.1.weight",
+        ),
+        aliases=_DENSE_NORM,
+    ),
+    Scheme("timm", "DenseNet", names.torchvision_densenet, ()),
+    Scheme(
+        "timm",
+        "VGG",
+        names.timm_vgg,
+        ("pre_logits.fc1.weight",),
+        tails=(
+            (r"^classifier\.fc1\.kernel", (7, 7)),
+            (r"^classifier\.fc2\.kernel", _DENSE_AS_CONV),
+        ),
+    ),
+    Scheme("torchvision", "VGG", names.torchvision_vgg, ("features.1.running_mean",)),
+)
+
+
+def recognize_scheme(found: Collection[str]) -> Scheme:
+    """The scheme of a file with arrays of these names.
+
+    Raises:
+        WeightsError: If it is none that we know.
+    """
+    for scheme in SCHEMES:
+        if any(key in found for key in scheme.keys):
+            return scheme
+    first = ", ".join(sorted(found)[:5])
+    raise WeightsError(f"no scheme that we know has names such as these: {first}")
+
+
+def scheme_of(library: str, family: str) -> Scheme:
+    """A library's scheme for a family of networks.
+
+    Raises:
+        WeightsError: If we know none; it says which we know.
+    """
+    schemes = {scheme.library: scheme for scheme in SCHEMES if scheme.family == family}
+    if library not in schemes:
+        known = ", ".join(sorted(schemes)) or "none"
+        raise WeightsError(f"scheme must be one of {known} for a {family}, got {library!r}")
+    return schemes[library]

@@ -1,0 +1,257 @@
+"""From files to networks and back: every value, every difference, other images and classes."""
+
+import functools
+import json
+import logging
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import agreement
+import network_case
+import resfuse
+import torch_files
+import torch_weights
+from resfuse import linen
+from resfuse import nnx as networks
+from resfuse.models.architectures import Architecture
+from resfuse.models.densenet import DENSENETS
+from resfuse.models.mobilenet import MOBILENETS
+from resfuse.models.preprocessing import Preprocessing
+from resfuse.nnx import load
+from resfuse.weights.errors import MismatchError, WeightsError
+from resfuse.weights.files import read_arrays
+from resfuse.weights.safetensors import write_safetensors
+from resfuse.weights.schemes import scheme_of
+from resfuse.weights.sources import locate
+from resfuse.weights.variables import by_path
+
+TINY = Architecture("bottleneck", (1, 2), 2, 8, 16)
+
+
+@functools.cache
+def places(num_classes, in_channels, library):
+    def build():
+        return networks.ResNet(
+            TINY, num_classes, in_channels=in_channels, rngs=agreement.same_key()
+        )
+
+    leaves = by_path(nnx.to_pure_dict(nnx.state(nnx.eval_shape(build))))
+    shapes = {path: leaf.shape for path, leaf in leaves.items()}
+    return scheme_of(library, "ResNet").places(shapes).values()
+
+
+def state_dict(num_classes=5, in_channels=3, library="torchvision"):
+    """Of a small ResNet, with values that follow from names and shapes."""
+    names = places(num_classes, in_channels, library)
+    return {place.name: torch_weights.value(place.name, place.shape) for place in names}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    write_safetensors(state_dict(), path)
+    return path
+
+
+def assert_same(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype, name
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "transformers"])
+def test_saves_what_was_loaded_bit_for_bit(tmp_path, library):
+    arrays, path = state_dict(library=library), tmp_path / "in"
+    write_safetensors(arrays, path)
+    resfuse.save(load(path), tmp_path / "out", scheme=library)
+    assert_same(read_arrays(tmp_path / "out"), arrays)
+
+
+@pytest.mark.parametrize("write", [torch_files.write_zip, torch_files.write_stream])
+def test_saves_half_precision_bit_for_bit(tmp_path, write):
+    arrays = {name: array.astype(np.float16) for name, array in state_dict().items()}
+    model = load(write(tmp_path / "in.pth", arrays))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model)))
+    resfuse.save(model, tmp_path / "out", dtype=np.float16)
+    assert_same(read_arrays(tmp_path / "out"), arrays)
+
+
+def test_linen_and_nnx_give_the_same_logits(file):
+    x = jnp.asarray(torch_weights.image(2, 40, 33, 3))
+    model, variables = linen.load(file)
+    module = load(file)
+    assert module.bn1.use_running_average  # evaluation mode
+    ours = resfuse.fuse(lambda x: module(x))(x)
+    np.testing.assert_array_equal(
+        ours, resfuse.fuse(lambda x: model.apply(variables, x, use_running_average=True))(x)
+    )
+    path = file.with_name("linen")
+    resfuse.save(model, path, variables=variables)
+    assert_same(read_arrays(path), state_dict())
+
+
+def test_the_architecture_is_found_and_said(file, caplog):
+    with caplog.at_level(logging.INFO, "resfuse.weights"):
+        model = load(file)
+    assert "named as in torchvision" in caplog.text
+    assert "depths=(1, 2)" in caplog.text
+    assert model.layer2[0].conv2.feature_group_count == 2
+
+
+def test_cifar_stem(tmp_path):
+    arrays = state_dict()
+    arrays["conv1.weight"] = arrays["conv1.weight"][..., 2:5, 2:5]
+    write_safetensors(arrays, tmp_path / "cifar")
+    model = load(tmp_path / "cifar")
+    assert model.cifar_stem
+    resfuse.save(model, tmp_path / "out")
+    assert_same(read_arrays(tmp_path / "out"), arrays)
+
+
+def test_all_differences_are_in_one_error(file):
+    arrays = state_dict()
+    arrays["layer3.0.conv9.weight"] = arrays.pop("layer1.0.bn1.bias")
+    arrays["bn1.bias"] = arrays["bn1.bias"][:-1]
+    write_safetensors(arrays, file)
+    with pytest.raises(MismatchError) as raised:
+        load(file, architecture=TINY)
+    error = raised.value
+    assert error.missing == ["layer1.0.bn1.bias"]
+    assert error.unexpected == ["layer3.0.conv9.weight"]
+    assert error.shapes == [("bn1.bias", (15,), (16,))]
+    for part in ("missing (1): layer1.0.bn1.bias", "(15,) in the file, (16,) here"):
+        assert part in str(error)
+
+
+def test_architecture_overrides(file):
+    with pytest.raises(MismatchError, match="does not fit ResNet18, named as in torchvision"):
+        load(file, architecture="ResNet18")
+    with pytest.raises(WeightsError, match="architecture must be a ResNet's, got 'VGG11', a VGG"):
+        load(file, architecture="VGG11")
+
+
+@pytest.mark.parametrize("with_head", [True, False])
+def test_other_classes_need_a_new_head(file, caplog, with_head):
+    arrays = state_dict()
+    if not with_head:
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("fc.")}
+        write_safetensors(arrays, file)
+        with pytest.raises(MismatchError, match=r"missing \(2\): fc\.bias; fc\.weight"):
+            load(file)
+    model = load(file, num_classes=7, seed=3)
+    assert "a new head of 7 classes" in caplog.text
+    kernel = model.fc.kernel[...]
+    assert kernel.shape == (128, 7)
+    assert 0.5 * 128**-0.5 < np.abs(kernel).max() <= 128**-0.5
+    np.testing.assert_array_equal(kernel, load(file, num_classes=7, seed=3).fc.kernel[...])
+    np.testing.assert_array_equal(model.bn1.bias[...], arrays["bn1.bias"])
+
+
+def test_the_files_own_classes_and_channels_are_kept(file, caplog):
+    write_safetensors(state_dict(7, 4), file)
+    model = load(file, num_classes=7, in_channels=4)
+    assert (model.conv1.in_features, model.fc.out_features) == (4, 7)
+    assert not caplog.records
+    with pytest.raises(WeightsError, match="in_channels must be the file's, which are 4, not 3"):
+        load(file, in_channels=3)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_stem_of_other_images_gives_the_same_for_equal_channels(file, channels):
+    kernel = state_dict()["conv1.weight"]
+    model = load(file, in_channels=channels)
+    ours = np.asarray(model.conv1.kernel[...], np.float64).sum(2)
+    theirs = kernel.astype(np.float64).sum(1).transpose(1, 2, 0)
+    if channels % 3 == 0 or channels == 1:
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=4 * np.finfo(np.float32).eps)
+    repeated = kernel[:, [index % 3 for index in range(channels)]] * np.float32(3 / channels)
+    if channels > 1:
+        np.testing.assert_array_equal(model.conv1.kernel[...].transpose(3, 2, 0, 1), repeated)
+
+
+def test_dropout_of_a_loaded_network_draws(tmp_path):
+    made = network_case.filled(networks.MobileNet, MOBILENETS["MobileNetV3Small"], 3)
+    resfuse.save(made, tmp_path / "small", scheme="timm")
+    model = load(tmp_path / "small", seed=1)
+    x, head = jnp.ones((1, 576)), model.classifier
+    np.testing.assert_array_equal(head(x), head(x))
+    model.train()
+    assert (np.asarray(head(x)) != np.asarray(head(x))).any()
+
+
+def test_save_names_what_it_cannot_write(file, tmp_path):
+    with pytest.raises(TypeError, match=r"model must be one of ResNet, .*, got Linear"):
+        resfuse.save(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), tmp_path / "out")
+    with pytest.raises(TypeError, match="a Linen module needs variables="):
+        resfuse.save(linen.ResNet18(), tmp_path / "out")
+    with pytest.raises(WeightsError, match="scheme must be one of timm, torchvision, transformers"):
+        resfuse.save(load(file), tmp_path / "out", scheme="keras")
+    densenet = network_case.abstract(networks.DenseNet, DENSENETS["DenseNet121"])
+    with pytest.raises(WeightsError, match="files of keras are only read"):
+        resfuse.save(densenet, tmp_path / "out", scheme="keras")
+    assert not (tmp_path / "out").exists()
+
+
+def cached(root, name, files):
+    """A repository as ``huggingface_hub`` keeps it."""
+    commit = "0123456789" * 4
+    repository = root / f"models--{name.replace('/', '--')}"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for branch in ("main", "other"):
+        pathlib.Path(repository, "refs").mkdir(exist_ok=True)
+        pathlib.Path(repository, "refs", branch).write_text(commit)
+    for file, data in files.items():
+        (snapshot / file).write_bytes(data)
+    return snapshot
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants", reason="only an extra has it")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("revision", ["", "@other"])
+def test_hub_repository_in_the_cache(hub, file, revision):
+    config = {
+        "architecture": "resnet26",
+        "pretrained_cfg": {"input_size": [3, 192, 192], "crop_pct": 0.9, "mean": [0.5, 0.5, 0.5]},
+    }
+    files = {"model.safetensors": file.read_bytes(), "config.json": json.dumps(config).encode()}
+    cached(hub, "org/name", files)
+    model = load(f"hf:org/name{revision}")
+    assert model.preprocess == Preprocessing(
+        192, 213, interpolation="bicubic", mean=(0.5, 0.5, 0.5)
+    )
+    assert_same(
+        {"bn1.bias": np.asarray(model.bn1.bias[...])}, {"bn1.bias": state_dict()["bn1.bias"]}
+    )
+
+
+@pytest.mark.usefixtures("hub")
+def test_hub_repository_that_is_not_there():
+    with pytest.raises(WeightsError, match="hf:org/none"):
+        load("hf:org/none")
+
+
+def test_weights_that_come_from_tensorflow(tmp_path):
+    (tmp_path / "config.json").write_text('{"architecture": "tf_efficientnet_lite0"}')
+    assert locate(tmp_path / "model.safetensors").same_padding
+
+
+def test_processor_of_transformers_beside_the_file(file):
+    processor = {"size": {"shortest_edge": 96}, "crop_pct": 0.75, "image_mean": [0.5] * 3}
+    file.with_name("preprocessor_config.json").write_text(json.dumps(processor))
+    assert load(file).preprocess.resize == 128
+    file.with_name("preprocessor_config.json").write_text("{")
+    with pytest.raises(WeightsError, match="is not JSON"):
+        load(file)
