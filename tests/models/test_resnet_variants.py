@@ -67,7 +67,7 @@ def test_parameter_counts_are_those_of_timm(name):
 @pytest.mark.parametrize("name", TINY)
 def test_nnx_agrees_with_timm(name, implementation):
     model = network_case.abstract(rnnx.ResNet, TINY[name], 5, implementation=implementation)
-    network_case.assert_torch_logits(model, lambda _: str, LOGITS[name], SIZE)
+    network_case.assert_torch_logits(model, "timm", LOGITS[name], SIZE)
 
 
 @pytest.mark.parametrize("implementation", [None, "xla"])
