@@ -2,6 +2,7 @@
 
 import pytest
 
+import gradient_case
 from kernel_case import Case, assert_exact, assert_packed
 from resfuse.kernel.fold import fold_of
 
@@ -37,6 +38,10 @@ def test_which_are_folded(cases, folds):
 
 def test_folded():
     assert_exact(*FOLDED)
+
+
+def test_gradients():
+    gradient_case.assert_exact(*FOLDED)
 
 
 def test_packed():

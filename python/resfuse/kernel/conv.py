@@ -20,6 +20,7 @@ from jax import Array
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import varying_like
+from resfuse.kernel.fold import fold_of
 from resfuse.kernel.program import Program
 from resfuse.spec import ConvSpec
 
@@ -158,9 +159,17 @@ def input_gradient(spec: ConvSpec, size: Sizes, d_y: Array, kernel: Array) -> Ar
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def weight_gradient(spec: ConvSpec, window: Sizes, x: Array, d_y: Array) -> Array:
     """The cotangent of a kernel of size ``window``, summed over pixels and images."""
-    name = axes(spec)
     channels = x.shape[-1] // spec.feature_group_count, d_y.shape[-1]
-    sizes = dict(zip(name.kernel.split(), (*window, *channels), strict=True))
+    kernel = jax.ShapeDtypeStruct((*window, *channels), x.dtype)
+    if fold := fold_of(spec, kernel.shape):
+        folded = jax.eval_shape(fold.kernel, kernel).shape
+        d_y = fold.operand(d_y, fold.spec.output_shape(x.shape, folded))
+        d_kernel: Array = jax.linear_transpose(fold.kernel, kernel)(
+            weight_gradient(fold.spec, folded[:-2], x, d_y)
+        )[0]
+        return d_kernel
+    name = axes(spec)
+    sizes = dict(zip(name.kernel.split(), kernel.shape, strict=True))
     # The output's channels have another letter in `d_y`: the kernel is whole on every device.
     rule = f"{name.x}, {name.y.replace('o', 'c')} -> {name.kernel}"
     return Call("conv_weight_gradient", rule, sizes, attributes(spec))(x, d_y)[0]
