@@ -89,12 +89,13 @@ def test_agrees_with_timm(name):
     network_case.assert_torch_logits(model, "timm", LOGITS[name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "scale", "options"),
     [
         ("MobileNetV2", 1, {}),
         ("MobileNetV3Small", 1, {"include_preprocessing": False}),
-        pytest.param("EfficientNetB0", 255, {}, marks=pytest.mark.long),
+        ("EfficientNetB0", 255, {}),
     ],
 )
 def test_agrees_with_keras(name, scale, options):

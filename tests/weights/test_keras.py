@@ -27,9 +27,8 @@ def randomized(model):
     return model
 
 
-@pytest.mark.parametrize(
-    "name", ["MobileNetV2", pytest.param("DenseNet121", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121"])
 def test_logits_are_those_of_keras(tmp_path, name):
     path, x = tmp_path / "keras.h5", agreement.images(1, 45, 40, 3)
     with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
