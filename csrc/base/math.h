@@ -78,8 +78,14 @@ inline Vec polynomial(Vec x, const float (&c)[N]) {
   return sum;
 }
 
+// The bits of floats. They wrap around, as those of NaN and of other numbers without account do.
+typedef uint32_t Bits __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+
 // 2^n for whole n from -126 to 127.
-inline Vec power_of_two(Lanes n) { return (Vec)((n + 127) << 23); }
+inline Vec power_of_two(Lanes n) { return (Vec)(((Bits)n + 127u) << 23); }
+
+// value * 2^n where value and result are normal.
+inline Vec add_to_exponent(Vec value, Lanes n) { return (Vec)((Bits)value + ((Bits)n << 23)); }
 
 // value * 2^n for whole n from -252 to 254, rounded where the result is not normal.
 inline Vec scaled(Vec value, Vec n) {
@@ -97,7 +103,7 @@ inline Vec scaled_normal(Vec value, Vec n) {
 #if defined(__AVX512F__)
   return scaled(value, n);
 #else
-  return (Vec)((Lanes)value + (__builtin_convertvector(n, Lanes) << 23));
+  return add_to_exponent(value, __builtin_convertvector(n, Lanes));
 #endif
 }
 
@@ -105,8 +111,10 @@ inline Vec scaled_normal(Vec value, Vec n) {
 // processor knows; a division takes twice the time of all this.
 inline Vec reciprocal(Vec a) {
 #if defined(__AVX512F__)
-  const Vec guess = (Vec)_mm512_rcp14_ps((__m512)a);
-  return guess + guess * (1.0f - a * guess);
+  // Fused by name: near 2^125 the product by itself would be below the normal numbers.
+  const __m512 guess = _mm512_rcp14_ps((__m512)a);
+  const __m512 error = _mm512_fnmadd_ps((__m512)a, guess, _mm512_set1_ps(1.0f));
+  return (Vec)_mm512_fmadd_ps(guess, error, guess);
 #else
   return 1.0f / a;
 #endif
@@ -161,7 +169,7 @@ inline Vec log_of(Vec e, Vec f) {
 }
 
 // a = 2^e m with m from sqrt(1/2) to sqrt(2), for normal a: the exponent of a / sqrt(1/2).
-inline Lanes exponent(Vec a) { return ((Lanes)a - 0x3f3504f3) >> 23; }
+inline Lanes exponent(Vec a) { return (Lanes)((Bits)a - 0x3f3504f3u) >> 23; }
 
 // Minus infinity at 0, NaN below; infinity and NaN stay.
 inline Vec log_or_special(Vec x, Vec at, Vec result) {
@@ -174,7 +182,7 @@ inline Vec log(Vec x) {
   const Lanes is_small = x < 1.17549435e-38f;
   const Vec normal = is_small ? x * 8388608.0f : x;
   const Lanes e = exponent(normal);
-  const Vec mantissa = (Vec)((Lanes)normal - (e << 23));
+  const Vec mantissa = add_to_exponent(normal, -e);
   const Lanes whole = is_small ? e - 23 : e;
   return log_or_special(x, x, log_of(__builtin_convertvector(whole, Vec), mantissa - 1.0f));
 }
@@ -184,7 +192,7 @@ inline Vec log1p(Vec x) {
   const Vec sum = 1.0f + x;
   const Vec lost = x < 1.0f ? x - (sum - 1.0f) : 1.0f - (sum - x);
   const Lanes e = exponent(sum);
-  const Vec mantissa = (Vec)((Lanes)sum - (e << 23));
+  const Vec mantissa = add_to_exponent(sum, -e);
   const Vec f = (mantissa - 1.0f) + scaled(lost, -__builtin_convertvector(e, Vec));
   const Vec result = log_or_special(x, sum, log_of(__builtin_convertvector(e, Vec), f));
   return absolute(x) < 1e-8f ? x : result;
