@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from options import choose, parse_batches
 from resfuse.cli.bench import command
 from resfuse.cli.bench.results import OURS, Case, Engine, Result, Task
 from resfuse.cli.bench.turns import Measurement
-from resfuse.cli.ending import refuse
 
 NETWORKS = ("MobileNetV2", "MobileNetV3Large", "EfficientNetB0")
 _MODULE = "engines.activations"
@@ -33,13 +33,11 @@ def main(
 ) -> None:
     """Measures networks at 224x224, each engine in a process of its own."""
     count = threads or command.count_cpus(threads)
-    names = models.split(",")
-    if unknown := [name for name in names if name not in NETWORKS]:
-        refuse(f"--models: no {unknown[0]!r}; there are {', '.join(NETWORKS)}")
-    if unknown := [name for name in engines.split(",") if name not in ENGINES]:
-        refuse(f"--engines: no {unknown[0]!r}; there are left, xla")
-    chosen = {name: ENGINES[name] for name in (OURS, *engines.split(","))}
-    cases = [(name, int(batch)) for name in names for batch in batches.split(",")]
+    names = choose("--models", models, NETWORKS)
+    others = choose("--engines", engines, [name for name in ENGINES if name != OURS])
+    chosen = {name: ENGINES[name] for name in (OURS, *others)}
+    sizes = parse_batches(batches)
+    cases = [(name, size) for name in names for size in sizes]
 
     def measure(check: command.Check) -> Iterator[Result]:
         here = str(Path(__file__).parent)

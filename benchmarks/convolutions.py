@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from options import choose, installed
 from resfuse.cli.bench import command
 from resfuse.cli.bench.results import OURS, YNN_OFF, Case, Engine, Result, Task
 from resfuse.cli.bench.turns import Measurement
@@ -110,28 +111,19 @@ def main(
     chosen = {name: layer for name, layer in LAYERS.items() if layers in name}
     if not chosen:
         refuse(f"no layer holds {layers!r}; there are {', '.join(LAYERS)}")
+    others = choose("--engines", engines, [name for name in ENGINES if name != OURS])
+    compared = installed([OURS, *others], ENGINES)
     task, passes = (GRADIENTS, 3) if gradients else (FORWARD, 1)
 
     def measure(check: command.Check) -> Iterator[Result]:
         here = str(Path(__file__).parent)
-        measurement = Measurement(task, _choose(engines), rounds, check, here)
+        measurement = Measurement(task, compared, rounds, check, here)
         with measurement.start(count) as workers:
             for name, layer in chosen.items():
                 case = Case("layers", name, count, 2 * passes * layer.multiply_adds / 1e9)
                 yield measurement.measure(case, workers, name, count)
 
     command.run(measure, len(chosen), json, plot)
-
-
-def _choose(text: str | None) -> dict[str, Engine]:
-    names = list(ENGINES) if text is None else [OURS, *text.split(",")]
-    if unknown := [name for name in names if name not in ENGINES]:
-        refuse(f"--engines: no {unknown[0]!r}; there are {', '.join(ENGINES)}")
-    chosen = {name: ENGINES[name] for name in names}
-    for name in [name for name, engine in chosen.items() if engine.missing]:
-        typer.echo(f"resfuse: {name} is left out: it is not installed", err=True)
-        del chosen[name]
-    return chosen
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import typer
 
@@ -42,8 +42,8 @@ def choose_networks(
     comparison: Comparison, models: str | None, batches: str | None
 ) -> list[tuple[str, int]]:
     """Every model at every batch size, by default each at its own."""
-    names = _choose("--models", models, list(comparison.models))
-    sizes = [] if batches is None else _batches(batches)
+    names = choose("--models", models, list(comparison.models))
+    sizes = [] if batches is None else parse_batches(batches)
     return [(name, size) for name in names for size in sizes or comparison.models[name].batches]
 
 
@@ -57,16 +57,23 @@ def choose_engines(
     chosen = {OURS: ENGINES[OURS]}
     if against:
         chosen[OTHER] = _other_version(against)
-    names = _choose("--engines", text, comparison.engines)
-    for name in () if against and text is None else names:
-        if missing := ENGINES[name].missing:
-            why = f"{', '.join(missing)} not installed: pip install '.[bench]'"
-            typer.echo(f"resfuse: {name} is left out: {why}", err=True)
-        else:
-            chosen[name] = ENGINES[name]
+    names = choose("--engines", text, comparison.engines)
+    chosen |= installed(() if against and text is None else names, ENGINES)
     if all(engine.library == OURS for engine in chosen.values()):
         refuse("--engines: there is none to compare with")
     return chosen
+
+
+def installed(names: Iterable[str], engines: Mapping[str, Engine]) -> dict[str, Engine]:
+    """The engines of these names; says which are left out, for want of a package."""
+    found = {}
+    for name in names:
+        if missing := engines[name].missing:
+            why = f"{', '.join(missing)} not installed: pip install '.[bench]'"
+            typer.echo(f"resfuse: {name} is left out: {why}", err=True)
+        else:
+            found[name] = engines[name]
+    return found
 
 
 def _other_version(python: str) -> Engine:
@@ -87,7 +94,7 @@ def _other_version(python: str) -> Engine:
     return Engine("resfuse, other version", OTHER, "engines.flax", "fuse", python=python)
 
 
-def _choose(option: str, text: str | None, known: Sequence[str]) -> list[str]:
+def choose(option: str, text: str | None, known: Sequence[str]) -> list[str]:
     """Of the known ones, in their order, those that the text names; without a text, all."""
     names = known if text is None else [part.strip() for part in text.split(",")]
     for name in names:
@@ -96,7 +103,7 @@ def _choose(option: str, text: str | None, known: Sequence[str]) -> list[str]:
     return [name for name in known if name in names]
 
 
-def _batches(text: str) -> list[int]:
+def parse_batches(text: str) -> list[int]:
     """The numbers between commas, each once."""
     parts = [part.strip() for part in text.split(",")]
     for part in parts:

@@ -46,19 +46,19 @@ def gradients(variant: str, name: str, threads: int) -> Callable[[], Any]:
 
     def call() -> Any:
         results = jax.block_until_ready(compiled(*operands))
-        return _Lazy(results)
+        return SideBySide(lambda: results)
 
     return call
 
 
-class _Lazy:
-    """Gradients side by side, put together only where they are looked at."""
+class SideBySide:
+    """Arrays side by side, made and put together only where they are looked at."""
 
-    def __init__(self, results: Any) -> None:
+    def __init__(self, results: Callable[[], Any]) -> None:
         self._results = results
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        return np.concatenate([np.ravel(each) for each in self._results])
+        return np.concatenate([np.ravel(each) for each in self._results()])
 
 
 def arrays(layer: Layer) -> list[Any]:

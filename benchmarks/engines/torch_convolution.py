@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
 from convolutions import LAYERS, Layer
-from engines.convolution import arrays
+from engines.convolution import SideBySide, arrays
 
 _FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
@@ -39,21 +38,13 @@ def gradients(variant: str, name: str, threads: int) -> Callable[[], Any]:
         for each in operands:
             each.grad = None
         ((_layer(layer, *operands) ** 2).sum() / 2).backward()
-        return _Lazy(layer, [each.grad for each in operands])
+        return SideBySide(lambda: _as_jax_has_them(layer, *(each.grad for each in operands)))
 
     return call
 
 
-class _Lazy:
-    """Gradients side by side as JAX has them, put together only where they are looked at."""
-
-    def __init__(self, layer: Layer, results: Any) -> None:
-        self._layer, self._results = layer, results
-
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        x, kernel, bias = self._results
-        results = [_channels_last(x), _from_torch(self._layer, kernel), bias]
-        return np.concatenate([np.ravel(each) for each in results])
+def _as_jax_has_them(layer: Layer, x: Any, kernel: Any, bias: Any) -> list[torch.Tensor]:
+    return [_channels_last(x), _from_torch(layer, kernel), bias]
 
 
 def _operands(layer: Layer) -> list[torch.Tensor]:
