@@ -23,6 +23,7 @@ __all__ = [
     "Pads",
     "check_arrays",
     "dilated",
+    "flat_pixels",
     "make_spec",
     "output_size",
     "resolve_padding",
@@ -50,9 +51,7 @@ class ConvSpec:
     @property
     def pixels(self) -> tuple[int, ...]:
         """The padding before and after each dimension: of two, top, bottom, left and right."""
-        if self.padding == "SAME":
-            raise ValueError("the padding depends on a symbolic size")
-        return tuple(pad for pair in self.padding for pad in pair)
+        return flat_pixels(self.padding)
 
     @property
     def allows_winograd(self) -> bool:
@@ -65,6 +64,13 @@ class ConvSpec:
         window = map(dilated, kernel[:-2], self.kernel_dilation)
         return (x[0], *output_size(tuple(size), tuple(window), self.strides, self.padding),
                 kernel[-1])  # fmt: skip
+
+
+def flat_pixels(padding: Pads | Literal["SAME"]) -> tuple[int, ...]:
+    """Padding in a row, before and after each dimension."""
+    if padding == "SAME":
+        raise ValueError("the padding depends on a symbolic size")
+    return tuple(pad for pair in padding for pad in pair)
 
 
 def dilated(size: int, dilation: int) -> int:

@@ -13,7 +13,7 @@ from resfuse import reference
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
-from resfuse.spec import PaddingLike, Pads, dilated, output_size, resolve_padding
+from resfuse.spec import PaddingLike, Pads, dilated, flat_pixels, output_size, resolve_padding
 
 __all__ = ["Operation", "Pooling", "cotangent", "max_pool", "pool", "pool_gradient", "pool_on_cpu"]
 
@@ -38,9 +38,7 @@ class Pooling:
     @property
     def pixels(self) -> tuple[int, ...]:
         """The padding before and after each dimension."""
-        if self.padding == "SAME":
-            raise ValueError("the padding depends on a symbolic size")
-        return tuple(pad for pair in self.padding for pad in pair)
+        return flat_pixels(self.padding)
 
     @property
     def is_countable(self) -> bool:
