@@ -165,21 +165,34 @@ def train(
 
 @app.command()
 def predict(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(parser=_path, help="The --out of a training, or one of its checkpoints."),
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=_path,
+            metavar="[CHECKPOINT] IMAGES...",
+            help="The --out of a training, or one of its checkpoints, unless there are --weights; "
+            "then image files, or folders of them.",
+        ),
     ],
-    images: Annotated[
-        list[Path], typer.Argument(parser=_path, help="Image files, or folders of them.")
-    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            parser=_text,
+            help="Published weights in place of a checkpoint: a file, or hf:ORGANIZATION/NAME. "
+            "With ImageNet's classes if there are 1000.",
+        ),
+    ] = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     top: Annotated[int, typer.Option(min=1, help="Classes of each image, likeliest first.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
 ) -> None:
-    """Classify images with a trained network; those that cannot be read are reported."""
+    """Classify images with a trained network; those that cannot be read are reported.
+
+    As in: resfuse predict --weights resnet50.safetensors photograph.jpg more-of-them/
+    """
     from resfuse.cli.predict import run
 
-    run(checkpoint, images, format_.value, top, batch_size)
+    run(paths, weights, format_.value, top, batch_size)
 
 
 @app.command()

@@ -1,0 +1,82 @@
+"""Published weights, for the commands that take ``--weights``."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+from PIL import Image
+
+import resfuse
+from resfuse.cli.data.pictures import plain
+from resfuse.cli.ending import refuse
+from resfuse.cli.imagenet import class_names
+from resfuse.nnx import load
+
+__all__ = ["CHANNELS", "PublishedModel", "load_network", "refusing"]
+
+CHANNELS = 3
+
+
+@contextlib.contextmanager
+def refusing(what: str, source: str) -> Iterator[None]:
+    """Ends the command in one line where weights cannot be read, or are of another network."""
+    try:
+        yield
+    except OSError as error:
+        refuse(f"{what} {source}: {error.strerror or _line(error)}")
+    except ValueError as error:
+        refuse(f"{what} {source}: {_line(error).removeprefix(f'{source}: ')}")
+
+
+def _line(error: Exception) -> str:
+    return "; ".join(filter(None, map(str.strip, str(error).splitlines())))
+
+
+def load_network(source: str) -> Any:
+    """The network of colour pictures with the weights of a file or a name, or refuses them."""
+    with refusing("--weights", source):
+        return load(source, in_channels=CHANNELS)
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedModel:
+    """A network with published weights, its preprocessing, and what its answers mean."""
+
+    network: Any
+
+    @classmethod
+    def load(cls, source: str) -> "PublishedModel":
+        """Reads weights, or refuses them."""
+        return cls(load_network(source))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the network takes."""
+        size = self.network.preprocess.size
+        return size, size, CHANNELS
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        images = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
+        return class_names(jax.eval_shape(self.network, images).shape[-1])
+
+    def prepared(self, image: Image.Image) -> NDArray[np.float32]:
+        """What the network takes for a picture: as when its weights were made."""
+        pixels: NDArray[np.float32] = self.network.preprocess(plain(image, "RGB"))
+        return pixels
+
+    def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps what pictures were prepared to, ``(b, H, W, C)``, to probabilities."""
+        return np.asarray(self._fused(images))
+
+    @functools.cached_property
+    def _fused(self) -> Callable[[NDArray[np.float32]], Array]:
+        return resfuse.fuse(lambda images: jax.nn.softmax(self.network(jnp.asarray(images))))
