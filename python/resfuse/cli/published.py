@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typer
 from jax import Array
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,14 +21,19 @@ from resfuse.cli.ending import refuse
 from resfuse.cli.imagenet import class_names
 from resfuse.nnx import load
 
-__all__ = ["CHANNELS", "PublishedModel", "load_network", "refusing"]
+__all__ = ["CHANNELS", "PublishedModel", "load_network"]
 
 CHANNELS = 3
 
 
 @contextlib.contextmanager
 def refusing(what: str, source: str) -> Iterator[None]:
-    """Ends the command in one line where weights cannot be read, or are of another network."""
+    """Ends the command in one line where weights cannot be read, or are of another network.
+
+    Args:
+        what: The option or argument that was given.
+        source: What was given.
+    """
     try:
         yield
     except OSError as error:
@@ -39,10 +46,31 @@ def _line(error: Exception) -> str:
     return "; ".join(filter(None, map(str.strip, str(error).splitlines())))
 
 
-def load_network(source: str) -> Any:
-    """The network of colour pictures with the weights of a file or a name, or refuses them."""
-    with refusing("--weights", source):
-        return load(source, in_channels=CHANNELS)
+def load_network(source: str, what: str = "--weights", **options: Any) -> Any:
+    """What :func:`resfuse.nnx.load` makes of a file or a name, or refuses it; says what it is."""
+    with refusing(what, source), _told():
+        return load(source, **options)
+
+
+class _Echo(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(record.getMessage(), err=True)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Prints what loading logs, on standard error."""
+    log, handler = logging.getLogger("resfuse.weights"), _Echo()
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +82,7 @@ class PublishedModel:
     @classmethod
     def load(cls, source: str) -> "PublishedModel":
         """Reads weights, or refuses them."""
-        return cls(load_network(source))
+        return cls(load_network(source, in_channels=CHANNELS))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

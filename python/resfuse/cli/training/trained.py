@@ -57,7 +57,7 @@ def load_model(path: Path) -> TrainedModel:
     try:
         record = read_record(path)
         options = record.options
-        net = network(options.model, len(record.classes), record.image_shape)
+        net = network(record.network, len(record.classes), record.image_shape)
         variables = restored(path / "variables", jax.eval_shape(lambda: net.init(options.seed)))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         refuse(f"{path} is not a checkpoint of resfuse train: {first_line(error)}")
