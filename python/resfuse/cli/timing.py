@@ -70,14 +70,11 @@ def measure(function: Function, images: jax.Array, rounds: int) -> Timings:
         (jax.jit(lambda x: x), [jnp.zeros(())]),
         *(call for _, call in calls),
     ]
-    whole, nothing, *each = _medians(everything, rounds)
-    times = (max(0.0, seconds - nothing) for seconds in each)
-    return Timings([Layer(row, t) for (row, _), t in zip(calls, times, strict=True)], whole)
-
-
-def _medians(calls: Sequence[Call], rounds: int) -> list[float]:
-    _, *timed = [list(map(_seconds, calls)) for _ in range(1 + rounds)]  # the first one compiles
-    return list(map(statistics.median, zip(*timed, strict=True)))
+    _, *timed = [list(map(_seconds, everything)) for _ in range(1 + rounds)]  # one to compile
+    whole, nothing, *each = zip(*timed, strict=True)
+    times = (max(0.0, statistics.median(seconds) - min(nothing)) for seconds in each)
+    layers = [Layer(row, seconds) for (row, _), seconds in zip(calls, times, strict=True)]
+    return Timings(layers, statistics.median(whole))
 
 
 def _seconds(call: Call) -> float:
