@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 
 from resfuse.cli.data import Dataset
-from resfuse.cli.training.networks import Network, network, variables_of
+from resfuse.cli.training.networks import Network, check_images, network, variables_of
 from resfuse.cli.training.options import Options
 from resfuse.cli.training.parts import within
 from resfuse.cli.training.pretrained import Pretrained
@@ -24,8 +24,9 @@ def fine_tuned(
     frozen = pretrained.frozen(options.freeze)
     classes = len(data.classes)
     net = network(pretrained, classes, data.image_shape, frozen=frozen)
+    assert options.weights is not None
+    check_images(net, data.image_shape, options.weights)
     if not resumed:
-        assert options.weights is not None
         load = functools.partial(pretrained.loaded, options.weights, classes)
         net = dataclasses.replace(net, init=lambda seed: variables_of(load(seed)))
     return net, functools.partial(_factor, options, pretrained.head, frozen)

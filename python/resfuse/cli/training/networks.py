@@ -16,6 +16,7 @@ from jax import Array
 
 from resfuse import d2l
 from resfuse import nnx as networks
+from resfuse.cli.ending import refuse
 from resfuse.cli.training.parts import map_paths, within
 from resfuse.cli.training.pretrained import Pretrained
 from resfuse.weights.recognition import FAMILIES
@@ -95,6 +96,16 @@ def network(
         )
         return _linen(make, image_shape)
     return _nnx(lambda rngs: module(name, classes, image_shape, implementation, rngs), frozen)
+
+
+def check_images(net: Network, image_shape: Shape, name: str) -> None:
+    """Refuses images of which the network's strides leave nothing."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    try:
+        jax.eval_shape(lambda images: net.apply(net.init(0), images, False), images)
+    except (ArithmeticError, ValueError, TypeError) as error:
+        height, width, _ = image_shape
+        refuse(f"images of {height}x{width} are not for {name}; --size makes others: {error}")
 
 
 def module(

@@ -11,7 +11,7 @@ from resfuse.cli.data import Dataset, batches, in_order
 from resfuse.cli.ending import refuse
 from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.finetuning import fine_tuned
-from resfuse.cli.training.networks import network
+from resfuse.cli.training.networks import check_images, network
 from resfuse.cli.training.options import Options
 from resfuse.cli.training.pretrained import Pretrained
 from resfuse.cli.training.rates import learning_rate, optimizer, scaled
@@ -84,6 +84,7 @@ class Run:
         else:
             assert options.model is not None
             net = network(options.model, len(data.classes), data.image_shape, implementation)
+            check_images(net, data.image_shape, options.model)
         self.pretrained = pretrained
         self.trainer = Trainer(net, rule, devices, options.seed)
 
