@@ -171,6 +171,7 @@ def test_what_cannot_be_used_is_refused(file: Path, tmp_path: Path) -> None:
         ("predict", file, picture): "files of weights go with --weights",
         ("explain",): "Missing option '--weights'",
         ("explain", "--weights", other): "is no file of safetensors",
+        ("convert", other, tmp_path / "out", "--scheme", "timm"): f"resfuse: {other}: is no file",
         ("convert", file, tmp_path / "out"): "Missing option '--scheme'",
         ("convert", file, tmp_path, "--scheme", "timm"): f"{tmp_path}: it is a directory",
         (

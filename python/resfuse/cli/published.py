@@ -31,15 +31,16 @@ def refusing(what: str, source: str) -> Iterator[None]:
     """Ends the command in one line where weights cannot be read, or are of another network.
 
     Args:
-        what: The option or argument that was given.
+        what: The option that was given, if it was one.
         source: What was given.
     """
+    given = f"{what} {source}".strip()
     try:
         yield
     except OSError as error:
-        refuse(f"{what} {source}: {error.strerror or _line(error)}")
+        refuse(f"{given}: {error.strerror or _line(error)}")
     except ValueError as error:
-        refuse(f"{what} {source}: {_line(error).removeprefix(f'{source}: ')}")
+        refuse(f"{given}: {_line(error).removeprefix(f'{source}: ')}")
 
 
 def _line(error: Exception) -> str:
