@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 
+import jax
 import jax.numpy as jnp
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -37,10 +38,10 @@ def run(weights: str, batch: int, size: int | None, rounds: int, form: str) -> N
     size = size or network.preprocess.size
     images = jnp.zeros((batch, size, size, CHANNELS))
     try:
-        timings = measure(lambda images: network(images), images, rounds)
-    except (ValueError, TypeError) as error:  # of layers for which the images are too small
+        jax.eval_shape(network, images)
+    except (ArithmeticError, ValueError, TypeError) as error:  # its strides leave nothing of them
         refuse(f"--size {size}: {str(error).splitlines()[0]}")
-    _PRINTERS[form](timings)
+    _PRINTERS[form](measure(lambda images: network(images), images, rounds))
 
 
 def _print_table(timings: Timings) -> None:
@@ -67,8 +68,9 @@ def _facts(row: Row) -> dict[str, str]:
         "fused": row.fused,
         "algorithm": row.algorithm,
     }
-    ones = {"strides": {"1", "1x1", "1x1x1"}, "dilation": {"1", "1x1", "1x1x1"}, "groups": {"1"}}
-    return {name: "" if fact in ones.get(name, "-") else fact for name, fact in facts.items()}
+    ones = {"1", "1x1", "1x1x1"}
+    silent = {"strides": ones, "dilation": ones, "groups": ones, "fused": {"-"}}
+    return {name: "" if fact in silent.get(name, ()) else fact for name, fact in facts.items()}
 
 
 def _wide(timings: Timings) -> Table:
