@@ -158,7 +158,7 @@ def tensor_of(shape, strides, offset=0):
 
 
 BROKEN = {
-    "no format": (of_bytes(b"weights"), "no file of safetensors or torch"),
+    "no format": (of_bytes(b"weights"), "no file of safetensors, torch or Keras"),
     "big-endian zip": (zip_with(byteorder=b"big"), "byte order"),
     "big-endian stream": (stream_with(little_endian=False), "big-endian"),
     "no storage": (zip_with(data__0=None), "lacks archive/data/0"),

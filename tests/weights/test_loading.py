@@ -19,7 +19,6 @@ import torch_weights
 from resfuse import linen
 from resfuse import nnx as networks
 from resfuse.models.architectures import Architecture
-from resfuse.models.densenet import DENSENETS
 from resfuse.models.mobilenet import MOBILENETS
 from resfuse.models.preprocessing import Preprocessing
 from resfuse.nnx import load
@@ -192,9 +191,6 @@ def test_save_names_what_it_cannot_write(file, tmp_path):
         resfuse.save(linen.ResNet18(), tmp_path / "out")
     with pytest.raises(WeightsError, match="scheme must be one of timm, torchvision, transformers"):
         resfuse.save(load(file), tmp_path / "out", scheme="keras")
-    densenet = network_case.abstract(networks.DenseNet, DENSENETS["DenseNet121"])
-    with pytest.raises(WeightsError, match="files of keras are only read"):
-        resfuse.save(densenet, tmp_path / "out", scheme="keras")
     assert not (tmp_path / "out").exists()
 
 

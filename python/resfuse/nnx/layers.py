@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 from jax import Array
+from jax.nn import initializers
 
 from resfuse.models.convention import ACTIVATIONS, KAIMING, Activation, Convention
 from resfuse.nnx.fused import conv_bn_act
@@ -89,12 +90,14 @@ class Layers:
             rngs=self.rngs,
         )
 
-    def batch_norm(self, features: int) -> nnx.BatchNorm:
+    def batch_norm(
+        self, features: int, scale_init: nnx.Initializer = initializers.ones
+    ) -> nnx.BatchNorm:
         """Over all axes but the last."""
         return nnx.BatchNorm(
             features,
-            momentum=self.convention.momentum,
-            epsilon=self.convention.epsilon,
+            **self.convention.batch_norm,
+            scale_init=scale_init,
             dtype=self.dtype,
             rngs=self.rngs,
         )
@@ -126,10 +129,21 @@ class Layers:
         up = self.conv(squeezed, features, 1, use_bias=True)
         return SqueezeExcite(down, up, activation, gate)
 
-    def linear(self, in_features: int, features: int, kernel_init: nnx.Initializer) -> nnx.Linear:
-        """A dense layer whose biases start as zeros."""
+    def linear(
+        self,
+        in_features: int,
+        features: int,
+        kernel_init: nnx.Initializer,
+        bias_init: nnx.Initializer = initializers.zeros,
+    ) -> nnx.Linear:
+        """A dense layer."""
         return nnx.Linear(
-            in_features, features, kernel_init=kernel_init, dtype=self.dtype, rngs=self.rngs
+            in_features,
+            features,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            dtype=self.dtype,
+            rngs=self.rngs,
         )
 
     def dropout(self, rate: float) -> nnx.Dropout:

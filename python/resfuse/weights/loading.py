@@ -81,7 +81,8 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
     arrays = {rename(name): array for name, array in arrays.items()}
     if architecture is None or isinstance(architecture, str):
         found = _published(architecture, scheme, arrays)
-        architecture = _as_trained(found, scheme, located)
+        architecture = _as_trained(found, scheme, arrays, located)
+    arrays = {name: array for name, array in arrays.items() if not scheme.ignores(name)}
     weights = Weights(os.fspath(source), scheme, architecture, arrays)
     _LOG.info("%s: %s, named as in %s", source, weights.title, scheme.library)
     return weights
@@ -99,14 +100,19 @@ def _published(name: str | None, scheme: Scheme, arrays: Mapping[str, np.ndarray
     return architecture
 
 
-def _as_trained(architecture: Any, scheme: Scheme, source: Source) -> Any:
+def _as_trained(
+    architecture: Any, scheme: Scheme, arrays: Mapping[str, np.ndarray], source: Source
+) -> Any:
     """With the arithmetic and preprocessing that the shapes do not tell."""
-    convention = TENSORFLOW if source.same_padding else scheme.convention
-    if convention is not None:
-        architecture = dataclasses.replace(architecture, convention=convention)
+    settings = dict(scheme.settings)
+    if source.same_padding:
+        settings["convention"] = TENSORFLOW
     if source.preprocessing is not None:
-        architecture = dataclasses.replace(architecture, preprocessing=source.preprocessing)
-    return architecture
+        settings["preprocessing"] = source.preprocessing
+    elif scheme.preprocessing is not None:
+        name = known_as(scheme.family, architecture)
+        settings["preprocessing"] = scheme.preprocessing(name, arrays)
+    return dataclasses.replace(architecture, **settings)
 
 
 def fit(
