@@ -12,7 +12,7 @@ from network_case import steady
 from resfuse import nnx as networks
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.recognition import known_as, named, recognize
-from resfuse.weights.schemes import SCHEMES, recognize_scheme, scheme_of
+from resfuse.weights.schemes import SCHEMES, recognize_scheme, scheme_of, torch_shapes
 from resfuse.weights.variables import by_path
 
 # The SHA-256, its first 12 digits, of the sorted JSON of names and shapes of ``state_dict()``
@@ -147,7 +147,7 @@ def test_names_shapes_and_architecture_are_the_librarys(library, name):
     family, architecture = named(name)
     scheme = recognize_scheme(shapes)
     assert (scheme.library in (library, "torchvision"), scheme.family) == (True, family)
-    found = recognize(family, {key: scheme.layout.torch_shape(key, s) for key, s in shapes.items()})
+    found = recognize(family, lambda: torch_shapes(scheme, shapes))
     assert known_as(family, found) == name
     assert found == architecture
 
@@ -156,16 +156,16 @@ def test_a_custom_resnet_is_found():
     shapes = expected("torchvision", "ResNet18")
     first = {name: shape for name, shape in shapes.items() if name.startswith("layer1.1.")}
     third = {name.replace("layer1.1.", "layer1.2."): shape for name, shape in first.items()}
-    assert recognize("ResNet", shapes | third).depths == (3, 2, 2, 2)
+    assert recognize("ResNet", lambda: shapes | third).depths == (3, 2, 2, 2)
 
 
 def test_unknown_names_and_shapes_are_errors():
     with pytest.raises(WeightsError, match="no scheme that we know has names such as these: a, b"):
         recognize_scheme({"b": (1,), "a": (1,)})
     with pytest.raises(WeightsError, match="of no VGG"):
-        recognize("VGG", {"features.0.weight": (64, 3, 3, 3)})
+        recognize("VGG", lambda: {"features.0.weight": (64, 3, 3, 3)})
     with pytest.raises(WeightsError, match="of no ResNet"):
-        recognize("ResNet", {"layer1.0.conv1.weight": (64, 64, 3, 3)})
+        recognize("ResNet", lambda: {"layer1.0.conv1.weight": (64, 64, 3, 3)})
     with pytest.raises(WeightsError, match="'ResNet49'"):
         named("ResNet49")
     with pytest.raises(WeightsError, match="must be one of timm for a ResNetV2"):

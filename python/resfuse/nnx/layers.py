@@ -1,7 +1,7 @@
 """The layers from which the NNX networks are made."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,9 +10,23 @@ from jax import Array
 from jax.nn import initializers
 
 from resfuse.models.convention import ACTIVATIONS, KAIMING, Activation, Convention
+from resfuse.models.resnet_plans import ConvPlan
 from resfuse.nnx.fused import conv_bn_act
 
-__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "conv_norm"]
+__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "Unfilled", "conv_norm"]
+
+
+class Unfilled(nnx.Rngs):
+    """In place of ``nnx.Rngs`` where a network's shapes are asked for: no values are drawn.
+
+    To trace the initial values of a network takes longer than all the rest, and so does, within a
+    trace, a count of the keys, whose time is quadratic in their number.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        key = jax.random.key(seed)
+        self.params = lambda: key
 
 
 def conv_norm(
@@ -65,6 +79,10 @@ class Layers:
     rngs: nnx.Rngs
     kernel_init: nnx.Initializer = KAIMING
 
+    def init(self, initializer: nnx.Initializer) -> nnx.Initializer:
+        """The same, or one that draws nothing."""
+        return initializers.zeros if isinstance(self.rngs, Unfilled) else initializer
+
     def conv(
         self,
         in_features: int,
@@ -85,10 +103,16 @@ class Layers:
             padding=self.convention.padding(size) if padding is None else padding,
             feature_group_count=groups,
             use_bias=use_bias,
-            kernel_init=self.kernel_init,
+            kernel_init=self.init(self.kernel_init),
             dtype=self.dtype,
             rngs=self.rngs,
         )
+
+    def planned_conv(self, plan: ConvPlan, settings: Mapping[str, Any]) -> nnx.Conv:
+        """A ResNet's, with these settings."""
+        init = self.init(settings["kernel_init"])
+        settings = {**settings, "kernel_init": init, "dtype": self.dtype, "rngs": self.rngs}
+        return nnx.Conv(plan.in_features, plan.features, **settings)
 
     def batch_norm(
         self, features: int, scale_init: nnx.Initializer = initializers.ones
@@ -140,8 +164,8 @@ class Layers:
         return nnx.Linear(
             in_features,
             features,
-            kernel_init=kernel_init,
-            bias_init=bias_init,
+            kernel_init=self.init(kernel_init),
+            bias_init=self.init(bias_init),
             dtype=self.dtype,
             rngs=self.rngs,
         )

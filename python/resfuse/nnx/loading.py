@@ -1,16 +1,16 @@
 """Published weights in the NNX networks."""
 
-import functools
+import itertools
 import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from resfuse.nnx.convnext import ConvNeXt
 from resfuse.nnx.densenet import DenseNet
+from resfuse.nnx.layers import Unfilled
 from resfuse.nnx.mobilenet import MobileNet
 from resfuse.nnx.regnet import RegNet
 from resfuse.nnx.resnet import ResNet
@@ -37,7 +37,9 @@ def load(
 
     The file is one of safetensors, or of ``torch.save`` (no torch is needed, and nothing in a
     pickle is run), with the names of torchvision, timm, transformers or ``efficientnet_pytorch``;
-    or one of Keras' ``.h5`` with named layers, of its MobileNetV2 and DenseNets.
+    or one of Keras (``.keras``, ``.weights.h5``, ``.h5``), of its own ResNets, ResNetV2s,
+    DenseNets, ConvNeXts, EfficientNets, MobileNetV2 and V3; or an Orbax checkpoint, a folder, of
+    the variables of a network of ours.
     Every array of the file is used, every variable of the network comes from it, in float32. What
     was found is logged by ``resfuse.weights``.
 
@@ -76,7 +78,7 @@ def load(
     def make(classes: int, channels: int) -> tuple[Any, dict[str, tuple[int, ...]]]:
         def build() -> Any:
             return _CLASSES[weights.family](
-                weights.architecture, classes, in_channels=channels, rngs=_SameKey(seed), **options
+                weights.architecture, classes, in_channels=channels, rngs=Unfilled(seed), **options
             )
 
         model = nnx.eval_shape(build)
@@ -87,28 +89,17 @@ def load(
     return _with_values(model, {path: jnp.asarray(value) for path, value in values}, seed)
 
 
-class _SameKey(nnx.Rngs):
-    """Gives every initial value the same key: these are never computed.
-
-    A count of the keys, within a trace, takes a time that is quadratic in their number.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self.params = functools.partial(jax.random.key, seed)
-
-
 def _with_values(model: Any, values: dict[str, Any], seed: int) -> Any:
     """In place of the abstract variables; random states get keys, without initial values."""
     graph, *states = nnx.split(model, nnx.RngState, ...)
     draws, state = states
     pure = nnx.to_pure_dict(state)
     nnx.replace_by_pure_dict(state, filled(pure, values))
-    key, numbers = jax.random.key(seed), iter(range(np.iinfo(np.uint32).max))
+    numbers = itertools.count()
 
     def draw(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.fold_in(key, next(numbers))
+            return jax.random.fold_in(jax.random.key(seed), next(numbers))
         return jnp.zeros(leaf.shape, leaf.dtype)
 
     model = nnx.merge(graph, jax.tree.map(draw, draws), state)

@@ -41,13 +41,13 @@ __all__ = [
 
 
 _ones = nnx.initializers.ones
+_LECUN = nnx.initializers.lecun_normal()
 
 
 def _conv_and_norm(
     plan: ConvPlan, make: Layers, scale_init: nnx.Initializer = _ones
 ) -> tuple[nnx.Conv, nnx.BatchNorm]:
-    settings = conv_settings(plan) | {"dtype": make.dtype, "rngs": make.rngs}
-    conv = nnx.Conv(plan.in_features, plan.features, **settings)
+    conv = make.planned_conv(plan, conv_settings(plan))
     return conv, make.batch_norm(plan.features, scale_init)
 
 
@@ -70,8 +70,16 @@ class _ChannelAttention(nnx.Module):
     """Scales each channel by what a few neighbours' means make of it (Wang et al. 2019)."""
 
     def __init__(self, size: int, make: Layers) -> None:
-        settings = {"padding": size // 2, "use_bias": False, "dtype": make.dtype}
-        self.conv = nnx.Conv(1, 1, (size,), **settings, rngs=make.rngs)
+        self.conv = nnx.Conv(
+            1,
+            1,
+            (size,),
+            padding=size // 2,
+            use_bias=False,
+            kernel_init=make.init(_LECUN),
+            dtype=make.dtype,
+            rngs=make.rngs,
+        )
 
     def __call__(self, x: Array) -> Array:
         y = self.conv(x.mean((-3, -2))[..., None])[..., 0]

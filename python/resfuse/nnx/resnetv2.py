@@ -39,15 +39,15 @@ class _Layers:
     """Makes the layers of one network."""
 
     def __init__(self, architecture: ResNetV2Architecture, make: Layers) -> None:
-        self.architecture, self.options = architecture, {"dtype": make.dtype, "rngs": make.rngs}
+        self.architecture, self.make = architecture, make
 
     def conv(self, plan: ConvPlan) -> nnx.Conv:
-        settings = conv_v2_settings(plan, self.architecture)
-        return nnx.Conv(plan.in_features, plan.features, **settings, **self.options)
+        return self.make.planned_conv(plan, conv_v2_settings(plan, self.architecture))
 
     def norm(self, features: int) -> Any:
         norm = nnx.BatchNorm if self.architecture.norm == "batch" else nnx.GroupNorm
-        return norm(features, **norm_settings(self.architecture), **self.options)
+        settings = norm_settings(self.architecture)
+        return norm(features, **settings, dtype=self.make.dtype, rngs=self.make.rngs)
 
 
 class _Stem(nnx.Module):

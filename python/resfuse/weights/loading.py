@@ -14,9 +14,10 @@ from resfuse.models.convention import TENSORFLOW
 from resfuse.weights.adapting import adapt_stem, new_head
 from resfuse.weights.errors import MismatchError, WeightsError
 from resfuse.weights.files import read_arrays
+from resfuse.weights.mapped import forget
 from resfuse.weights.recognition import FAMILIES, known_as, named, recognize
 from resfuse.weights.scheme import Place, Scheme, renaming
-from resfuse.weights.schemes import recognize_scheme
+from resfuse.weights.schemes import recognize_scheme, torch_shapes
 from resfuse.weights.sources import Source, locate
 
 __all__ = ["Weights", "fit", "read_weights"]
@@ -59,8 +60,10 @@ class Weights:
         """Whether it is a ResNet for small images, whose stem is one 3x3 convolution."""
         if self.family != "ResNet":
             return False
-        stem = self.arrays.get(f"{self.scheme.rename(())('conv1')}.weight")
-        return stem is not None and stem.shape[2:] == (3, 3)
+        layout = self.scheme.layout
+        name = f"{self.scheme.rename(())('conv1')}.{layout.leaves.get('kernel', 'kernel')}"
+        stem = self.arrays.get(name)
+        return stem is not None and layout.torch_shape(name, stem.shape)[2:] == (3, 3)
 
     def places(self, shapes: Shapes) -> dict[str, Place]:
         """Of a network's variables, where they are in the file."""
@@ -91,9 +94,8 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
 def _published(name: str | None, scheme: Scheme, arrays: Mapping[str, np.ndarray]) -> Any:
     """The architecture of that name, or that of the arrays."""
     if name is None:
-        torch_shape = scheme.layout.torch_shape
-        shapes = {each: torch_shape(each, array.shape) for each, array in arrays.items()}
-        return recognize(scheme.family, shapes)
+        shapes = {each: array.shape for each, array in arrays.items()}
+        return recognize(scheme.family, lambda: torch_shapes(scheme, shapes))
     family, architecture = named(name)
     if family != scheme.family:
         raise WeightsError(f"architecture must be a {scheme.family}'s, got {name!r}, a {family}")
@@ -156,9 +158,11 @@ def fit(
 def _values(
     places: Mapping[str, Place], arrays: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Copies, so that the file can change, and only one is in memory beyond the model's."""
+    """Copies, so that the file can change, of which only one is in memory beyond the model's."""
     for path, place in places.items():
-        yield path, np.array(place.to_ours(arrays[place.name]), np.float32, order="C")
+        array = arrays[place.name]
+        yield path, np.array(place.to_ours(array), np.float32, order="C")
+        forget(array)
 
 
 def _stem(weights: Weights, places: Mapping[str, Place]) -> str:

@@ -253,13 +253,13 @@ def known_as(family: str, architecture: Any) -> str:
     return str(architecture)
 
 
-def recognize(family: str, shapes: Shapes) -> Any:
-    """The architecture of a file with arrays of these names and shapes.
+def recognize(family: str, shapes: Callable[[], Shapes]) -> Any:
+    """The architecture of a file with arrays of the names and shapes that ``shapes`` gives.
 
     Raises:
         WeightsError: If the arrays are those of no network of the family.
     """
     try:
-        return FAMILIES[family].recognize(shapes)
+        return FAMILIES[family].recognize(shapes())
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise WeightsError(f"the arrays are those of no {family}: {error}") from None

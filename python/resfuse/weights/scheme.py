@@ -11,6 +11,7 @@ import numpy as np
 from resfuse.models.preprocessing import Preprocessing
 
 __all__ = [
+    "FLAX",
     "KERAS",
     "TORCH",
     "Arrays",
@@ -70,6 +71,7 @@ KERAS = Layout(
     (0, 1, 3, 2),
     dense_first=False,
 )
+FLAX = Layout({}, "bias", {rank: tuple(range(rank)) for rank in range(1, 5)}, (0, 1, 2, 3))
 
 
 @dataclasses.dataclass(frozen=True)

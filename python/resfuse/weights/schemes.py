@@ -1,14 +1,15 @@
 """The schemes that we know, as a table."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from resfuse.models import convention
 from resfuse.weights import mobilenet_names, names
 from resfuse.weights.errors import WeightsError
+from resfuse.weights.flax_schemes import FLAX_SCHEMES
 from resfuse.weights.keras_schemes import KERAS_SCHEMES
-from resfuse.weights.scheme import TORCH, Rules, Scheme
+from resfuse.weights.scheme import FLAX, TORCH, Rules, Scheme
 
-__all__ = ["SCHEMES", "recognize_scheme", "scheme_of"]
+__all__ = ["SCHEMES", "recognize_scheme", "scheme_of", "torch_shapes"]
 
 _DENSE_AS_CONV = (1, 1)
 _DENSE_NORM: Rules = ((r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2"),)  # before 0.3
@@ -111,6 +112,7 @@ SCHEMES = (
     ),
     Scheme("torchvision", "VGG", names.torchvision_vgg, ("features.1.running_mean",)),
     *KERAS_SCHEMES,
+    *FLAX_SCHEMES,
 )
 
 
@@ -142,3 +144,13 @@ def scheme_of(library: str, family: str) -> Scheme:
         known = ", ".join(sorted(schemes)) or "none"
         raise WeightsError(f"scheme must be one of {known} for a {family}, got {library!r}")
     return schemes[library]
+
+
+def torch_shapes(
+    scheme: Scheme, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Those of a file's arrays as torch would have them; our own names become timm's."""
+    if scheme.layout is FLAX:
+        places = scheme_of("timm", scheme.family).places(shapes).values()
+        return {place.name: place.shape for place in places}
+    return {name: scheme.layout.torch_shape(name, shape) for name, shape in shapes.items()}
