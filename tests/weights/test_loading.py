@@ -244,6 +244,17 @@ def test_weights_that_come_from_tensorflow(tmp_path):
     assert locate(tmp_path / "model.safetensors").same_padding
 
 
+def test_timms_config_beside_the_file(file):
+    config = {"pretrained_cfg": {"input_size": [3, 64, 64], "crop_pct": 0.5, "std": [0.25] * 3}}
+    file.with_name("config.json").write_text(json.dumps(config))
+    found = load(file).preprocess
+    assert (found.size, found.resize, found.deviation) == (64, 128, (0.25,) * 3)
+    for broken in (None, {}, {"input_size": "x"}, {"input_size": [3, 64, 64], "crop_pct": 0}):
+        file.with_name("config.json").write_text(json.dumps({"pretrained_cfg": broken}))
+        with pytest.raises(WeightsError, match="describes no preprocessing"):
+            load(file)
+
+
 def test_processor_of_transformers_beside_the_file(file):
     processor = {"size": {"shortest_edge": 96}, "crop_pct": 0.75, "image_mean": [0.5] * 3}
     file.with_name("preprocessor_config.json").write_text(json.dumps(processor))

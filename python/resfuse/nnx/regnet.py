@@ -17,18 +17,31 @@ __all__ = [
     "RegNet",
     "RegNetX1_6GF",
     "RegNetX3_2GF",
+    "RegNetX4GF",
+    "RegNetX6_4GF",
     "RegNetX8GF",
+    "RegNetX12GF",
     "RegNetX16GF",
     "RegNetX32GF",
+    "RegNetX200MF",
     "RegNetX400MF",
+    "RegNetX600MF",
     "RegNetX800MF",
     "RegNetY1_6GF",
     "RegNetY3_2GF",
+    "RegNetY4GF",
+    "RegNetY6_4GF",
     "RegNetY8GF",
+    "RegNetY12GF",
     "RegNetY16GF",
     "RegNetY32GF",
+    "RegNetY200MF",
     "RegNetY400MF",
+    "RegNetY600MF",
     "RegNetY800MF",
+    "TimmRegNetX400MF",
+    "TimmRegNetY8GF",
+    "TimmRegNetY800MF",
 ]
 
 
@@ -57,8 +70,9 @@ class _Block(nnx.Module):
 class RegNet(Network):
     """A RegNetX or RegNetY.
 
-    ``RegNetX400MF`` to ``RegNetY32GF``, of so many million or billion multiplications, are this
-    class with ``architecture`` filled in. torchvision's ``trunk_output.block2.block2-0.f.a.0`` is
+    ``RegNetX200MF`` to ``RegNetY32GF``, of so many million or billion multiplications, are this
+    class with ``architecture`` filled in. Where torchvision and timm have other widths, timm's name
+    begins with ``Timm``. torchvision's ``trunk_output.block2.block2-0.f.a.0`` is
     ``stages[1][0].a.conv``.
 
     The arguments are those of :class:`Network`.
@@ -125,3 +139,16 @@ RegNetY3_2GF = functools.partial(RegNet, REGNETS["RegNetY3_2GF"])
 RegNetY8GF = functools.partial(RegNet, REGNETS["RegNetY8GF"])
 RegNetY16GF = functools.partial(RegNet, REGNETS["RegNetY16GF"])
 RegNetY32GF = functools.partial(RegNet, REGNETS["RegNetY32GF"])
+RegNetX200MF = functools.partial(RegNet, REGNETS["RegNetX200MF"])
+RegNetX600MF = functools.partial(RegNet, REGNETS["RegNetX600MF"])
+RegNetX4GF = functools.partial(RegNet, REGNETS["RegNetX4GF"])
+RegNetX6_4GF = functools.partial(RegNet, REGNETS["RegNetX6_4GF"])
+RegNetX12GF = functools.partial(RegNet, REGNETS["RegNetX12GF"])
+RegNetY200MF = functools.partial(RegNet, REGNETS["RegNetY200MF"])
+RegNetY600MF = functools.partial(RegNet, REGNETS["RegNetY600MF"])
+RegNetY4GF = functools.partial(RegNet, REGNETS["RegNetY4GF"])
+RegNetY6_4GF = functools.partial(RegNet, REGNETS["RegNetY6_4GF"])
+RegNetY12GF = functools.partial(RegNet, REGNETS["RegNetY12GF"])
+TimmRegNetX400MF = functools.partial(RegNet, REGNETS["TimmRegNetX400MF"])
+TimmRegNetY800MF = functools.partial(RegNet, REGNETS["TimmRegNetY800MF"])
+TimmRegNetY8GF = functools.partial(RegNet, REGNETS["TimmRegNetY8GF"])
