@@ -1,5 +1,6 @@
 """Files of Keras: the arrays of every format, and logits of its own networks against theirs."""
 
+import functools
 import json
 import warnings
 import zipfile
@@ -11,6 +12,7 @@ import pytest
 
 import agreement
 from keras_weights import keras
+from resfuse import linen
 from resfuse.models.preprocessing import IMAGENET, Preprocessing
 from resfuse.nnx import load
 from resfuse.weights.errors import WeightsError
@@ -68,6 +70,10 @@ def test_logits_are_those_of_keras(tmp_path, name, options):
         scale = 255 if name.startswith("EfficientNet") else 1
         expected = np.asarray(theirs(scale * x, training=False))
     agreement.assert_near(jax.jit(load(path))(x), expected)
+    if name in ("ResNet50", "ResNet50V2"):
+        module, variables = linen.load(path)
+        run = functools.partial(module.apply, use_running_average=True)
+        agreement.assert_near(jax.jit(run)(variables, x), expected)
 
 
 @pytest.fixture(scope="module")
