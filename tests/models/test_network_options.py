@@ -23,6 +23,7 @@ from resfuse.models.regnet import RegNetArchitecture
 from resfuse.models.resnetv2 import ResNetV2Architecture
 from resfuse.models.vgg import VGGArchitecture
 from resfuse.weights.variables import by_path
+from sampling import some
 
 V3 = MOBILENETS["MobileNetV3Small"]
 TINY = {
@@ -46,7 +47,7 @@ def build(name, *args, **options):
     return network_case.filled(getattr(networks, name), ALL[name], *args, **options)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(2, TINY))
 def test_modes(name):
     """Inference draws nothing and changes nothing; training drops where the paper does."""
     model, x = build(name, 5), agreement.images(8, 32, 32, 3)
@@ -61,7 +62,7 @@ def test_modes(name):
     assert bool((first == second).all()) == (name not in DROPS)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", some(3, ALL))
 def test_feature_maps_alone(name):
     """Of one image without a batch axis, by the same variables but for those of the head."""
     whole = build(name, in_channels=1)
@@ -107,7 +108,7 @@ def test_linens_options_are_the_same(name):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(3, TINY))
 def test_fuses(capsys, name):
     model, x = build(name, 5), agreement.images(2, 32, 32, 3)
     expected = jax.jit(model)(x)
