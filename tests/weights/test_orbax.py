@@ -101,6 +101,6 @@ def test_folders_that_are_no_checkpoints(tmp_path, model):
     with pytest.raises(WeightsError, match="is a folder, and no checkpoint of Orbax"):
         networks.load(tmp_path)
     path = save(tmp_path / "checkpoint", nnx.state(model))
-    (path / "manifest.ocdbt").write_bytes(b"broken")
+    (path / "_METADATA").write_text("{")
     with pytest.raises(WeightsError, match="the checkpoint is broken"):
         networks.load(path)
