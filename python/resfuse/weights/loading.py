@@ -23,6 +23,7 @@ from resfuse.weights.sources import Source, locate
 __all__ = ["Weights", "fit", "read_weights"]
 
 _LOG = logging.getLogger("resfuse.weights")
+_OUTPUTS = 32  # whose numbers are two cache lines
 _IMAGENET = 1000, 3  # classes and channels, until the file says otherwise
 
 Model = TypeVar("Model")
@@ -161,8 +162,23 @@ def _values(
     """Copies, so that the file can change, of which only one is in memory beyond the model's."""
     for path, place in places.items():
         array = arrays[place.name]
-        yield path, np.array(place.to_ours(array), np.float32, order="C")
+        yield path, _copied(place.to_ours(array))
         forget(array)
+
+
+def _copied(view: np.ndarray) -> np.ndarray:
+    """In float32 and C order, a few outputs at a time.
+
+    In the order of the copy, each number of a transposed array is read from another cache line,
+    which is gone when its neighbour is wanted: that takes 2 to 4 times as long.
+    """
+    if view.flags.c_contiguous:
+        return np.array(view, np.float32)
+    copy = np.empty(view.shape, np.float32)
+    for first in range(0, view.shape[-1], _OUTPUTS):
+        outputs = slice(first, first + _OUTPUTS)
+        copy[..., outputs] = view[..., outputs]
+    return copy
 
 
 def _stem(weights: Weights, places: Mapping[str, Place]) -> str:
