@@ -22,7 +22,8 @@ def run(*, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value or "-"))
+        text = ", ".join(value) if isinstance(value, list) else str(value or "")
+        table.add_row(name, text or "-")
     Console(markup=False).print(table)
 
 
