@@ -16,7 +16,7 @@ from kernel_case import (
     normals,
     on_every_isa,
 )
-from resfuse import ffi
+from resfuse import fuse
 
 # Tiles have up to 12 pixels or 6; rows of so many outputs are cut into one to three of them.
 WIDTHS = (1, 5, 6, 7, 11, 12, 13, 24, 25)
@@ -97,11 +97,8 @@ def test_infinite_weights_meet_the_padding():
         assert not np.isnan(got[:, :, 1:]).any(), isa
 
 
-@pytest.mark.skipif(not ffi.available(), reason="no kernel")
 def test_programs_with_numbers_for_each_channel_go_vector_by_vector():
     """Numbers for each channel lie in slots, of which there is one a value."""
-    from resfuse import fuse
-
     x, kernel, *_ = normals(Case(1, (6, 13), (40, 40), (3, 3), None, ((1, 1), (1, 1)), 40))
     slope = np.linspace(-1, 2, 40, dtype=np.float32)
 
