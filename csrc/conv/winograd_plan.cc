@@ -29,10 +29,14 @@ constexpr int64_t kPassChannels = 128;
 
 bool is_transformed(const Side& side) { return side.kernel > 1; }
 
+// Whether the window has two taps where it is transformed.
+bool is_pair(const Conv& conv) { return std::max(conv.h.kernel, conv.w.kernel) == 2; }
+
 bool side_applies(const Side& side) {
   const bool strided = side.stride == 2 && side.window_dilation == 1;
+  const bool window = side.kernel == 3 ? side.stride == 1 || strided : side.stride == 1;
   return side.image_dilation == 1 &&
-         (side.kernel == 1 || (side.kernel == 3 && (side.stride == 1 || strided)));
+         (side.kernel == 1 || ((side.kernel == 2 || side.kernel == 3) && window));
 }
 
 // Tiles of neighbours interleave: the first dilation * outputs pixels are as many tiles as the
@@ -46,12 +50,14 @@ TilingSide tile_side(const Side& side, int64_t output) {
 }
 
 int64_t input_points(const Side& side, const TilingSide& tiling) {
-  return is_transformed(side) ? (tiling.outputs - 1) * side.stride + 3 : 1;
+  return is_transformed(side) ? (tiling.outputs - 1) * side.stride + side.kernel : 1;
 }
 
-// The weights of a kernel's side are transformed to so many points, with stride 1 and 2.
+// The weights of a kernel's side are transformed to so many points: with stride 2 the odd inputs
+// share one.
 int64_t kernel_points(const Side& side, const TilingSide& tiling) {
-  return is_transformed(side) ? tiling.outputs + 2 : 1;
+  if (side.stride == 2) return is_transformed(side) ? tiling.outputs + 2 : 1;
+  return input_points(side, tiling);
 }
 
 // The points of a slice of a kernel.
@@ -78,7 +84,8 @@ int64_t output_slices(const Conv& conv, const Tiling& tiling) {
 int64_t paying_output(const Conv& conv) {
   if (conv.d.kernel > 1 && std::max(conv.h.stride, conv.w.stride) > 1) return 0;
   const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
-  const bool fives_pay = conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
+  const bool fives_pay =
+      !is_pair(conv) && conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
   return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
 }
 
@@ -116,13 +123,14 @@ bool is_line(const Conv& conv) { return is_transformed(conv.h) != is_transformed
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
   const bool window = is_transformed(conv.h) || is_transformed(conv.w);
-  const bool same_strides = is_line(conv) || conv.h.stride == conv.w.stride;
+  const bool same =
+      is_line(conv) || (conv.h.stride == conv.w.stride && conv.h.kernel == conv.w.kernel);
   // A phase may have no taps, and each is a run of the register tile.
   const bool depth =
       conv.d.image_dilation == 1 && conv.d.kernel >= 1 && conv.d.kernel <= kMaxPassRuns;
   // Transforms work on whole vectors of input channels.
   const bool channels = conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels;
-  return window && same_strides && depth && channels && conv.groups == 1 && conv.pixels() > 0 &&
+  return window && same && depth && channels && conv.groups == 1 && conv.pixels() > 0 &&
          side_applies(conv.h) && side_applies(conv.w) &&
          slices_of(conv, tile_images(conv, 4)) <= kMaxSlices;
 }
@@ -140,7 +148,7 @@ int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_t
   int64_t best = 0, least = direct * (is_line(conv) ? 7 : 8) / 10;
   const int64_t stride = is_transformed(conv.h) ? conv.h.stride : conv.w.stride;
   for (int64_t output = largest; output > 1; --output) {
-    if (stride == 2 && output != 4 && output != 2) continue;
+    if ((stride == 2 || is_pair(conv)) && output != 4 && output != 2) continue;
     const Tiling tiling = tile_images(conv, output);
     const int64_t tiles = output_slices(conv, tiling);
     const int64_t work = input_points(conv, tiling) * tiles + kernel_points(conv, tiling) * 5 / 2;

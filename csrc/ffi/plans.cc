@@ -145,8 +145,8 @@ nb::list weight_plans_in_full(const Shape& x, const Shape& kernel, const Shape& 
   nb::list result;
   for (const Phase& phase : phases(conv, false))
     if (phase.conv.taps() > 0)
-      result.append(describe(phase.conv,
-                             plan_weight_phase(phase, isa_in_use().tile, choice_in_use(winograd))));
+      result.append(describe(
+          phase.conv, make_weight_plan(phase.conv, isa_in_use().tile, choice_in_use(winograd))));
   return result;
 }
 

@@ -51,7 +51,7 @@ void add_phase(const Phase& phase, const float* results, int64_t chunks, float* 
 template <typename Schedule>
 bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const float* d_out,
                       float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
-  WeightJob job{phase.conv, phase.scatter, plan_weight_phase(phase, isa.tile, choice),
+  WeightJob job{phase.conv, phase.scatter, make_weight_plan(phase.conv, isa.tile, choice),
                 in,         d_out,         d_kernel};
   const int64_t chunks = job.plan.chunks.count;
   const bool in_place = chunks == 1 && phase.taps.are_all();

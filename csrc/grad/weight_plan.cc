@@ -104,10 +104,6 @@ WeightPlan make_weight_plan(const Conv& conv, TileShape tile, Choice choice) {
   return plan;
 }
 
-WeightPlan plan_weight_phase(const Phase& phase, TileShape tile, Choice choice) {
-  return make_weight_plan(phase.conv, tile, phase.scatter.dense ? choice : Choice::kDirect);
-}
-
 int64_t weight_threads(const Conv& conv, const WeightPlan& plan, int64_t max_threads) {
   return std::min(plan.units(), useful_threads(multiply_adds(conv), max_threads));
 }

@@ -50,8 +50,6 @@ struct WeightUnit {
 };
 
 WeightPlan make_weight_plan(const Conv& conv, TileShape tile, Choice choice);
-// Winograd's transforms read tiles of dense outputs.
-WeightPlan plan_weight_phase(const Phase& phase, TileShape tile, Choice choice);
 // As many threads as are worth waking.
 int64_t weight_threads(const Conv& conv, const WeightPlan& plan, int64_t max_threads);
 WeightUnit weight_unit_at(const Conv& conv, const WeightPlan& plan, int64_t index);
