@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "base/arithmetic.h"
+
 namespace resfuse {
 namespace {
 
@@ -81,16 +83,113 @@ std::vector<SideTaps> classes_of(const Side& side) {
   return classes;
 }
 
-Taps combine(const SideTaps& d, const SideTaps& h, const SideTaps& w, bool mirrored) {
-  const int64_t before_row = taps_before(h) * w.whole + h.count * taps_before(w);
-  const int64_t before = taps_before(d) * h.whole * w.whole + d.count * before_row;
-  return {d, h, w, before, mirrored};
+// Outputs of a side, from the first to before the last.
+struct Outputs {
+  int64_t first, last;
+};
+
+// Those that meet a tap inside the image.
+Outputs outputs_that_meet(const Side& side, int64_t tap) {
+  const auto before = [&](int64_t place) {
+    const int64_t from = side.pad - tap * side.window_dilation + place;
+    return from <= 0 ? 0 : std::min(ceil_div(from, side.stride), side.out);
+  };
+  return {before(0), before(side.in)};
+}
+
+// Of a phase, the taps [tap, tap + count) and some outputs.
+SidePhase part_of(const SidePhase& phase, int64_t tap, int64_t count, Outputs outputs) {
+  SidePhase part = phase;
+  part.side.kernel = part.taps.count = count;
+  part.side.out = outputs.last - outputs.first;
+  part.side.pad -= outputs.first * phase.side.stride + tap * phase.side.window_dilation;
+  part.taps.first += tap * phase.taps.step;
+  part.first += outputs.first * phase.step;
+  return part;
+}
+
+std::vector<SidePhase> cut_by_taps(const SidePhase& phase) {
+  std::vector<SidePhase> parts;
+  for (int64_t tap = 0; tap < phase.taps.count; ++tap)
+    parts.push_back(part_of(phase, tap, 1, outputs_that_meet(phase.side, tap)));
+  return parts;
+}
+
+// A window moves over the image, so the taps that meet it are side by side.
+std::vector<SidePhase> cut_by_regions(const SidePhase& phase) {
+  std::vector<int64_t> edges{0, phase.side.out};
+  for (int64_t tap = 0; tap < phase.taps.count; ++tap) {
+    const Outputs outputs = outputs_that_meet(phase.side, tap);
+    edges.insert(edges.end(), {outputs.first, outputs.last});
+  }
+  std::sort(edges.begin(), edges.end());
+  edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
+  std::vector<SidePhase> parts;
+  for (size_t edge = 1; edge < edges.size(); ++edge) {
+    int64_t first = 0, count = 0;
+    for (int64_t tap = phase.taps.count - 1; tap >= 0; --tap) {
+      const Outputs outputs = outputs_that_meet(phase.side, tap);
+      if (outputs.first <= edges[edge - 1] && outputs.last >= edges[edge]) first = tap, ++count;
+    }
+    parts.push_back(part_of(phase, first, count, {edges[edge - 1], edges[edge]}));
+  }
+  return parts;
+}
+
+// Of a dilated window the pairs of an output and a tap that meet inside the image; of others all.
+int64_t meetings(const Side& side) {
+  if (side.window_dilation == 1) return side.out * side.kernel;
+  int64_t count = 0;
+  for (int64_t tap = 0; tap < side.kernel; ++tap) {
+    const Outputs outputs = outputs_that_meet(side, tap);
+    count += outputs.last - outputs.first;
+  }
+  return count;
+}
+
+int64_t meetings(const Conv& conv) {
+  return conv.batch * meetings(conv.d) * meetings(conv.h) * meetings(conv.w);
+}
+
+std::vector<SidePhase> parts_of(const Side& side, Parts parts) {
+  if (parts == Parts::kPhases || side.window_dilation == 1) return phases_of(side);
+  std::vector<SidePhase> all;
+  for (const SidePhase& phase : phases_of(side)) {
+    const auto cut = parts == Parts::kTaps ? cut_by_taps(phase) : cut_by_regions(phase);
+    all.insert(all.end(), cut.begin(), cut.end());
+  }
+  return all;
+}
+
+// The taps of the same class, all of them.
+SideTaps whole_class(const Side& side, const SideTaps& taps) {
+  return class_at(side, taps.first % tap_step(side));
+}
+
+// How many of the class come before these.
+int64_t taps_left_out(const SideTaps& taps, const SideTaps& all) {
+  return (taps.first - all.first) / taps.step;
+}
+
+Taps combine(const Conv& conv, const SideTaps& d, const SideTaps& h, const SideTaps& w,
+             bool mirrored) {
+  const SideTaps all_d = whole_class(conv.d, d), all_h = whole_class(conv.h, h),
+                 all_w = whole_class(conv.w, w);
+  const int64_t row = all_w.count, plane = all_h.count * row;
+  const int64_t before_row = taps_before(all_h) * w.whole + all_h.count * taps_before(all_w);
+  const int64_t before = taps_before(all_d) * h.whole * w.whole + all_d.count * before_row;
+  const int64_t left_out =
+      taps_left_out(d, all_d) * plane + taps_left_out(h, all_h) * row + taps_left_out(w, all_w);
+  return {d, h, w, before + left_out, plane, row, mirrored};
 }
 
 Scatter scatter(const Conv& conv, const SidePhase& d, const SidePhase& h, const SidePhase& w) {
   const int64_t row = conv.w.out * conv.out_c, plane = conv.h.out * row;
   Scatter scatter{};
-  scatter.dense = d.step == 1 && h.step == 1 && w.step == 1;
+  const auto all = [](const Side& side, const SidePhase& phase) {
+    return phase.step == 1 && phase.side.out == side.out;
+  };
+  scatter.dense = all(conv.d, d) && all(conv.h, h) && all(conv.w, w);
   scatter.first = d.first * plane + h.first * row + w.first * conv.out_c;
   scatter.image = conv.d.out * plane;
   scatter.plane = d.step * plane;
@@ -122,17 +221,25 @@ Side mirrored(const Side& side) {
 
 }  // namespace
 
-std::vector<Phase> phases(const Conv& conv, bool mirrored) {
+std::vector<Phase> phases(const Conv& conv, bool mirrored, Parts parts) {
   std::vector<Phase> all;
-  const auto along_h = phases_of(conv.h), along_w = phases_of(conv.w);
-  for (const SidePhase& d : phases_of(conv.d))
+  const auto along_h = parts_of(conv.h, parts), along_w = parts_of(conv.w, parts);
+  for (const SidePhase& d : parts_of(conv.d, parts))
     for (const SidePhase& h : along_h)
       for (const SidePhase& w : along_w)
         all.push_back({{conv.batch, conv.in_c, conv.out_c, conv.groups, d.side, h.side, w.side},
-                       combine(d.taps, h.taps, w.taps, mirrored),
+                       combine(conv, d.taps, h.taps, w.taps, mirrored),
                        scatter(conv, d, h, w)});
   for (Phase& phase : all) flatten_slices(phase);
   return all;
+}
+
+bool cutting_pays(const Conv& conv, int64_t products) {
+  constexpr int64_t kFewestChannels = 32, kMostTaps = 27;
+  for (const Side* side : {&conv.d, &conv.h, &conv.w})
+    if (side->image_dilation > 1) return false;
+  return conv.groups == 1 && conv.in_c >= kFewestChannels && conv.taps() <= kMostTaps &&
+         meetings(conv) < products * 9 / 10;
 }
 
 double count_phases(const Conv& conv) {
@@ -147,7 +254,7 @@ std::vector<Taps> tap_classes(const Conv& conv, bool mirrored) {
   const auto along_h = classes_of(conv.h), along_w = classes_of(conv.w);
   for (const SideTaps& d : classes_of(conv.d))
     for (const SideTaps& h : along_h)
-      for (const SideTaps& w : along_w) all.push_back(combine(d, h, w, mirrored));
+      for (const SideTaps& w : along_w) all.push_back(combine(conv, d, h, w, mirrored));
   return all;
 }
 

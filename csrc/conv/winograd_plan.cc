@@ -29,6 +29,11 @@ constexpr int64_t kPassChannels = 128;
 
 bool is_transformed(const Side& side) { return side.kernel > 1; }
 
+// Of the sides that are transformed.
+int64_t stride_of(const Conv& conv) {
+  return is_transformed(conv.h) ? conv.h.stride : conv.w.stride;
+}
+
 // Whether the window has two taps where it is transformed.
 bool is_pair(const Conv& conv) { return std::max(conv.h.kernel, conv.w.kernel) == 2; }
 
@@ -76,14 +81,23 @@ int64_t output_slices(const Conv& conv, const Tiling& tiling) {
   return conv.batch * conv.d.out * tiling.h.tiles * tiling.w.tiles;
 }
 
+// For each slice of the window.
+int64_t work_of_slice(const Conv& conv, int64_t output) {
+  const Tiling tiling = tile_images(conv, output);
+  return input_points(conv, tiling) * output_slices(conv, tiling) +
+         kernel_points(conv, tiling) * 5 / 2;
+}
+
 // Transforms must be few beside the products, so there must be some channels. Errors grow with
 // them: beyond 1024, or in tiles of 5x5 beyond 512, they would pass 2e-5 of the largest output. And
 // 5x5 have a third more transformed weights, which few tiles do not repay: one image of 14x14x256
 // in a network at batch 1 took 1.07 times as long, eight 0.87. With stride 2, products save least
-// and a tile has most points: 3x3x3 at 8x56x56x64 took as long as directly.
+// and a tile has most points: 3x3x3 at 8x56x56x64 took as long as directly, and lines need many
+// channels: 3000x384 takes 0.94.
 int64_t paying_output(const Conv& conv) {
   if (conv.d.kernel > 1 && std::max(conv.h.stride, conv.w.stride) > 1) return 0;
-  const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
+  const int64_t fewest = is_line(conv) && stride_of(conv) > 1 ? 256 : 32;
+  const bool channels_pay = conv.in_c >= fewest && conv.in_c <= 1024 && conv.out_c >= 32;
   const bool fives_pay =
       !is_pair(conv) && conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
   return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
@@ -144,19 +158,20 @@ int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice) {
 int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles) {
   // A fifth of direct convolution's work must remain for the transforms of inputs and outputs, and
   // more for those of lines, which fewer products repay.
-  const int64_t direct = conv.pixels() * conv.h.kernel * conv.w.kernel;
-  int64_t best = 0, least = direct * (is_line(conv) ? 7 : 8) / 10;
-  const int64_t stride = is_transformed(conv.h) ? conv.h.stride : conv.w.stride;
+  const int64_t direct = conv.pixels() * conv.h.kernel * conv.w.kernel, stride = stride_of(conv);
+  int64_t best = 0, least = direct * (is_line(conv) && stride == 1 ? 7 : 8) / 10;
   for (int64_t output = largest; output > 1; --output) {
     if ((stride == 2 || is_pair(conv)) && output != 4 && output != 2) continue;
-    const Tiling tiling = tile_images(conv, output);
-    const int64_t tiles = output_slices(conv, tiling);
-    const int64_t work = input_points(conv, tiling) * tiles + kernel_points(conv, tiling) * 5 / 2;
-    if (tiles < fewest_tiles || work >= least) continue;
+    const int64_t work = work_of_slice(conv, output);
+    if (output_slices(conv, tile_images(conv, output)) < fewest_tiles || work >= least) continue;
     best = output;
     least = work;
   }
   return best;
+}
+
+int64_t products(const Conv& conv, int64_t output) {
+  return output > 0 ? conv.d.kernel * work_of_slice(conv, output) : conv.pixels() * conv.taps();
 }
 
 Tiling tile_images(const Conv& conv, int64_t output) {

@@ -28,6 +28,10 @@ int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice);
 // for each tap and output, is not clearly more, or there are fewer tiles.
 int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles);
 
+// The products of an input and an output channel that the convolution takes: Winograd's, or if
+// `output` is 0 the direct ones.
+int64_t products(const Conv& conv, int64_t output);
+
 // In tiles of `output` pixels along the sides whose windows are transformed.
 Tiling tile_images(const Conv& conv, int64_t output);
 // The tiles of all images.

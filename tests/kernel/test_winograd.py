@@ -131,6 +131,16 @@ DEEP = {
     Case(1, (5, 3, 40), (32, 33), (3, 1, 3), padding=pad(1, 0, 1)): 5,
     Case(1, (3, 5, 40), (32, 33), (2, 1, 3), padding=((1, -1), (0, 0), (1, 1))): 5,
 }
+# Windows of two: planes, lines and with a depth, dilated, whole tiles and cut ones, several passes.
+PAIRS = {
+    Case(2, (9, 9), (32, 32), (2, 2)): 4,
+    Case(3, (7, 9), (48, 47), (2, 2), padding=((1, 0), (0, 1)), relu=False): 4,
+    Case(1, (21, 48), (256, 33), (2, 2), padding=((0, 1), (1, 0)), residual=False): 4,
+    Case(1, (2, 24, 24), (64, 64), (2, 2, 2)): 4,
+    Case(1, (24, 26), (32, 33), (2, 2), padding=((0, 2), (1, 1)), dilation=(2, 3)): 4,
+    Case(2, (403,), (32, 48), (2,), padding=((7, 0),), dilation=(7,)): 4,
+    Case(30, (3, 3), (64, 65), (2, 2)): 2,
+}
 TAKEN = (
     dict.fromkeys(LARGEST, 5)
     | dict.fromkeys([*LARGE, *STRIDED], 4)
@@ -139,7 +149,15 @@ TAKEN = (
     | LINES
     | DILATED
     | DEEP
+    | PAIRS
 )
+# Phases of an image with zeros between its pixels that are windows of two and of three, scattered.
+PHASES = [
+    Case(1, (16, 17), (64, 33), (4, 4), padding=pad(2, 2), image_dilation=(2, 2)),
+    Case(2, (130,), (32, 48), (8,), padding=((3, 2),), image_dilation=(4,), relu=False),
+    Case(2, (12, 5, 6), (32, 40), (3, 4, 4), None, pad(1, 1, 2), image_dilation=(1, 2, 2)),
+    Case(1, (16, 16), (32, 32), (6, 6), padding=pad(3, 3), image_dilation=(2, 2)),
+]
 # Wherever whole vectors of channels allow it, also where it does not pay: one tile, one pixel, one
 # output channel, few inputs, images of nothing but padding, many channels.
 FORCED = [
@@ -190,7 +208,8 @@ LEFT = [
     Case(2, (400, 5), (64, 64), (3, 1), (2, 2), COLUMN),
     Case(1, (1, 3), (32, 32), (1, 3), padding=ROW),
     Case(2, (24, 24), (32, 32), (3, 3), (2, 2), pad(2, 2), dilation=(2, 2)),
-    Case(1, (2, 24, 24), (64, 64), (2, 2, 2)),
+    Case(1, (2, 24, 24), (64, 64), (2, 3, 2)),
+    Case(2, (48, 48), (64, 64), (2, 2), (2, 2)),
     Case(1, (24, 24), (32, 32), (3, 3), padding=pad(20, 20), dilation=(20, 20)),
     Case(2, (1, 100), (64, 64), (1, 5), padding=((0, 0), (2, 2))),
     Case(2, (100, 100), (64, 64), (1, 1)),
@@ -213,7 +232,7 @@ def same(results, others):
     return all((a == b).all() for a, b in zip(results, others, strict=True))
 
 
-@pytest.mark.parametrize("case", TAKEN, ids=repr)
+@pytest.mark.parametrize("case", [*TAKEN, *PHASES], ids=repr)
 def test_accuracy(case):
     operands = normals(case)
     conv = case.convolve(*operands[:2])
@@ -225,7 +244,7 @@ def test_accuracy(case):
             assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), f"{name} on {isa}"
 
 
-@pytest.mark.parametrize("case", TAKEN, ids=repr)
+@pytest.mark.parametrize("case", [*TAKEN, PHASES[0]], ids=repr)
 def test_statistics(case):
     """Of the numbers that the transforms gave, as accurate as those of direct convolution."""
     for isa, (_, conv, *got) in on_every_isa(program(case)).items():
@@ -272,7 +291,7 @@ def assert_right_integers(cases):
             assert (np.rint(packed[isa]) == y).all(), f"{case} packed on {isa}"
 
 
-@in_programs([*TAKEN])
+@in_programs([*TAKEN, *PHASES])
 def test_integers(cases):
     assert_right_integers(cases)
 

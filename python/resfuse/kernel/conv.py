@@ -20,9 +20,9 @@ from jax import Array
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import varying_like
-from resfuse.kernel.fold import fold_of
+from resfuse.kernel.fold import GAIN, LANES
 from resfuse.kernel.program import Program
-from resfuse.spec import ConvSpec
+from resfuse.spec import ConvSpec, dilated
 
 __all__ = [
     "Axes",
@@ -60,7 +60,8 @@ def unsupported(
     if max(extents) > _MAX_EXTENT:
         return "strides, dilations and padding must be at most 2**31, got " + _told(spec)
     y = spec.output_shape((1, *x[-dimensions - 1 :]), kernel)
-    if max(_phases(spec, y[1:-1]), _phases(_mirrored(spec), x[-dimensions - 1 : -1])) > _MAX_PHASES:
+    back = dataclasses.replace(spec, strides=spec.input_dilation, input_dilation=spec.strides)
+    if max(_phases(spec, y[1:-1]), _phases(back, x[-dimensions - 1 : -1])) > _MAX_PHASES:
         return f"there are more than {_MAX_PHASES} phases of pixels with " + _told(spec)
     return None
 
@@ -83,9 +84,35 @@ def _phases(spec: ConvSpec, out: Sizes) -> int:
     return math.prod(min(t, n) if isinstance(n, int) else t for t, n in turns)
 
 
-def _mirrored(spec: ConvSpec) -> ConvSpec:
-    """Of the input gradient, as far as phases go."""
-    return dataclasses.replace(spec, strides=spec.input_dilation, input_dilation=spec.strides)
+def _mirrored(spec: ConvSpec, size: Sizes, out: Sizes, window: Sizes) -> ConvSpec:
+    """Of the input gradient, as a convolution of the output's gradient; sizes may be any."""
+    spans = map(dilated, window, spec.kernel_dilation)
+    reach = zip(size, spec.input_dilation, map(dilated, out, spec.strides), strict=True)
+    rooms = [(n - 1) * step + 1 - given for n, step, given in reach]
+    pads = tuple(
+        (span - 1 - before, room + before)
+        for span, room, before in zip(spans, rooms, spec.pixels[::2], strict=True)
+    )
+    mirror = dataclasses.replace(spec, strides=spec.input_dilation, input_dilation=spec.strides)
+    return dataclasses.replace(mirror, padding=pads)
+
+
+def _exchange_pays(spec: ConvSpec, x: tuple[int, ...], d_y: tuple[int, ...]) -> bool:
+    """Whether input and output should change places for the weight gradient.
+
+    The kernel's gradient is that of the mirrored convolution, which takes the output's gradient to
+    the input's, flipped and transposed: ``sum x[y + i] d_y[y]`` is ``sum d_y[x - i] x[x]``. Its
+    outputs fill vectors where those of a layer to three channels leave most lanes empty, and zeros
+    between the image's pixels become a stride.
+    """
+    if {*spec.strides} != {1} or spec.feature_group_count > 1 or spec.padding == "SAME":
+        return False
+    if not all(isinstance(size, int) for size in (*x, *d_y)):
+        return False
+    filled, exchanged = (
+        channels / (-(-channels // LANES) * LANES) for channels in (d_y[-1], x[-1])
+    )
+    return exchanged > GAIN * filled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,13 +188,10 @@ def weight_gradient(spec: ConvSpec, window: Sizes, x: Array, d_y: Array) -> Arra
     """The cotangent of a kernel of size ``window``, summed over pixels and images."""
     channels = x.shape[-1] // spec.feature_group_count, d_y.shape[-1]
     kernel = jax.ShapeDtypeStruct((*window, *channels), x.dtype)
-    if fold := fold_of(spec, kernel.shape):
-        folded = jax.eval_shape(fold.kernel, kernel).shape
-        d_y = fold.operand(d_y, fold.spec.output_shape(x.shape, folded))
-        d_kernel: Array = jax.linear_transpose(fold.kernel, kernel)(
-            weight_gradient(fold.spec, folded[:-2], x, d_y)
-        )[0]
-        return d_kernel
+    if _exchange_pays(spec, x.shape, d_y.shape):
+        mirror = _mirrored(spec, x.shape[1:-1], d_y.shape[1:-1], window)
+        transposed = weight_gradient(mirror, window, d_y, x)
+        return jnp.flip(jnp.swapaxes(transposed, -2, -1), range(len(window)))
     name = axes(spec)
     sizes = dict(zip(name.kernel.split(), kernel.shape, strict=True))
     # The output's channels have another letter in `d_y`: the kernel is whole on every device.
