@@ -102,6 +102,7 @@ def in_programs(cases, size=16):
 
     Making one takes far longer than what these run.
     """
+    cases = tuple(cases)
     parts = [cases[first : first + size] for first in range(0, len(cases), size)]
     return pytest.mark.parametrize("cases", parts, ids=range(len(parts)))
 
