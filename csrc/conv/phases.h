@@ -31,6 +31,7 @@
 
 #include "conv/conv.h"
 #include "conv/pack.h"
+#include "conv/side_phases.h"
 
 namespace resfuse {
 
@@ -39,8 +40,6 @@ struct Phase {
   Taps taps;
   Scatter scatter;
 };
-
-enum class Parts { kPhases, kRegions, kTaps };
 
 // All phases, whole or cut, with an input gradient's kernel if `mirrored`.
 std::vector<Phase> phases(const Conv& conv, bool mirrored, Parts parts = Parts::kPhases);

@@ -20,9 +20,9 @@ from jax import Array
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import varying_like
-from resfuse.kernel.fold import GAIN, LANES
+from resfuse.kernel.exchange import exchanged
 from resfuse.kernel.program import Program
-from resfuse.spec import ConvSpec, dilated
+from resfuse.spec import ConvSpec
 
 __all__ = [
     "Axes",
@@ -82,37 +82,6 @@ def _phases(spec: ConvSpec, out: Sizes) -> int:
     sides = zip(spec.input_dilation, spec.strides, out, strict=True)
     turns = ((dilation // math.gcd(dilation, stride), size) for dilation, stride, size in sides)
     return math.prod(min(t, n) if isinstance(n, int) else t for t, n in turns)
-
-
-def _mirrored(spec: ConvSpec, size: Sizes, out: Sizes, window: Sizes) -> ConvSpec:
-    """Of the input gradient, as a convolution of the output's gradient; sizes may be any."""
-    spans = map(dilated, window, spec.kernel_dilation)
-    reach = zip(size, spec.input_dilation, map(dilated, out, spec.strides), strict=True)
-    rooms = [(n - 1) * step + 1 - given for n, step, given in reach]
-    pads = tuple(
-        (span - 1 - before, room + before)
-        for span, room, before in zip(spans, rooms, spec.pixels[::2], strict=True)
-    )
-    mirror = dataclasses.replace(spec, strides=spec.input_dilation, input_dilation=spec.strides)
-    return dataclasses.replace(mirror, padding=pads)
-
-
-def _exchange_pays(spec: ConvSpec, x: tuple[int, ...], d_y: tuple[int, ...]) -> bool:
-    """Whether input and output should change places for the weight gradient.
-
-    The kernel's gradient is that of the mirrored convolution, which takes the output's gradient to
-    the input's, flipped and transposed: ``sum x[y + i] d_y[y]`` is ``sum d_y[x - i] x[x]``. Its
-    outputs fill vectors where those of a layer to three channels leave most lanes empty, and zeros
-    between the image's pixels become a stride.
-    """
-    if {*spec.strides} != {1} or spec.feature_group_count > 1 or spec.padding == "SAME":
-        return False
-    if not all(isinstance(size, int) for size in (*x, *d_y)):
-        return False
-    filled, exchanged = (
-        channels / (-(-channels // LANES) * LANES) for channels in (d_y[-1], x[-1])
-    )
-    return exchanged > GAIN * filled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +157,8 @@ def weight_gradient(spec: ConvSpec, window: Sizes, x: Array, d_y: Array) -> Arra
     """The cotangent of a kernel of size ``window``, summed over pixels and images."""
     channels = x.shape[-1] // spec.feature_group_count, d_y.shape[-1]
     kernel = jax.ShapeDtypeStruct((*window, *channels), x.dtype)
-    if _exchange_pays(spec, x.shape, d_y.shape):
-        mirror = _mirrored(spec, x.shape[1:-1], d_y.shape[1:-1], window)
+    mirror, swapped = exchanged(spec, x.shape, d_y.shape, window), (*window, *channels[::-1])
+    if mirror and not unsupported(d_y.shape, swapped, x.dtype, mirror):
         transposed = weight_gradient(mirror, window, d_y, x)
         return jnp.flip(jnp.swapaxes(transposed, -2, -1), range(len(window)))
     name = axes(spec)
