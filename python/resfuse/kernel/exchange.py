@@ -38,7 +38,9 @@ def exchanged(spec: ConvSpec, x: Sizes, d_y: Sizes, window: Sizes) -> ConvSpec |
         return None
     if not all(isinstance(size, int) for size in (*x[1:], *d_y[1:])):
         return None
-    return _mirrored(spec, x, d_y, window) if _filled(x) > GAIN * _filled(d_y) else None
+    # From a panel of output channels on, Winograd's algorithm may take it as it is.
+    pays = d_y[-1] < 2 * LANES and _filled(x) > GAIN * _filled(d_y)
+    return _mirrored(spec, x, d_y, window) if pays else None
 
 
 def _filled(shape: Sizes) -> float:
