@@ -183,11 +183,13 @@ def predict(
 
 
 @app.command()
-def info() -> None:
+def info(
+    json: Annotated[bool, typer.Option("--json", help="One object in place of the table.")] = False,
+) -> None:
     """Show versions, instruction sets, devices, and whether the kernel is live."""
     from resfuse.cli.info import run
 
-    run()
+    run(as_json=json)
 
 
 @app.command()
