@@ -86,6 +86,7 @@ class DirectPanel {
     tile.first = true;
     for (int64_t run = 0; run < passes.runs; run += passes.pass_runs) {
       const Place place = place_of(run);
+      tile.panel = packed_ + tap_of(place) * plan_.layout.tap_floats();
       for (int64_t offset = 0; offset < passes.run_length; offset += passes.pass_length) {
         const int64_t length = smaller(passes.pass_length, passes.run_length - offset);
         tile.runs = smaller(passes.pass_runs, passes.runs - run);
@@ -135,6 +136,11 @@ class DirectPanel {
   Place place_of(int64_t run) const {
     const int64_t row = run / row_runs_;
     return {row / conv_.h.kernel, row % conv_.h.kernel, run % row_runs_};
+  }
+
+  // Where it is packed.
+  int64_t tap_of(const Place& place) const {
+    return place.k * plan_.layout.plane_taps + place.i * plan_.layout.row_taps + place.j;
   }
 
   // Points pixel p of m at `length` floats of each of the pass's runs, from `offset` on.

@@ -110,7 +110,9 @@ struct Request {
   int64_t max_threads;
 };
 
-Plan make_plan(const Conv& conv, TileShape tile, const Machine& machine, const Request& request);
+// `taps` are the convolution's, among all that are packed.
+Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine& machine,
+               const Request& request);
 
 struct Unit {
   int64_t first_panel, last_panel, first_block, last_block;

@@ -143,11 +143,12 @@ nb::list weight_plans_in_full(const Shape& x, const Shape& kernel, const Shape& 
                               const Shape& padding, const Shape& image_dilation,
                               const Shape& window_dilation, int64_t groups, bool winograd) {
   const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
+  const TileShape tile = isa_in_use().tile;
+  const Choice choice = choice_in_use(winograd);
   nb::list result;
-  for (const Phase& phase : phases(conv, false))
+  for (const Phase& phase : weight_phases(conv, tile, choice))
     if (phase.conv.taps() > 0)
-      result.append(describe(phase.conv,
-                             plan_weight_phase(phase, isa_in_use().tile, choice_in_use(winograd))));
+      result.append(describe(phase.conv, make_weight_plan(phase.conv, tile, choice)));
   return result;
 }
 

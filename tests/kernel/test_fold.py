@@ -18,6 +18,9 @@ FOLDED = [
     Case(1, (5, 6), (16, 1), (3, 2), (2, 1), ((1, 0), (1, 1)), 1, True, True, (2, 1), (1, 2)),
     Case(1, (3, 4, 5), (17, 1), (3, 3, 3), None, ((1, 2),) * 3, image_dilation=(2, 2, 2)),
     Case(2, (4, 4), (6, 8), (2, 2), None, ((1, 1), (1, 1)), image_dilation=(2, 2)),
+    # Both sides.
+    Case(2, (5, 6), (16, 3), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)),
+    Case(1, (4, 7), (9, 2), (5, 4), None, ((3, -1), (2, 6)), image_dilation=(3, 2)),
 ]  # fmt: skip
 OTHERS = [
     Case(1, (8, 8), (8, 64), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)),
@@ -25,6 +28,14 @@ OTHERS = [
     Case(1, (8,), (8, 1), (4,), None, ((2, 2),), dilation=(2,), image_dilation=(3,)),
     Case(1, (8,), (2, 2), (4,), None, ((2, 2),), 2, image_dilation=(3,)),
     Case(1, (8,), (8, 1), (4,), None, ((2, 2),)),
+]
+
+
+# Input and output change places for the weight gradient, zeros between pixels or not.
+EXCHANGED = [
+    Case(2, (9, 8), (32, 3), (3, 3), padding=((1, 1), (1, 1))),
+    Case(1, (9, 10), (32, 5), (3, 2), None, ((-1, 4), (3, 0)), dilation=(2, 3)),
+    Case(2, (6,), (48, 1), (4,), None, ((5, 1),), dilation=(2,), image_dilation=(3,)),
 ]
 
 
@@ -41,7 +52,7 @@ def test_folded():
 
 
 def test_gradients():
-    gradient_case.assert_exact(*FOLDED)
+    gradient_case.assert_exact(*FOLDED, *EXCHANGED)
 
 
 def test_packed():

@@ -58,9 +58,10 @@ CASES = [
     Case(1, (3000,), (64, 48), (3,), padding=((2, 2),), dilation=(2,)),
     Case(2, (2, 14, 15), (160, 65), (3, 3, 3), padding=((1, 1), *SAME)),
     Case(1, (9, 20, 21), (32, 48), (3, 3, 3), padding=((1, 1), *SAME), dilation=(1, 2, 3)),
-    # Phases, which are one queue; dilated windows; other dimensions.
+    # Regions and phases, which are one queue; dilated windows; other dimensions.
     Case(2, (14, 15), (64, 48), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)),
     Case(1, (3000,), (33, 64), (3,), None, ((8, 8),), dilation=(8,)),
+    Case(1, (25, 26), (64, 48), (3, 3), None, ((14, 14), (15, 15)), dilation=(14, 15)),
     Case(2, (5, 14, 14), (32, 40), (3, 3, 3), (1, 2, 1), ((1, 1), (0, 1), (1, 1))),
 ]
 # Images whose batch norm several threads share out: pixels of few channels and of many.

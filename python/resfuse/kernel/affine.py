@@ -103,8 +103,8 @@ def conv_affine(
         shape = folded[0].output_shape(x.shape, folded[1].shape)
         rest = (fold.operand(each, shape) for each in (scale, shift, *operands))
         outputs = conv_affine(folded[0], epilogue, False, packed, x, folded[1], *rest)
-        width = spec.output_shape(x.shape, kernel.shape)[-2]
-        return tuple(fold.unfolded(y, width) for y in outputs)
+        unfolded = spec.output_shape(x.shape, kernel.shape)
+        return tuple(fold.unfolded(y, unfolded) for y in outputs)
     name, program = axes(spec), epilogue.program
     weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
     factors_of: dict[Kind, str] = {"channel": "o", "image": "n o", "tensor": name.y}
