@@ -17,12 +17,12 @@ struct Code {
   struct Line {
     int operation;
     std::vector<int> taken;
-    std::vector<int> factor = {};  // one at most
-    bool is_absorbed = false;      // by a later line
+    std::vector<int> factors = {};
+    bool is_absorbed = false;  // by a later line
 
     std::vector<int> all_taken() const {
       std::vector<int> all = taken;
-      all.insert(all.end(), factor.begin(), factor.end());
+      all.insert(all.end(), factors.begin(), factors.end());
       return all;
     }
   };
@@ -79,17 +79,13 @@ Code read_code(Call& call, int operands, int constants) {
 }
 
 void bind_constants(Call& call, Program& program) {
-  const Shape bits = call.integers("constants");
-  const bool fit = bits.size() <= kMaxConstants;
-  if (!call.check.that(fit, "got ", static_cast<int64_t>(bits.size()),
-                       " constants, expected at most ", int64_t{kMaxConstants}))
+  const std::vector<float> constants = call.floats("constants");
+  const auto count = static_cast<int64_t>(constants.size());
+  if (!call.check.that(count <= kMaxConstants, "got ", count, " constants, expected at most ",
+                       int64_t{kMaxConstants}))
     return;
-  for (const int64_t each : bits) {
-    call.check.that(each >= 0 && each < (int64_t{1} << 32),
-                    "constants must be the bits of floats, got ", bits);
-    const auto word = static_cast<uint32_t>(each);
-    std::memcpy(&program.constant[program.constants++], &word, sizeof(word));
-  }
+  program.constants = static_cast<int>(count);
+  std::copy(constants.begin(), constants.end(), program.constant);
 }
 
 // Its rank says what an operand has numbers for.
@@ -138,36 +134,54 @@ int operation_named(const char* name) {
   return operation;
 }
 
-// Calls `join(line, other)` where one operand of `pair`, the result of `line`, serves for nothing
-// else, until it says that it made one line of the two. It saves a pass over the tile.
-template <typename Join>
-void absorb(Code& code, const Code::Line& pair, Join join) {
-  for (size_t n = 0; n < 2; ++n) {
-    const int index = pair.taken[n], other = pair.taken[1 - n];
-    if (index < code.first_result() || times_taken(code, index) != 1) continue;
-    Code::Line& line = code.lines[static_cast<size_t>(index - code.first_result())];
-    if (line.factor.empty() && join(line, other)) {
-      line.is_absorbed = true;
-      return;
-    }
-  }
+// Two operations in one pass over the tile: `outer`, of which `inner` makes what it takes at
+// `position`, is `both`, which takes what `inner` takes and then the others.
+struct Pair {
+  const char *outer, *inner, *both;
+  size_t position;
+};
+constexpr Pair kPairs[] = {{"add", "mul", "mul_add", 0},
+                           {"add", "mul", "mul_add", 1},
+                           {"clamp", "add", "add_clamp", 1},
+                           {"select_n", "gt", "gt_select_n", 0},
+                           {"select_n", "ge", "ge_select_n", 0}};
+
+// The line whose result `line` takes at `position`, where that serves for nothing else.
+Code::Line* only_for(Code& code, const Code::Line& line, size_t position) {
+  const int index = line.taken[position];
+  if (index < code.first_result() || times_taken(code, index) != 1) return nullptr;
+  return &code.lines[static_cast<size_t>(index - code.first_result())];
 }
 
-// A product with the result of any operation, as in x * logistic(x), and a sum with a product.
+bool absorb_pair(Code& code, Code::Line& line, const Pair& pair) {
+  if (!is_operation(line, pair.outer)) return false;
+  Code::Line* const inner = only_for(code, line, pair.position);
+  if (!inner || !inner->factors.empty() || !is_operation(*inner, pair.inner)) return false;
+  std::vector<int> taken = inner->taken;
+  for (size_t n = 0; n < line.taken.size(); ++n)
+    if (n != pair.position) taken.push_back(line.taken[n]);
+  inner->is_absorbed = true;
+  line = {operation_named(pair.both), taken};
+  return true;
+}
+
+// A product with the result of any operation, as in x * logistic(x).
+bool absorb_result(Code& code, Code::Line& line, size_t position) {
+  if (!is_operation(line, "mul")) return false;
+  Code::Line* const result = only_for(code, line, position);
+  if (!result || result->factors.size() == kMostFactors) return false;
+  Code::Line product = *result;
+  product.factors.push_back(line.taken[1 - position]);
+  result->is_absorbed = true;
+  line = product;
+  return true;
+}
+
 void absorb_lines(Code& code) {
   for (Code::Line& line : code.lines) {
-    const Code::Line pair = line;
-    if (is_operation(pair, "mul"))
-      absorb(code, pair, [&](const Code::Line& first, int factor) {
-        line = {first.operation, first.taken, {factor}};
-        return true;
-      });
-    if (is_operation(pair, "add"))
-      absorb(code, pair, [&](const Code::Line& product, int summand) {
-        if (!is_operation(product, "mul")) return false;
-        line = {operation_named("mul_add"), {product.taken[0], product.taken[1], summand}};
-        return true;
-      });
+    if (absorb_result(code, line, 0) || absorb_result(code, line, 1)) continue;
+    std::any_of(std::begin(kPairs), std::end(kPairs),
+                [&](const Pair& pair) { return absorb_pair(code, line, pair); });
   }
 }
 
@@ -204,9 +218,10 @@ class Slots {
 
   void assign_line(int index, Program& program) {
     const Code::Line& line = code_.lines[index];
-    Instruction instruction{line.operation, {}, !line.factor.empty(), {}, 0};
+    Instruction instruction{line.operation, {}, static_cast<int>(line.factors.size()), {}, 0};
     for (size_t n = 0; n < line.taken.size(); ++n) instruction.taken[n] = values_[line.taken[n]];
-    if (instruction.has_factor) instruction.factor = values_[line.factor[0]];
+    for (size_t n = 0; n < line.factors.size(); ++n)
+      instruction.factor[n] = values_[line.factors[n]];
     release(index);
     instruction.to = take();
     values_.back() = {false, instruction.to};
@@ -241,23 +256,33 @@ bool is(const Code::Line& line, const char* name, int a, int b) {
   return is_operation(line, name) && (line.taken == one || line.taken == other);
 }
 
-// Recognises relu(acc + residual), or a part of it.
+// What the line does to the register `value`, if it bounds it by constants.
+Bounds bounds_by(const Code& code, const Program& program, const Code::Line& line, int value) {
+  const auto number = [&](int index) {
+    return code.is_constant(index) ? program.constant[index - code.operands - 1] : kUnbounded;
+  };
+  const std::vector<int>& taken = line.taken;
+  if (is_operation(line, "max") && taken[0] == value) return {number(taken[1]), kUnbounded};
+  if (is_operation(line, "max") && taken[1] == value) return {number(taken[0]), kUnbounded};
+  if (is_operation(line, "clamp") && taken[1] == value) return {number(taken[0]), number(taken[2])};
+  return kNoBounds;
+}
+
+// Recognises acc + residual within bounds, or a part of it.
 void recognise(const Code& code, BoundEpilogue& bound) {
   const Program& program = bound.program;
   size_t line = 0;
   int last = 0;
-  const auto next_is = [&](const char* name, int with) {
-    if (line == code.lines.size() || !is(code.lines[line], name, last, with)) return false;
-    last = code.first_result() + static_cast<int>(line++);
-    return true;
-  };
-  const bool adds =
-      code.operands == 1 && program.operand[0].per == Per::kOutput && next_is("add", 1);
-  const bool is_zero = code.constants == 1 && program.constant[0] == 0.0f;
-  bound.relu = is_zero && next_is("max", code.operands + 1);
+  const auto advance = [&] { last = code.first_result() + static_cast<int>(line++); };
+  const auto is_left = [&] { return line < code.lines.size(); };
+  const bool adds = code.operands == 1 && program.operand[0].per == Per::kOutput && is_left() &&
+                    is(code.lines[line], "add", last, 1);
+  if (adds) advance();
   bound.residual = adds ? program.operand[0].data : nullptr;
-  bound.is_compiled = line == code.lines.size() && code.outputs == std::vector<int>{last} &&
-                      code.operands == (adds ? 1 : 0);
+  bound.bounds = is_left() ? bounds_by(code, program, code.lines[line], last) : kNoBounds;
+  if (is_bound(bound.bounds.low)) advance();
+  bound.is_compiled =
+      !is_left() && code.outputs == std::vector<int>{last} && code.operands == (adds ? 1 : 0);
 }
 
 }  // namespace
