@@ -84,6 +84,10 @@ class Fold:
         rows = y.reshape(*y.shape[:-2], y.shape[-2] * self.step, y.shape[-1] // self.step)
         return lax.slice_in_dim(rows, 0, width, axis=rows.ndim - 2)
 
+    def is_whole(self, width: int) -> bool:
+        """Whether no pixel of the folded output ends beyond a row of ``width``, a known one."""
+        return isinstance(width, int) and width % self.step == 0
+
 
 def fold_of(spec: ConvSpec, kernel: tuple[int, ...]) -> Fold | None:
     """The fold of a convolution with this kernel's shape, where it pays; it asks no image."""

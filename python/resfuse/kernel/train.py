@@ -15,6 +15,7 @@ from resfuse.kernel.batch_norm import Saved, norm_gradients, normalized, pixels
 from resfuse.kernel.call import Call, Results
 from resfuse.kernel.conv import attributes, axes, gradients, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.kernel.fold import fold_of
 from resfuse.kernel.gate import Gate
 from resfuse.reference import per_channel
 from resfuse.spec import ConvSpec
@@ -100,11 +101,21 @@ _train.defvjp(_forward, _backward, symbolic_zeros=True)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def conv_statistics(spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
     """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
+    channels, width = kernel.shape[-1], spec.output_shape(x.shape, kernel.shape)[-2]
+    fold = fold_of(spec, kernel.shape)
+    if fold and fold.is_whole(width):
+        y, mean, var = _gather(channels, fold.spec, x, fold.kernel(kernel))
+        return fold.unfolded(y, width), mean, var
+    return _gather(channels, spec, x, kernel)
+
+
+def _gather(channels: int, spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
+    """The call itself, to which every ``channels``-th channel of the kernel is the same."""
     name = axes(spec)
     call = Call(
         "conv_statistics",
-        f"{name.x}, {name.kernel} -> {name.y}, o, o",
-        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)),
+        f"{name.x}, {name.kernel} -> {name.y}, c, c",
+        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)) | {"c": channels},
         attributes=attributes(spec),
         combine=pooled_statistics,
     )
