@@ -37,7 +37,7 @@ def train_on_cpu(
     gate: Gate,
 ) -> Statistics:
     """As :func:`resfuse.reference.conv_bn_act_train` without ``conv_bias``, on the kernel."""
-    operands = jax.tree.map(refuse_forward_mode, (x, kernel, scale, bias, residual))
+    operands = refuse_forward_mode((x, kernel, scale, bias, residual))
     return _train(spec, epsilon, gate, *operands)
 
 
