@@ -12,6 +12,7 @@ from jax import Array, lax
 
 from resfuse.kernel.builder import Builder
 from resfuse.kernel.call import Attribute
+from resfuse.kernel.elementwise import trace_elementwise
 from resfuse.kernel.program import Program
 
 __all__ = ["Gate", "gate_of"]
@@ -123,7 +124,7 @@ def _program(function: Callable[..., Any], inputs: int) -> Program | None:
     builder = Builder()
     taken = [builder.accumulator, *(builder.operand("tensor") for _ in range(inputs - 1))]
     try:
-        jaxpr = jax.make_jaxpr(function)(*[x] * inputs)
+        jaxpr = trace_elementwise(function, *[x] * inputs)
     except (TypeError, ValueError):
         return None  # it has no derivative in forward mode, or closes over another shape
     (output,) = builder.inline(jaxpr, taken)
