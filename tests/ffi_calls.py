@@ -25,6 +25,7 @@ GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
 DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
 PROGRAM = {"code": (), "constants": (), "returned": (0,)}
+GATE = {"gate": (), "at_least": False}
 POOL = GEOMETRY | {"window": (3, 3), "window_dilation": (1, 1)}
 
 
@@ -45,9 +46,9 @@ CALLS = {
     POOL_GRADIENT: ([X, X], [X], POOL),
     SUM_POOL: ([X], [X], POOL),
     SUM_POOL_GRADIENT: ([X], [X], POOL),
-    NORMALIZE: ([Y, CHANNELS, CHANNELS, CHANNELS], [Y], {"relu": True}),
-    NORM_SUMS: ([Y, Y, CHANNELS], [CHANNELS, CHANNELS], {}),
-    NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], {}),
+    NORMALIZE: ([Y, CHANNELS, CHANNELS, CHANNELS], [Y], GATE),
+    NORM_SUMS: ([Y, Y, CHANNELS], [CHANNELS, CHANNELS], GATE),
+    NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], GATE),
 }
 
 # The names of what each call takes and gives, optional ones in brackets.
@@ -63,8 +64,8 @@ NAMES = {
     SUM_POOL: ("x", "y"),
     SUM_POOL_GRADIENT: ("d_y", "d_x"),
     NORMALIZE: ("conv mean scale shift [residual]", "y"),
-    NORM_SUMS: ("d_y conv mean [y]", "plain weighted"),
-    NORM_GRADIENT: ("d_y conv mean a b d [y]", "d_conv [d_residual]"),
+    NORM_SUMS: ("d_y conv mean", "plain weighted"),
+    NORM_GRADIENT: ("d_y conv mean a b d", "d_conv [d_residual]"),
 }
 
 

@@ -33,8 +33,6 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
 inline Vec splat(float value) { return value - Vec{}; }
-// Differs from max(0, v): the comparison is false for NaN, which must pass.
-inline Vec relu(Vec value) { return value < 0.0f ? Vec{} : value; }
 
 // The same value, which compilers take for a new one: loaded once for all that use it. They would
 // rather repeat a load in each multiply-add, for want of registers.

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 
+#include "base/bounds.h"
 #include "base/side.h"
 
 namespace resfuse {
@@ -37,13 +38,14 @@ struct Conv {
 
 struct Program;  // program.h
 
-// What follows the accumulator: relu(scale * acc + shift + residual), or a program of it.
+// What follows the accumulator: scale * acc + shift + residual within bounds, of which ReLU has
+// one, or a program of it.
 struct Epilogue {
   const float* scale;      // (out_c,)
   const float* shift;      // (out_c,)
   const float* residual;   // the shape of the output, or null
-  bool relu;               // NaN stays NaN, as in max(NaN, 0)
-  const Program* program;  // or null; neither residual nor relu come with one
+  Bounds bounds;           // NaN stays NaN, as in max(NaN, 0)
+  const Program* program;  // or null; neither residual nor bounds come with one
 };
 
 // Where outputs go, in floats: pixel (b, z, y, x) is at

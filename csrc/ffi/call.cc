@@ -1,6 +1,7 @@
 #include "ffi/call.h"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <sstream>
@@ -74,6 +75,18 @@ bool Call::flag(const char* name) { return attribute<bool>(name); }
 Shape Call::integers(const char* name) {
   const auto values = attribute<ffi::Span<const int64_t>>(name);
   return {values.begin(), values.end()};
+}
+
+std::vector<float> Call::floats(const char* name) {
+  const Shape bits = integers(name);
+  std::vector<float> numbers(bits.size());
+  for (size_t index = 0; index < bits.size(); ++index) {
+    check.that(bits[index] >= 0 && bits[index] < (int64_t{1} << 32), name,
+               " must be the bits of floats, got ", bits);
+    const auto word = static_cast<uint32_t>(bits[index]);
+    std::memcpy(&numbers[index], &word, sizeof(word));
+  }
+  return numbers;
 }
 
 void Call::check_all_taken(const char* what, const Buffers& buffers) {

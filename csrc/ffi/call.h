@@ -43,6 +43,7 @@ class Call {
   int64_t integer(const char* name);
   bool flag(const char* name);
   Shape integers(const char* name);
+  std::vector<float> floats(const char* name);  // which come as their bits
 
   // Complains unless the array, if it is there, has this shape.
   template <typename Float>

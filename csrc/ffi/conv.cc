@@ -34,14 +34,17 @@ ffi::Error conv_affine(Call& call) {
   return run_jobs(call, isa, jobs);
 }
 
-// (x, kernel) -> y, mean, var
+// (x, kernel) -> y, mean, var. Where these have fewer channels than y, every so many of y's count
+// as one (kernel/fold.py).
 ffi::Error conv_statistics(Call& call) {
   const Operand x = call.operand("x"), kernel = call.operand("kernel");
   const Result y = call.result("y"), mean = call.result("mean"), var = call.result("var");
   const auto [conv, choice, output] = bind_conv(call, x.shape, kernel.shape);
   call.expect(y, output);
-  call.expect(mean, {conv.out_c});
-  call.expect(var, {conv.out_c});
+  const int64_t channels = mean.shape.size() == 1 ? mean.shape[0] : 0;
+  call.check.that(channels > 0 && conv.out_c % channels == 0, "mean has shape ", mean.shape,
+                  ", expected a number that divides ", conv.out_c);
+  call.expect(var, mean.shape);
   if (!call.is_valid()) return call.invalid();
 
   const Isa& isa = isa_in_use();
@@ -53,7 +56,7 @@ ffi::Error conv_statistics(Call& call) {
   jobs.write_sums_to(moments.get());
   const ffi::Error error = run_jobs(call, isa, jobs);
   if (error.success())
-    combine_statistics(moments.get(), jobs.blocks(), conv.out_c, mean.data, var.data);
+    combine_statistics(moments.get(), jobs.blocks(), conv.out_c, channels, mean.data, var.data);
   return error;
 }
 

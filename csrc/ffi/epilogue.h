@@ -11,12 +11,13 @@ namespace resfuse {
 
 struct BoundEpilogue {
   const float *scale, *shift, *residual;
-  bool relu, is_compiled;
+  Bounds bounds;
+  bool is_compiled;
   Program program;
 
   // Points into this.
   Epilogue epilogue() const {
-    return {scale, shift, residual, relu, is_compiled ? nullptr : &program};
+    return {scale, shift, residual, bounds, is_compiled ? nullptr : &program};
   }
 };
 

@@ -1,10 +1,15 @@
 """Transposed convolutions with few output channels, which run as ordinary ones with more."""
 
+import functools
+
+import jax
 import pytest
 
 import gradient_case
+from agreement import images
 from kernel_case import Case, assert_exact, assert_packed
 from resfuse.kernel.fold import fold_of
+from resfuse.kernel.train import conv_statistics
 
 FOLDED = [
     Case(1, (7,), (33, 1), (1024,), None, ((1023, 1023),), image_dilation=(256,)),
@@ -49,6 +54,17 @@ def test_which_are_folded(cases, folds):
 
 def test_folded():
     assert_exact(*FOLDED)
+
+
+def test_statistics_are_gathered_from_whole_folds():
+    """Where a row's last pixel ends beyond it, what is there would count."""
+    for case in FOLDED:
+        image, kernel, (*_, width, channels) = case.shapes
+        statistics = functools.partial(conv_statistics, case.spec(None, None))
+        text = jax.jit(statistics).lower(images(*image), images(*kernel)).as_text()
+        step = case.image_dilation[-1] if width % case.image_dilation[-1] == 0 else 1
+        call = text[text.index("@resfuse_conv_statistics") :].splitlines()[0]
+        assert f"x{width // step}x{step * channels}xf32>, tensor<{channels}xf32>" in call, case
 
 
 def test_gradients():

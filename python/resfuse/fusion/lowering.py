@@ -18,7 +18,7 @@ from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
 from resfuse.kernel import affine
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
-from resfuse.ops import conv_bn_relu_train
+from resfuse.ops import conv_bn_act_train
 from resfuse.spec import ConvSpec
 
 __all__ = ["compute"]
@@ -75,7 +75,7 @@ def _batch_norm(
         array = polynomial.evaluate(lambda index: jnp.reshape(read(norm.inputs[index]), -1))
         return jnp.broadcast_to(array, (chain.channels,))
 
-    return conv_bn_relu_train(
+    return conv_bn_act_train(
         x,
         kernel,
         None if norm.scale == number(1) else per_channel(norm.scale),
@@ -89,7 +89,7 @@ def _batch_norm(
         feature_group_count=chain.spec.feature_group_count,
         precision=chain.spec.precision,
         epsilon=norm.epsilon,
-        relu=chain.tail is not None and bool(chain.tail.epilogue.program.constants),
+        activation=None if chain.tail is None else chain.tail.epilogue.gate,
     )
 
 

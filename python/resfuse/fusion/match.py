@@ -18,7 +18,6 @@ from resfuse.fusion.order import settle
 from resfuse.fusion.padding import unpadded
 from resfuse.fusion.region import Region
 from resfuse.fusion.tail import tails
-from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
 
 __all__ = ["chains", "finish"]
 
@@ -61,12 +60,13 @@ def _is_possible(chain: Chain, others: Sequence[Chain]) -> bool:
     """Whether there is a call for it, and a place where that finds all that it reads."""
     if chain.tail is not None and chain.norm is not None:
         epilogue = chain.tail.epilogue
-        return (epilogue.program, epilogue.gate) in _AFTER_NORM
+        return epilogue.gate is not None and epilogue.program.operands in ((), ("tensor",))
     return len(chain.results) == 1 or settle(chain, others)
 
 
-_ONLY_AFTER_NORM = "as with the statistics of a batch the kernel only adds and has ReLU"
-_AFTER_NORM = [(each.program, each.gate) for each in (IDENTITY, ADD, RELU, ADD_RELU)]
+_ONLY_AFTER_NORM = (
+    "as with the statistics of a batch the kernel only adds, clips and has leaky ReLU"
+)
 
 
 def _add_steps(chain: Chain, claimed: set[Node]) -> None:

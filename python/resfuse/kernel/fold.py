@@ -145,6 +145,10 @@ def _axes(first: int, count: int) -> tuple[list[int], list[int]]:
     end = first + 2 * count
     return list(range(first, end, 2)), list(range(first + 1, end, 2))
 
+    def is_whole(self, width: int) -> bool:
+        """Whether no pixel of the folded output ends beyond a row of ``width``, a known one."""
+        return isinstance(width, int) and width % self.step == 0
+
 
 def fold_of(spec: ConvSpec, kernel: tuple[int, ...]) -> Fold | None:
     """The fold of a convolution with this kernel's shape, where it pays; it asks no image.
