@@ -25,6 +25,7 @@ GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
 DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
 PROGRAM = {"code": (), "constants": (), "returned": (0,)}
+UNPACKED = {"packed": (), "prologue": ()}
 POOL = GEOMETRY | {"window": (3, 3), "window_dilation": (1, 1)}
 
 
@@ -35,7 +36,7 @@ def packed_shape(kernel=KERNEL):
 
 # Right calls: the shapes of operands and outputs, and attributes.
 CALLS = {
-    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | {"packed": ()}),
+    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | UNPACKED),
     STATISTICS: ([X, KERNEL], [Y, CHANNELS, CHANNELS], CONV),
     PACK: ([KERNEL], [packed_shape()], DILATION | {"groups": 1}),
     MAX_POOL: ([X], [X], POOL),

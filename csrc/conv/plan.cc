@@ -50,13 +50,13 @@ bool can_share(const Conv& conv, const Layout& layout, const Passes& passes) {
   return taps && single_pass && whole_panel && conv.in_c <= kMaxPassFloats;
 }
 
-DirectPlan plan_direct(const Conv& conv, const Layout& layout) {
+DirectPlan plan_direct(const Conv& conv, const Layout& layout, bool prologue) {
   constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
   // Without taps there is nothing to read.
   if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0};
   const Passes passes = cut_window(conv, layout);
   // Up to a vector beyond its window is overwritten with each copy.
-  if (gathering_pays(conv, passes))
+  if (prologue || gathering_pays(conv, passes))
     return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15)};
   if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0};
   if (can_share(conv, layout, passes))
@@ -187,7 +187,7 @@ Plan make_plan(const Conv& conv, TileShape tile, const Machine& machine, const R
     plan.blocks = cut_tiles(conv, tile, plan.winograd, caches, threads);
   } else {
     plan.algorithm = plan.layout.grouped ? Algorithm::kGrouped : Algorithm::kDirect;
-    plan.direct = plan_direct(conv, plan.layout);
+    plan.direct = plan_direct(conv, plan.layout, request.prologue);
     plan.blocks = cut_pixels(conv, tile, plan, caches, request.training);
   }
   plan.packing = choose_packing(conv, plan, request.packed);
