@@ -26,6 +26,7 @@ DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
 PROGRAM = {"code": (), "constants": (), "returned": (0,)}
 GATE = {"gate": (), "at_least": False}
+UNPACKED = {"packed": (), "prologue": ()}
 POOL = GEOMETRY | {"window": (3, 3), "window_dilation": (1, 1)}
 
 
@@ -36,7 +37,7 @@ def packed_shape(kernel=KERNEL):
 
 # Right calls: the shapes of operands and outputs, and attributes.
 CALLS = {
-    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | {"packed": ()}),
+    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | UNPACKED),
     STATISTICS: ([X, KERNEL], [Y, CHANNELS, CHANNELS], CONV),
     PACK: ([KERNEL], [packed_shape()], DILATION | {"groups": 1}),
     MAX_POOL: ([X], [X], POOL),

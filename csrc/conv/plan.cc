@@ -72,14 +72,14 @@ int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& ma
   return std::max<int64_t>(1, static_cast<int64_t>(fitting) / layout.nr) * layout.nr;
 }
 
-DirectPlan plan_direct(const Conv& conv, const Layout& layout, bool in_one,
-                       const Machine& machine) {
+DirectPlan plan_direct(const Conv& conv, const Layout& layout, const Machine& machine, bool in_one,
+                       bool prologue) {
   constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
   // Without taps there is nothing to read.
   if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0, 0};
   const Passes passes = cut_window(conv, layout, in_one);
   // Up to a vector beyond its window is overwritten with each copy.
-  if (in_one && gathering_pays(conv, passes))
+  if (prologue || (in_one && gathering_pays(conv, passes)))
     return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0};
   if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0};
   if (in_one && goes_along_rows(conv, layout, passes))
@@ -223,7 +223,7 @@ Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine
     plan.blocks = cut_tiles(conv, tile, plan.winograd, caches, threads);
   } else {
     plan.algorithm = plan.layout.grouped ? Algorithm::kGrouped : Algorithm::kDirect;
-    plan.direct = plan_direct(conv, plan.layout, in_one, caches);
+    plan.direct = plan_direct(conv, plan.layout, caches, in_one, request.prologue);
     plan.blocks = cut_pixels(conv, tile, plan, caches, request.training);
   }
   plan.packing = choose_packing(conv, plan, request.packed);

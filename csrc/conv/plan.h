@@ -38,7 +38,7 @@ enum class Packing {
 // Where the register tile finds its inputs.
 enum class Inputs {
   kPointwise,  // in the image itself: windows of 1x1 with stride 1 lie side by side in it
-  kGathered,   // in copies of a block's windows, which all panels share
+  kGathered,   // in copies of a block's windows, which all panels share, after a prologue if any
   kShared,     // by pointers to a block's windows, which all panels share
   kWindows,    // by pointers that each tile finds for each pass
   kRows,       // along the rows of the image itself: depthwise
@@ -108,6 +108,7 @@ struct Request {
   bool packed;  // the weights came so
   bool training;
   int64_t max_threads;
+  bool prologue = false;  // the images have one
 };
 
 // `taps` are the convolution's, among all that are packed.

@@ -6,6 +6,7 @@
 #include "conv/run.h"
 #include "ffi/call.h"
 #include "ffi/epilogue.h"
+#include "ffi/prologue.h"
 #include "norm/statistics.h"
 
 namespace resfuse {
@@ -15,22 +16,26 @@ ffi::Error run_jobs(Call& call, const Isa& isa, Jobs& jobs) {
   return success_if(run(isa, jobs, call.schedule()), "packed weights or scratch");
 }
 
-// (x, kernel, scale, shift, operands...) -> (y, outputs...). `packed` is the shape of a kernel that
-// came packed, and otherwise empty.
+// (x, parts..., [prologue_scale, prologue_shift], kernel, scale, shift, operands...)
+// -> (y, outputs...). `packed` is the shape of a kernel that came packed, and otherwise empty.
 ffi::Error conv_affine(Call& call) {
-  const Operand x = call.operand("x"), kernel = call.operand("kernel");
+  const BoundImages x = bind_images(call);
+  const Operand kernel = call.operand("kernel");
   const Result y = call.result("y");
   const Shape packed = call.integers("packed");
   const bool is_packed = !packed.empty();
   const auto [conv, choice, output] = bind_conv(call, x.shape, is_packed ? packed : kernel.shape);
   const Isa& isa = is_packed ? find_isa(conv, kernel.shape, call.check) : isa_in_use();
+  if (x.has_prologue) check_prologue(conv, call.check);
   call.expect(y, output);
   const BoundEpilogue bound = bind_epilogue(call, conv, output, y);
   if (!call.is_valid()) return call.invalid();
 
   const Epilogue epilogue = bound.epilogue();
-  Jobs jobs = make_jobs(conv, false, {x.data, kernel.data, y.data, &epilogue}, isa.tile,
-                        machine_in_use(), {choice, is_packed, false, call.max_threads()});
+  Operands operands{x.data, kernel.data, y.data, &epilogue};
+  if (x.has_prologue) operands.prologue = &x.prologue;
+  Jobs jobs = make_jobs(conv, false, operands, isa.tile, machine_in_use(),
+                        {choice, is_packed, false, call.max_threads(), x.has_prologue});
   return run_jobs(call, isa, jobs);
 }
 

@@ -30,7 +30,9 @@ from kernel_case import (
 )
 from resfuse import ffi, linen
 from resfuse.kernel import batch_norm
+from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
+from resfuse.kernel.prologue import Prologue
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"  # as conftest.py has it
 THREADS = (1, 3)
@@ -122,6 +124,21 @@ def network():
     return [jax.tree.leaves([fast(x), *map(fast, jnp.split(x, 3))])]
 
 
+def prologue():
+    """Of two parts, with fewer blocks than threads and with more."""
+    cases = [Case(2, (7, 7), (1000, 64), (1, 1)), Case(2, (40, 40), (500, 40), (1, 1))]
+    before, found = Prologue(2, "image", True, jax.nn.relu), []
+    for case in cases:
+        (x, kernel, *rest), random = normals(case), np.random.default_rng(0)
+        channels = case.channels[0]
+        shapes = (case.batch, channels), (channels,)
+        numbers = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+        operands, spec = [*np.split(x, [31], -1), *numbers, kernel, *rest], case.spec(x, kernel)
+        y = affine_on_cpu(*operands, spec=spec, epilogue=case.epilogue, prologue=before)
+        found.append([y])
+    return found
+
+
 def calls():
     """By name: functions of nothing, for a list of arrays of each of their cases."""
     may_take_winograd = [case for case in CASES if case.window == (3, 3) and case.groups == 1]
@@ -147,6 +164,7 @@ def calls():
         operands_of_norm = [draw(size) for size in [shape] * 2 + [shape[-1:]] * 4]
         call = jax.jit(functools.partial(norm, *operands_of_norm))
         yield f"norm of {shape}", lambda call=call: [call()]
+    yield "prologue", prologue
     yield "network", network
 
 

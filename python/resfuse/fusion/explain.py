@@ -100,7 +100,20 @@ def _parts(chain: Chain) -> str:
     names = ["bn(batch)" if chain.norm else steps]
     if chain.tail is not None:
         names.append(name_of(chain.tail.epilogue.program))
-    return "+".join(filter(None, names)) or "-"
+    after = "+".join(filter(None, names))
+    return " ".join(filter(None, (_before(chain), after))) or "-"
+
+
+def _before(chain: Chain) -> str:
+    """What the convolution's prologue does, with a colon."""
+    if chain.head is None:
+        return ""
+    names = [
+        "concat" if len(chain.head.parts) > 1 else "",
+        "gate" if chain.head.gate else affine_name(step.kind for step in chain.head.steps),
+        "relu" if chain.head.relu else "",
+    ]
+    return "+".join(filter(None, names)) + ":"
 
 
 def _left(node: Node | None, eqn: JaxprEqn, reason: str) -> Row:
@@ -142,7 +155,7 @@ def _summary(graph: Graph, taken: Mapping[Node, Chain], count: int, elsewhere: s
 
 def _outside(chains: Sequence[Chain]) -> list[str]:
     """Elementwise operations that read a chain's values, and why they are not part of it."""
-    inside = {node for chain in chains for node in chain.nodes}
+    inside = {node for chain in chains for node in chain.claims}
     reasons = {node: why for chain in chains for node, why in chain.refused.items()}
     counts = collections.Counter((n.name, why) for n, why in reasons.items() if n not in inside)
     return [f"left to XLA: {n} {name}, {why}" for (name, why), n in counts.most_common()]

@@ -12,12 +12,13 @@ from resfuse.fusion import weight_gradient
 from resfuse.fusion.chain import Chain, Norm
 from resfuse.fusion.graph import Value
 from resfuse.fusion.operands import Operand
-from resfuse.fusion.prepare import fold
+from resfuse.fusion.steps import fold
 from resfuse.fusion.symbolic.formulas import MEAN, VAR
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
 from resfuse.kernel import affine
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
+from resfuse.kernel.prologue import Prologue
 from resfuse.ops import conv_bn_act_train
 from resfuse.spec import ConvSpec
 
@@ -31,12 +32,20 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
     if weight_gradient.takes(chain.geometry):
         y = weight_gradient.convolve(chain.geometry, read(chain.x), read(chain.kernel))
         return _images(chain, (y,))
-    x = chain.geometry.images_from(read(chain.x))
     kernel = chain.geometry.kernel.undo(read(chain.kernel))
     operands = [_operand(chain, operand, read) for operand in chain.operands]
     if chain.norm is not None:
+        x = chain.geometry.images_from(read(chain.x))
         return _with_statistics(chain, chain.norm, read, wanted, (x, kernel, *operands))
-    return _images(chain, _without_statistics(chain, read, x, kernel, operands))
+    return _images(chain, _without_statistics(chain, read, _before(chain, read), kernel, operands))
+
+
+def _before(chain: Chain, read: Read) -> tuple[Array, ...]:
+    """The images, or the arrays of the head's prologue."""
+    if chain.head is None:
+        return (chain.geometry.images_from(read(chain.x)),)
+    numbers = map(read, chain.before) if chain.before else chain.head.arrays(read)
+    return (*map(read, chain.head.parts), *numbers)
 
 
 def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
@@ -45,14 +54,18 @@ def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
 
 
 def _without_statistics(
-    chain: Chain, read: Read, x: Array, kernel: Array, operands: Sequence[Array]
+    chain: Chain,
+    read: Read,
+    images: tuple[Array, ...],
+    kernel: Array,
+    operands: Sequence[Array],
 ) -> tuple[Array, ...]:
     packed = None if chain.packed is None else read(chain.packed)
-    scale, shift = map(read, chain.folded) if chain.folded else fold(chain, read)
+    folded = map(read, chain.folded) if chain.folded else fold(chain.steps, chain.channels, read)
     epilogue = chain.tail.epilogue if chain.tail else IDENTITY
-    return _affine(
-        chain.spec, epilogue, _in_place(chain), packed, x, kernel, scale, shift, *operands
-    )
+    prologue = chain.head.prologue if chain.head else None
+    static = chain.spec, epilogue, _in_place(chain), prologue
+    return _affine(*static, packed, images, kernel, *folded, *operands)
 
 
 def _with_statistics(
@@ -80,7 +93,7 @@ def _batch_norm(
         kernel,
         None if norm.scale == number(1) else per_channel(norm.scale),
         None if norm.bias == number(0) else per_channel(norm.bias),
-        conv_bias=fold(chain, read)[1] if chain.steps else None,
+        conv_bias=fold(chain.steps, chain.channels, read)[1] if chain.steps else None,
         residual=residual,
         strides=chain.spec.strides,
         padding=chain.spec.padding,
@@ -95,7 +108,7 @@ def _batch_norm(
 
 def _in_place(chain: Chain) -> bool:
     tail = chain.tail
-    return tail is not None and tail.in_place and tail.operands[-1].value is not chain.x
+    return tail is not None and tail.in_place and tail.operands[-1].value not in chain.images
 
 
 def _images(chain: Chain, arrays: Sequence[Array]) -> dict[Value, Any]:
@@ -106,12 +119,24 @@ def _images(chain: Chain, arrays: Sequence[Array]) -> dict[Value, Any]:
     }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)
 def _affine(
-    spec: ConvSpec, epilogue: Epilogue, in_place: bool, packed: Array | None, *operands: Array
+    spec: ConvSpec,
+    epilogue: Epilogue,
+    in_place: bool,
+    prologue: Prologue | None,
+    packed: Array | None,
+    images: tuple[Array, ...],
+    *operands: Array,
 ) -> tuple[Array, ...]:
     """As :func:`resfuse.kernel.affine.affine`, traced once for all chains of the same sizes."""
     outputs = affine.affine(
-        *operands, spec=spec, epilogue=epilogue, packed=packed, in_place=in_place
+        images,
+        *operands,
+        spec=spec,
+        epilogue=epilogue,
+        packed=packed,
+        in_place=in_place,
+        prologue=prologue,
     )
     return outputs if isinstance(outputs, tuple) else (outputs,)

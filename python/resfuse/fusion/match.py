@@ -9,14 +9,16 @@ import itertools
 from collections.abc import Sequence
 
 from resfuse.fusion import layout, weight_gradient
-from resfuse.fusion.chain import Chain, Step
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
+from resfuse.fusion.head import heads
 from resfuse.fusion.moves import is_move, moved
 from resfuse.fusion.operands import per_channel
 from resfuse.fusion.order import settle
 from resfuse.fusion.padding import unpadded
 from resfuse.fusion.region import Region
+from resfuse.fusion.steps import Step
 from resfuse.fusion.tail import tails
 
 __all__ = ["chains", "finish"]
@@ -28,12 +30,14 @@ def chains(graph: Graph) -> list[Chain]:
     Of two convolutions that are added the later one takes the addition, with the other's result as
     its operand: hence from the end.
     """
-    claimed: set[Node] = set()
+    in_front = heads(graph)
+    claimed = {node for head in in_front.values() for node in head.nodes}
     found: list[Chain] = []
     for node in reversed(list(graph.walk())):
         if node.name == "conv_general_dilated" and reason_against(node) is None:
             x, geometry = unpadded(node)
             chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
+            chain.head = in_front.get(node)
             if not weight_gradient.takes(geometry):
                 _add_steps(chain, claimed)
                 finish(chain, claimed, found)

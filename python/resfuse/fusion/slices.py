@@ -43,7 +43,8 @@ def find(
         return None
     readers = _readers(graph, nodes, chains)
     members: list[Node] = []
-    batched, length, output = {first.x}, 0, first.x
+    start = first.images[0]
+    batched, length, output = {start}, 0, start
     for node in nodes:
         if batched.isdisjoint(_reads(node, chains)):
             continue
@@ -52,9 +53,9 @@ def find(
         members.append(node)
         batched.update(_images(node, chains)[1])
         needed = [value for value in batched if not readers[value] <= set(members)]
-        if len(needed) == 1 and _worth_copying(first.x, batched, needed[0]):
+        if len(needed) == 1 and _worth_copying(start, batched, needed[0]):
             length, output = len(members), needed[0]
-    return _slices(members[:length], first.x, output, chains)
+    return _slices(members[:length], start, output, chains)
 
 
 def _worth_copying(start: Value, batched: set[Value], end: Value) -> bool:
@@ -127,7 +128,8 @@ def _images(node: Node, chains: Mapping[Node, Chain]) -> tuple[list[Value], list
     if chain is None:
         return node.inputs[:1], node.outputs
     operands = [operand.value for operand in chain.operands if operand.kind != "channel"]
-    return [chain.x, *operands], [value for value, _ in chain.results]
+    gate = [] if chain.head is None or chain.head.gate is None else [chain.head.gate.value]
+    return [*chain.images, *gate, *operands], [value for value, _ in chain.results]
 
 
 def _reads(node: Node, chains: Mapping[Node, Chain]) -> Sequence[Value]:

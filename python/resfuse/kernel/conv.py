@@ -136,7 +136,7 @@ def conv(spec: ConvSpec, x: Array, kernel: Array) -> Array:
         "conv_affine",
         f"{name.x}, {name.kernel}, o, o -> {name.y}",
         sizes=name.of_y(shape),
-        attributes=attributes(spec) | Program().attributes | {"packed": ()},
+        attributes=attributes(spec) | Program().attributes | {"packed": (), "prologue": ()},
     )
     one, zero = jnp.ones(shape[-1], x.dtype), jnp.zeros(shape[-1], x.dtype)
     return call(x, kernel, one, zero)[0]

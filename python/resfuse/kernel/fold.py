@@ -134,6 +134,11 @@ class Fold:
             y = lax.slice_in_dim(y, 0, size, axis=axis)
         return y
 
+    def is_whole(self, shape: tuple[int, ...]) -> bool:
+        """Whether no pixel of the folded output ends beyond one of ``shape``, a known one."""
+        sides = zip(shape[1:-1], self.steps, strict=True)
+        return all(isinstance(size, int) and size % step == 0 for size, step in sides)
+
 
 def _pairs(sizes: Sizes | list[int], steps: Sizes) -> list[int]:
     """Each side's folded size and its step."""
@@ -144,10 +149,6 @@ def _axes(first: int, count: int) -> tuple[list[int], list[int]]:
     """Those of the sizes and those of the steps among :func:`_pairs`."""
     end = first + 2 * count
     return list(range(first, end, 2)), list(range(first + 1, end, 2))
-
-    def is_whole(self, width: int) -> bool:
-        """Whether no pixel of the folded output ends beyond a row of ``width``, a known one."""
-        return isinstance(width, int) and width % self.step == 0
 
 
 def fold_of(spec: ConvSpec, kernel: tuple[int, ...]) -> Fold | None:

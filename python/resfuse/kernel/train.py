@@ -101,11 +101,11 @@ _train.defvjp(_forward, _backward, symbolic_zeros=True)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def conv_statistics(spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
     """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
-    channels, width = kernel.shape[-1], spec.output_shape(x.shape, kernel.shape)[-2]
+    channels, shape = kernel.shape[-1], spec.output_shape(x.shape, kernel.shape)
     fold = fold_of(spec, kernel.shape)
-    if fold and fold.is_whole(width):
+    if fold and fold.is_whole(shape):
         y, mean, var = _gather(channels, fold.spec, x, fold.kernel(kernel))
-        return fold.unfolded(y, width), mean, var
+        return fold.unfolded(y, shape), mean, var
     return _gather(channels, spec, x, kernel)
 
 
