@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "base/math.h"
 #include "conv/window.h"
 
 namespace resfuse {
@@ -13,7 +14,7 @@ template <Before before>
 inline Vec transform(Vec in, const float* scale, const float* shift, int64_t at, int64_t count) {
   if constexpr (before >= Before::kScale) in *= load_some(scale + at, count);
   if constexpr (before >= Before::kAffine) in += load_some(shift + at, count);
-  return before >= Before::kAffineRelu ? relu(in) : in;
+  return before >= Before::kAffineRelu ? bounded({0.0f, kUnbounded}, in) : in;
 }
 
 // Writes all channels of a pixel; up to a vector beyond is overwritten.
