@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 import pytest
 
 import gradient_case
@@ -57,14 +58,18 @@ def test_folded():
 
 
 def test_statistics_are_gathered_from_whole_folds():
-    """Where a row's last pixel ends beyond it, what is there would count."""
+    """Where the last pixel of a side ends beyond it, what is there would count."""
     for case in FOLDED:
-        image, kernel, (*_, width, channels) = case.shapes
+        image, kernel, out = case.shapes
         statistics = functools.partial(conv_statistics, case.spec(None, None))
         text = jax.jit(statistics).lower(images(*image), images(*kernel)).as_text()
-        step = case.image_dilation[-1] if width % case.image_dilation[-1] == 0 else 1
+        fold = fold_of(case.spec(None, None), kernel)
+        whole = all(size % step == 0 for size, step in zip(out[1:-1], fold.steps, strict=True))
+        steps = fold.steps if whole else (1,) * len(fold.steps)
+        sizes = [size // step for size, step in zip(out[1:-1], steps, strict=True)]
+        folded = "x".join(map(str, [out[0], *sizes, np.prod(steps) * out[-1]]))
         call = text[text.index("@resfuse_conv_statistics") :].splitlines()[0]
-        assert f"x{width // step}x{step * channels}xf32>, tensor<{channels}xf32>" in call, case
+        assert f"(tensor<{folded}xf32>, tensor<{out[-1]}xf32>" in call, case
 
 
 def test_gradients():

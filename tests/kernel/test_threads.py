@@ -31,6 +31,7 @@ from kernel_case import (
 from resfuse import ffi, linen
 from resfuse.kernel import batch_norm
 from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.epilogue import RELU
 from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
 from resfuse.kernel.prologue import Prologue
 
@@ -98,11 +99,12 @@ def pools(x, *geometry):
 def norm(conv, d_y, *channels):
     """All passes of batch norm, with a residual and ReLU."""
     mean, a, b, d = channels
-    y = batch_norm.normalize(True, conv, mean, a, d, d_y)
+    gate = RELU.gate
+    y = batch_norm.normalize(gate, conv, mean, a, d, d_y)
     return (
         y,
-        *batch_norm.norm_sums(d_y, conv, mean, y),
-        *batch_norm.norm_gradient(True, d_y, conv, mean, a, b, d, y),
+        *batch_norm.norm_sums(gate, d_y, conv, mean, y),
+        *batch_norm.norm_gradient(gate, True, d_y, conv, mean, a, b, d, y),
     )
 
 
