@@ -9,6 +9,10 @@ namespace {
 
 // What lies between the parts of a band: half of an L2 of 1 MiB.
 constexpr int64_t kBetweenFloats = 128 << 10;
+// At the edge of a unit, rows are computed that its neighbour computes as well: at most so much
+// work, of that without.
+constexpr double kMostWork = 1.1;
+constexpr double kFloatBytes = sizeof(float);
 
 int64_t row_floats(const Conv& conv) { return conv.w.out * conv.out_c; }
 
@@ -126,6 +130,69 @@ int64_t divisor(int64_t whole, int64_t most) {
   return size;
 }
 
+double work_of(const std::vector<Conv>& parts) {
+  double work = 0.0;
+  for (const Conv& conv : parts) work += multiply_adds(conv);
+  return work;
+}
+
+// At least so many units, if there are as many rows.
+CascadePlan cut_cascade(const std::vector<Conv>& parts, TileShape tile, const Machine& machine,
+                        int64_t wanted) {
+  CascadePlan plan{};
+  const int64_t batch = parts.front().batch, rows = parts.back().h.out;
+  const int64_t room = share_of_l2(machine, kBetweenFloats);
+  plan.images = divisor(batch, std::min(room / between_floats(parts, rows), batch / wanted));
+  plan.groups = batch / plan.images;
+  const int64_t cuts = std::min(rows, ceil_div(wanted, std::max<int64_t>(1, plan.groups)));
+  const int64_t unit = ceil_div(rows, cuts);
+  int64_t band = unit;
+  while (band > 1 && plan.images * between_floats(parts, band) > room) --band;
+  band = ceil_div(unit, ceil_div(unit, band));
+  Planner planner(parts, tile, machine, plan);
+  for (int64_t first = 0; first < rows; first += unit)
+    planner.add_unit({first, std::min(first + unit, rows)}, band);
+  return plan;
+}
+
+// The multiply-adds of all steps, of which some compute what another unit does as well.
+double work_of(const CascadePlan& plan) {
+  double work = 0.0;
+  for (const std::vector<Step>& unit : plan.units)
+    for (const Step& step : unit) work += multiply_adds(plan.bands[step.band].conv);
+  return work * static_cast<double>(plan.groups);
+}
+
+// Bytes between a thread's L2 and what lies behind it, where each part is a call of its own: those
+// that find no room are written and read; of others a thread reads what another one wrote.
+double bytes_apart(const std::vector<Conv>& parts, const Machine& machine, int64_t threads) {
+  double bytes = 0.0;
+  for (size_t part = 0; part + 1 < parts.size(); ++part) {
+    const double all = kFloatBytes * static_cast<double>(parts[part].batch * parts[part].h.out) *
+                       static_cast<double>(row_floats(parts[part]));
+    const auto count = static_cast<double>(threads);
+    const bool stays = all / count <= static_cast<double>(machine.l2) / 2;
+    bytes += stays ? all * (count - 1) / count : 2 * all;
+  }
+  return bytes;
+}
+
+// And where they are a cascade: all threads read all weights, and read them again for each band
+// that leaves them no room.
+double bytes_together(const std::vector<Conv>& parts, const CascadePlan& plan,
+                      const Machine& machine) {
+  double weights = 0.0, between = 0.0, bands = 0.0;
+  for (const Conv& conv : parts)
+    weights += kFloatBytes * static_cast<double>(conv.reduction() * conv.out_c);
+  for (const int64_t floats : plan.buffer_floats)
+    between += kFloatBytes * static_cast<double>(floats);
+  for (const std::vector<Step>& unit : plan.units)
+    for (const Step& step : unit) bands += step.part + 1 == parts.size();
+  const bool stay = weights + between <= static_cast<double>(machine.l2);
+  const auto threads = static_cast<double>(plan.threads);
+  return weights * ((stay ? threads : bands * static_cast<double>(plan.groups)) - 1);
+}
+
 }  // namespace
 
 bool is_cascade(const std::vector<Conv>& parts, TileShape tile) {
@@ -137,37 +204,18 @@ bool is_cascade(const std::vector<Conv>& parts, TileShape tile) {
 
 CascadePlan plan_cascade(const std::vector<Conv>& parts, TileShape tile, const Machine& machine,
                          int64_t max_threads) {
-  CascadePlan plan{};
-  double work = 0.0;
-  for (const Conv& conv : parts) work += multiply_adds(conv);
-  plan.threads = useful_threads(work, max_threads);
-  const int64_t batch = parts.front().batch, rows = parts.back().h.out;
-  const int64_t room = share_of_l2(machine, kBetweenFloats);
-  const int64_t wanted = plan.threads == 1 ? 1 : 2 * plan.threads;
-  const int64_t fitting = room / std::max<int64_t>(1, between_floats(parts, rows));
-  plan.images = divisor(batch, std::min(fitting, batch / wanted));
-  plan.groups = batch / plan.images;
-  const int64_t cuts = plan.groups == 0 ? 1 : std::min(rows, ceil_div(wanted, plan.groups));
-  const int64_t unit = ceil_div(rows, cuts);
-  int64_t band = unit;
-  while (plan.images == 1 && band > 1 && between_floats(parts, band) > room) --band;
-  band = ceil_div(unit, ceil_div(unit, band));
-  Planner planner(parts, tile, machine, plan);
-  for (int64_t first = 0; first < rows; first += unit)
-    planner.add_unit({first, std::min(first + unit, rows)}, band);
-  plan.threads = std::clamp<int64_t>(plan.all_units(), 1, plan.threads);
-  return plan;
-}
-
-int64_t bytes_spared(const std::vector<Conv>& parts, const CascadePlan& plan,
-                     const Machine& machine) {
-  (void)plan;
-  double apart = 0;
-  for (size_t part = 0; part + 1 < parts.size(); ++part) {
-    const double bytes = 4.0 * static_cast<double>(parts[part].pixels() * parts[part].out_c);
-    if (bytes > static_cast<double>(machine.l2) / 2) apart += 2 * bytes;
+  const double work = work_of(parts);
+  const int64_t threads = useful_threads(work, max_threads);
+  const double apart = bytes_apart(parts, machine, threads);
+  if (apart == 0.0) return {};
+  // Units are cut in two where they balance the load, unless they then compute too much twice.
+  for (const int64_t wanted : {threads == 1 ? 1 : 2 * threads, threads}) {
+    CascadePlan plan = cut_cascade(parts, tile, machine, wanted);
+    plan.threads = std::clamp<int64_t>(plan.all_units(), 1, threads);
+    plan.pays = bytes_together(parts, plan, machine) < apart && work_of(plan) <= kMostWork * work;
+    if (plan.pays) return plan;
   }
-  return static_cast<int64_t>(apart);
+  return {};
 }
 
 }  // namespace resfuse

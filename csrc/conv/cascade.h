@@ -43,8 +43,9 @@ struct Step {
 };
 
 struct CascadePlan {
-  int64_t images;                        // of a unit
-  int64_t groups;                        // of so many images, in the batch
+  bool pays;       // fewer bytes move than if each part were a call of its own
+  int64_t images;  // of a unit
+  int64_t groups;  // of so many images, in the batch
   std::vector<std::vector<Step>> units;  // of one group
   std::vector<Band> bands;
   std::vector<int64_t> buffer_floats;  // of each part but the last
@@ -59,10 +60,5 @@ bool is_cascade(const std::vector<Conv>& parts, TileShape tile);
 
 CascadePlan plan_cascade(const std::vector<Conv>& parts, TileShape tile, const Machine& machine,
                          int64_t max_threads);
-
-// How many bytes fewer move between L2 and what lies behind it than if the parts were calls of
-// their own; 0 where the cascade moves no fewer.
-int64_t bytes_spared(const std::vector<Conv>& parts, const CascadePlan& plan,
-                     const Machine& machine);
 
 }  // namespace resfuse

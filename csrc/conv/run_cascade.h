@@ -133,9 +133,8 @@ class CascadeUnit {
   std::vector<int64_t> held_;  // the first row in each buffer
 };
 
-// False when there is no memory.
 template <typename Schedule>
-bool run(const Isa& isa, const Cascade& cascade, Schedule schedule) {
+bool run_together(const Isa& isa, const Cascade& cascade, Schedule schedule) {
   const CascadePlan& plan = cascade.plan;
   const CascadeMemory layout(isa, plan);
   const auto units = static_cast<int64_t>(plan.units.size());
@@ -145,6 +144,35 @@ bool run(const Isa& isa, const Cascade& cascade, Schedule schedule) {
                      for (const Step& step : plan.units[static_cast<size_t>(unit % units)])
                        on_unit.run(step);
                    });
+}
+
+// One part after the other, each on all threads.
+template <typename Schedule>
+bool run_apart(const Isa& isa, const Cascade& cascade, int64_t max_threads, Schedule schedule) {
+  std::vector<size_t> ends{0};
+  for (size_t part = 0; part + 1 < cascade.parts.size(); ++part) {
+    const Conv& conv = cascade.parts[part];
+    ends.push_back(ends.back() + static_cast<size_t>(round_up(conv.pixels() * conv.out_c, 16)));
+  }
+  const Lease lease = Lease::shared(ends.back() * sizeof(float));
+  auto* const between = reinterpret_cast<float*>(lease.data());
+  if (!between && ends.back() > 0) return false;
+  for (size_t part = 0; part < cascade.parts.size(); ++part) {
+    Operands operands = cascade.operands[part];
+    if (part > 0) operands.in = between + ends[part - 1];
+    if (part + 1 < cascade.parts.size()) operands.out = between + ends[part];
+    Jobs jobs = make_jobs(cascade.parts[part], false, operands, isa.tile, machine_in_use(),
+                          {Choice::kDirect, true, false, max_threads});
+    if (!run(isa, jobs, schedule)) return false;
+  }
+  return true;
+}
+
+// False when there is no memory.
+template <typename Schedule>
+bool run(const Isa& isa, const Cascade& cascade, int64_t max_threads, Schedule schedule) {
+  return cascade.plan.pays ? run_together(isa, cascade, schedule)
+                           : run_apart(isa, cascade, max_threads, schedule);
 }
 
 }  // namespace resfuse

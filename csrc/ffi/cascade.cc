@@ -9,7 +9,7 @@
 namespace resfuse {
 namespace {
 
-constexpr int64_t kMaxParts = 4;
+constexpr int64_t kMaxParts = 3;
 
 // What one call binds, part after part.
 struct BoundCascade {
@@ -20,7 +20,6 @@ struct BoundCascade {
 
   // Takes what belongs to the next part, which reads images of shape `x`; returns its output's.
   Shape add_part(Call& call, const Shape& x, const Result* y);
-  Cascade cascade(const float* in, float* out) const;
 };
 
 Shape BoundCascade::add_part(Call& call, const Shape& x, const Result* y) {
@@ -69,7 +68,7 @@ ffi::Error conv_cascade(Call& call) {
   }
   const Cascade cascade{bound.parts, operands,
                         plan_cascade(bound.parts, tile, machine_in_use(), call.max_threads())};
-  return success_if(run(*bound.isa, cascade, call.schedule()), "scratch");
+  return success_if(run(*bound.isa, cascade, call.max_threads(), call.schedule()), "scratch");
 }
 
 }  // namespace
