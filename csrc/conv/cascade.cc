@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "conv/winograd_plan.h"
-
 namespace resfuse {
 namespace {
 
@@ -27,11 +25,10 @@ bool meets_rows(const Side& h) {
   return h.out > 0 && h.extent() > h.pad && (h.out - 1) * h.stride - h.pad < h.in;
 }
 
-bool can_be_part(const Conv& conv, TileShape tile) {
+bool can_be_part(const Conv& conv) {
   const bool dilates =
       std::max({conv.d.image_dilation, conv.h.image_dilation, conv.w.image_dilation}) > 1;
-  return conv.d.is_identity() && conv.d.in == 1 && !dilates && meets_rows(conv.h) &&
-         conv.w.out > 0 && winograd_output(conv, tile, Choice::kFastest) == 0;
+  return conv.d.is_identity() && conv.d.in == 1 && !dilates && meets_rows(conv.h) && conv.w.out > 0;
 }
 
 bool reads(const Conv& next, const Conv& conv) {
@@ -195,9 +192,9 @@ double bytes_together(const std::vector<Conv>& parts, const CascadePlan& plan,
 
 }  // namespace
 
-bool is_cascade(const std::vector<Conv>& parts, TileShape tile) {
+bool is_cascade(const std::vector<Conv>& parts) {
   for (size_t part = 0; part < parts.size(); ++part)
-    if (!can_be_part(parts[part], tile) || (part > 0 && !reads(parts[part], parts[part - 1])))
+    if (!can_be_part(parts[part]) || (part > 0 && !reads(parts[part], parts[part - 1])))
       return false;
   return parts.size() > 1;
 }

@@ -54,9 +54,9 @@ struct CascadePlan {
   int64_t all_units() const { return groups * static_cast<int64_t>(units.size()); }
 };
 
-// Whether these make a cascade: each reads the output of the one before, in two dimensions, goes
-// directly, and has no row of outputs that meets padding alone.
-bool is_cascade(const std::vector<Conv>& parts, TileShape tile);
+// Whether these make a cascade: two-dimensional convolutions, each of which reads the output of the
+// one before, without image dilation and rows of outputs that meet padding alone.
+bool is_cascade(const std::vector<Conv>& parts);
 
 CascadePlan plan_cascade(const std::vector<Conv>& parts, TileShape tile, const Machine& machine,
                          int64_t max_threads);

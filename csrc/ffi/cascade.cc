@@ -57,7 +57,7 @@ ffi::Error conv_cascade(Call& call) {
   }
   if (!call.is_valid()) return call.invalid();
   const TileShape tile = bound.isa->tile;
-  call.check.that(is_cascade(bound.parts, tile), "these convolutions make no cascade");
+  call.check.that(is_cascade(bound.parts), "these convolutions make no cascade");
   if (!call.is_valid()) return call.invalid();
 
   std::vector<Operands> operands;

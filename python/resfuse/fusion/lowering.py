@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse.fusion import weight_gradient
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain, Norm
 from resfuse.fusion.graph import Value
 from resfuse.fusion.operands import Operand
@@ -16,12 +17,13 @@ from resfuse.fusion.prepare import fold
 from resfuse.fusion.symbolic.formulas import MEAN, VAR
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
-from resfuse.kernel import affine
+from resfuse.kernel import affine, cascade
+from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
 from resfuse.ops import conv_bn_relu_train
 from resfuse.spec import ConvSpec
 
-__all__ = ["compute"]
+__all__ = ["compute", "compute_cascade"]
 
 Read = Callable[[Value], Any]
 
@@ -39,6 +41,29 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
     return _images(chain, _without_statistics(chain, read, x, kernel, operands))
 
 
+def compute_cascade(found: Cascade, read: Read) -> dict[Value, Any]:
+    """The images of its last chain."""
+    first, last = found.chains[0], found.chains[-1]
+    parts = tuple(Part(chain.spec, _epilogue(chain)) for chain in found.chains)
+    arrays = [_arrays(chain, read) for chain in found.chains]
+    in_place = _in_place(last) and last.operands[-1].value is not found.x
+    return _images(
+        last, _cascade(parts, in_place, first.geometry.images_from(read(first.x)), *arrays)
+    )
+
+
+def _arrays(chain: Chain, read: Read) -> PartArrays:
+    assert chain.packed is not None
+    scale, shift = map(read, chain.folded) if chain.folded else fold(chain, read)
+    operands = (_operand(chain, operand, read) for operand in chain.operands)
+    kernel = chain.geometry.kernel.undo(read(chain.kernel))
+    return PartArrays(read(chain.packed), kernel, scale, shift, tuple(operands))
+
+
+def _epilogue(chain: Chain) -> Epilogue:
+    return chain.tail.epilogue if chain.tail else IDENTITY
+
+
 def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
     prepared = chain.prepared.get(operand)
     return operand.for_kernel(read(operand.value)) if prepared is None else read(prepared)
@@ -49,9 +74,8 @@ def _without_statistics(
 ) -> tuple[Array, ...]:
     packed = None if chain.packed is None else read(chain.packed)
     scale, shift = map(read, chain.folded) if chain.folded else fold(chain, read)
-    epilogue = chain.tail.epilogue if chain.tail else IDENTITY
     return _affine(
-        chain.spec, epilogue, _in_place(chain), packed, x, kernel, scale, shift, *operands
+        chain.spec, _epilogue(chain), _in_place(chain), packed, x, kernel, scale, shift, *operands
     )
 
 
@@ -115,3 +139,11 @@ def _affine(
         *operands, spec=spec, epilogue=epilogue, packed=packed, in_place=in_place
     )
     return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _cascade(
+    parts: tuple[Part, ...], in_place: bool, x: Array, *arrays: PartArrays
+) -> tuple[Array, ...]:
+    """As :func:`resfuse.kernel.cascade.cascade`, traced once as well."""
+    return cascade.cascade(x, *arrays, parts=parts, in_place=in_place)

@@ -13,6 +13,7 @@ from typing import Any
 from jax import lax
 
 from resfuse.fusion import pooling
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
 
@@ -34,7 +35,7 @@ class Slices:
 
 
 def find(
-    graph: Graph, live: set[Node], chains: Mapping[Node, Chain], pools: set[Node]
+    graph: Graph, live: set[Node], chains: Mapping[Node, Chain | Cascade], pools: set[Node]
 ) -> Slices | None:
     """The longest start of the graph that is worth it, and that one value leads out of."""
     nodes = [node for node in graph.nodes if node in live]
@@ -83,7 +84,7 @@ def run(
 
 
 def _slices(
-    members: Sequence[Node], start: Value, end: Value, chains: Mapping[Node, Chain]
+    members: Sequence[Node], start: Value, end: Value, chains: Mapping[Node, Chain | Cascade]
 ) -> Slices | None:
     batch = start.aval.shape[0]
     images = ([*read, *written] for read, written in (_images(node, chains) for node in members))
@@ -100,12 +101,13 @@ def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:
     return node in pools and pooling.pools_images(node) and node.inputs[0] in batched
 
 
-def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> bool:
+def _takes(node: Node, chains: Mapping[Node, Chain | Cascade], batched: set[Value]) -> bool:
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
-    images, results = _images(node, chains)
     chain = chains.get(node)
-    if chain is None or chain.norm is not None or not _takes_any_batch(chain):
+    # A cascade moves few bytes as it is.
+    if not isinstance(chain, Chain) or chain.norm is not None or not _takes_any_batch(chain):
         return False
+    images, results = _images(node, chains)
     weights = set(chain.reads) - set(images)
     independent = weights.isdisjoint(batched) and batched.issuperset(images)
     batch = chain.x.aval.shape[0]
@@ -121,21 +123,21 @@ def _takes_any_batch(chain: Chain) -> bool:
     return any_batch and plain
 
 
-def _images(node: Node, chains: Mapping[Node, Chain]) -> tuple[list[Value], list[Value]]:
+def _images(node: Node, chains: Mapping[Node, Chain | Cascade]) -> tuple[list[Value], list[Value]]:
     """What the node reads and what it writes for each image."""
     chain = chains.get(node)
-    if chain is None:
+    if not isinstance(chain, Chain):
         return node.inputs[:1], node.outputs
     operands = [operand.value for operand in chain.operands if operand.kind != "channel"]
     return [chain.x, *operands], [value for value, _ in chain.results]
 
 
-def _reads(node: Node, chains: Mapping[Node, Chain]) -> Sequence[Value]:
+def _reads(node: Node, chains: Mapping[Node, Chain | Cascade]) -> Sequence[Value]:
     return chains[node].reads if node in chains else node.inputs
 
 
 def _readers(
-    graph: Graph, nodes: Sequence[Node], chains: Mapping[Node, Chain]
+    graph: Graph, nodes: Sequence[Node], chains: Mapping[Node, Chain | Cascade]
 ) -> dict[Value, set[Node | None]]:
     """The nodes of the graph that need a value, if only in a body; None: the graph's output."""
     readers = collections.defaultdict[Value, set[Node | None]](set)
@@ -147,7 +149,7 @@ def _readers(
     return readers
 
 
-def _reads_within(node: Node, chains: Mapping[Node, Chain]) -> Iterator[Value]:
+def _reads_within(node: Node, chains: Mapping[Node, Chain | Cascade]) -> Iterator[Value]:
     yield from _reads(node, chains)
     for body in node.bodies:
         yield from body.outputs
