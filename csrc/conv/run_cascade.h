@@ -161,6 +161,8 @@ bool run_apart(const Isa& isa, const Cascade& cascade, int64_t max_threads, Sche
     Operands operands = cascade.operands[part];
     if (part > 0) operands.in = between + ends[part - 1];
     if (part + 1 < cascade.parts.size()) operands.out = between + ends[part];
+    const ShiftedEpilogue epilogue(*operands.epilogue, 0, 0, 0, operands.out);
+    operands.epilogue = epilogue.get();
     Jobs jobs = make_jobs(cascade.parts[part], false, operands, isa.tile, machine_in_use(),
                           {Choice::kDirect, true, false, max_threads});
     if (!run(isa, jobs, schedule)) return false;

@@ -156,9 +156,10 @@ nb::list weight_plans_in_full(const Shape& x, const Shape& kernel, const Shape& 
 // Kernel, strides, padding, dilations of image and window, groups, and whether Winograd is allowed.
 using Part = std::tuple<Shape, Shape, Shape, Shape, Shape, int64_t, bool>;
 
-// The parts on images of shape `x`; none where one of them does not go directly, or together they
-// make no cascade.
+// The parts on images of shape `x`; none where these are not two-dimensional, a part does not go
+// directly, or together they make no cascade.
 std::vector<Conv> parts_of(Shape x, const std::vector<Part>& parts) {
+  if (x.size() != 4) return {};
   std::vector<Conv> convs;
   for (const auto& [kernel, strides, padding, image, window, groups, winograd] : parts) {
     const Conv conv = checked(x, kernel, {strides, padding, image, window, groups});

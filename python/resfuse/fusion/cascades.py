@@ -17,6 +17,9 @@ __all__ = ["Cascade", "find"]
 
 Run = tuple[Chain, ...]
 
+# Numbers between two chains: fewer, 64 KiB, stay in any L2, and a call each serves as well.
+_LEAST = 1 << 14
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Cascade:
@@ -62,7 +65,8 @@ def _leads_to(first: Chain, then: Chain) -> bool:
     path = then.conv.inputs[0]  # through the equations that pad it
     while path is not value and len(path.users) == 1 and path.producer is not None:
         path = path.producer.inputs[0]
-    return len(first.results) == 1 and path is value and len(value.users) == 1
+    alone = len(first.results) == 1 and path is value and len(value.users) == 1
+    return alone and value.aval.size >= _LEAST
 
 
 def _run(start: Chain, after: dict[Chain, Chain]) -> Run:

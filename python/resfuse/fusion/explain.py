@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from resfuse.fusion import pooling, weight_gradient
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.geometry import reason_against
@@ -18,16 +19,20 @@ __all__ = ["table"]
 _HEADER = ("x", "kernel", "strides", "dilation", "groups", "fused", "algorithm", "packed bytes")
 
 
-def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
+def table(
+    graph: Graph, chains: Sequence[Chain], cascades: Sequence[Cascade], elsewhere: str | None
+) -> str:
     """A row for each convolution of ``graph``, and lines that sum up.
 
     Args:
         graph: with the bodies in it.
         chains: what the kernel takes.
+        cascades: which of them are one call.
         elsewhere: why the whole program does not run on the kernel, if so.
     """
     taken = {} if elsewhere else {chain.conv: chain for chain in chains}
-    rows = [_HEADER, *_rows(graph, taken, elsewhere)]
+    numbers = {chain: n for n, cascade in enumerate(cascades, 1) for chain in cascade.chains}
+    rows = [_HEADER, *_rows(graph, taken, numbers, elsewhere)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -37,11 +42,14 @@ def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
     return "\n".join([*lines, summary, *_outside(list(taken.values()))])
 
 
-def _rows(graph: Graph, taken: dict[Node, Chain], elsewhere: str | None) -> Iterator[Sequence[str]]:
+def _rows(
+    graph: Graph, taken: dict[Node, Chain], numbers: dict[Chain, int], elsewhere: str | None
+) -> Iterator[Sequence[str]]:
     for node in graph.walk():
         if node.name == "conv_general_dilated":
             reason = elsewhere or reason_against(node) or "?"
-            yield _taken(taken[node]) if node in taken else _left(node.eqn, reason)
+            chain = taken.get(node)
+            yield _taken(chain, numbers.get(chain)) if chain else _left(node.eqn, reason)
         elif not node.bodies:
             for eqn in convolutions_within(node.eqn):
                 yield _left(eqn, elsewhere or _inside(node))
@@ -51,10 +59,11 @@ def _inside(node: Node) -> str:
     return "resfuse's own operation" if own_calls(node.eqn) else f"inside {node.name}"
 
 
-def _taken(chain: Chain) -> Sequence[str]:
+def _taken(chain: Chain, cascade: int | None) -> Sequence[str]:
     geometry, spec = chain.geometry, chain.spec
     x, kernel = geometry.images_shape, geometry.kernel.start
     gradient = weight_gradient.takes(geometry)
+    within = "" if cascade is None else f" in cascade {cascade}"
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     return (
         _times(x),
@@ -63,7 +72,7 @@ def _taken(chain: Chain) -> Sequence[str]:
         _times(spec.kernel_dilation),
         str(spec.feature_group_count),
         _parts(chain),
-        "weight gradient" if gradient else extension.algorithm(x, kernel, spec),
+        "weight gradient" if gradient else extension.algorithm(x, kernel, spec) + within,
         "" if gradient else packed,
     )
 

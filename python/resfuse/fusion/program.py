@@ -9,6 +9,7 @@ import jax
 from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.captured import Captured, as_argument
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
@@ -48,6 +49,11 @@ class Program:
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
+
+    @property
+    def cascades(self) -> Sequence[Cascade]:
+        """Which of its chains are one call."""
+        return self._plan.cascades
 
     def _given(self) -> list[Value]:
         """The arrays that the plan reads."""
