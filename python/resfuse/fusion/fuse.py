@@ -79,8 +79,8 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     with a zero between the pixels of the images: a transposed convolution), dilation of the window,
     groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
     channel; ``bn(batch)``: batch norm with the statistics of the batch; activations by name, and
-    operations of which none is known by their number), the kernel's algorithm (and in which cascade:
-    several convolutions as one call, a few rows of each at a time) and the size of the packed
+    operations of which none is known by their number), the kernel's algorithm (and the cascade, if
+    several convolutions are one call, a few rows of each at a time) and the size of the packed
     weights; or why it stays with XLA. A line sums up, and counts what is pooled on the kernel;
     others say which elementwise operations on a convolution's result stayed outside, and why.
 
