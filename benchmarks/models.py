@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,12 +69,44 @@ def gflop(model: Model, batch: int, *, trains: bool) -> float:
     return 2 * batch * count / 1e9
 
 
-def _multiply_adds(model: Model) -> Iterator[int]:
-    """Those of each layer, for one image, counted from the equations of the plain network."""
-    x = jax.ShapeDtypeStruct((1, model.size, model.size, model.channels), jax.numpy.float32)
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A convolution without dilation: the shapes of images and kernel, and its geometry."""
+
+    x: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    groups: int
+
+
+def convolutions(model: Model, batch: int) -> Counter[Convolution]:
+    """How often the plain network has each convolution, in the order of its layers."""
+    return Counter(
+        Convolution(
+            _shape(eqn.invars[0]),
+            _shape(eqn.invars[1]),
+            eqn.params["window_strides"],
+            tuple(eqn.params["padding"]),
+            eqn.params["feature_group_count"],
+        )
+        for eqn in _equations(model, batch)
+        if eqn.primitive.name == "conv_general_dilated"
+    )
+
+
+def _equations(model: Model, batch: int) -> Sequence[JaxprEqn]:
+    """Those of the plain network."""
+    x = jax.ShapeDtypeStruct((batch, model.size, model.size, model.channels), jax.numpy.float32)
     variables = jax.eval_shape(model.module("xla").init, jax.random.key(0), x)
     # In training mode too it is this: batch norms are no multiply-adds of its layers.
-    for eqn in jax.make_jaxpr(model.forward("xla"))(variables, x).eqns:
+    equations: Sequence[JaxprEqn] = jax.make_jaxpr(model.forward("xla"))(variables, x).eqns
+    return equations
+
+
+def _multiply_adds(model: Model) -> Iterator[int]:
+    """Those of each layer, for one image."""
+    for eqn in _equations(model, 1):
         if eqn.primitive.name == "conv_general_dilated":
             yield _convolution(eqn)
         elif eqn.primitive.name == "dot_general":

@@ -14,6 +14,7 @@ from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
 from resfuse.kernel.train import conv_statistics
 from resfuse.spec import ConvSpec
+from sampling import some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +98,19 @@ def normals(case, seed=0):
     return [random.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
-def in_programs(cases, size=16):
+def in_programs(cases, size=16, share=1):
     """Parametrizes a test by ``cases``, as many at a time as share a program.
 
-    Making one takes far longer than what these run.
+    Making one takes far longer than what these run. Of a long table, one of ``share`` programs is
+    for every run, the others are long tests.
     """
+    cases = tuple(cases)
     parts = [cases[first : first + size] for first in range(0, len(cases), size)]
-    return pytest.mark.parametrize("cases", parts, ids=range(len(parts)))
+    numbers = some(-(-len(parts) // share), range(len(parts)))
+    return pytest.mark.parametrize(
+        "cases",
+        [pytest.param(parts[n.values[0]], marks=n.marks, id=str(n.values[0])) for n in numbers],
+    )
 
 
 def compiled(case, operands, precision="highest"):

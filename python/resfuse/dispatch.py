@@ -13,7 +13,7 @@ from resfuse.jax_compat import default_platform, naming_forward_mode
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.conv import unsupported
 from resfuse.kernel.derivatives import FORWARD_MODE
-from resfuse.kernel.elementwise import NotElementwiseError, check_elementwise
+from resfuse.kernel.elementwise import NotElementwiseError, trace_elementwise
 from resfuse.kernel.epilogue import (
     ADD,
     ADD_RELU,
@@ -167,9 +167,8 @@ def _check_elementwise(activation: Activation | None, arrays: Arrays, spec: Conv
     if activation is None or activation in _COMPILED:
         return
     shape = jax.ShapeDtypeStruct(_output_shape(arrays, spec), arrays["x"].dtype)
-    traced = jax.make_jaxpr(activation)(shape)
     try:
-        check_elementwise(traced)
+        trace_elementwise(activation, shape)
     except NotElementwiseError as error:
         raise ValueError(
             f"activation must map each number by itself, got {activation!r}: {error}"

@@ -12,13 +12,16 @@ equations, which JAX does change, are here.
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
 from jax import Array, lax
 from jax._src import config
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxprs_in_params
 from jax.interpreters import ad, batching, mlir
+
+_Tree = TypeVar("_Tree")
 
 __all__ = [
     "CALLS",
@@ -254,7 +257,7 @@ def naming_forward_mode(message: str) -> Iterator[None]:
         raise
 
 
-def reverse_only(message: str) -> Callable[[Array], Array]:
+def reverse_only(message: str) -> Callable[[_Tree], _Tree]:
     """An identity that is differentiated in reverse mode only; else ``message`` is a ``TypeError``.
 
     ``custom_vjp`` refuses forward mode as well, but under ``jit`` from deep inside JAX and without
@@ -274,8 +277,14 @@ def reverse_only(message: str) -> Callable[[Array], Array]:
     mlir.register_lowering(tangent_p, refuse)
 
     @jax.custom_jvp
-    def identity(x: Array) -> Array:
-        return x
+    def identity(arrays: _Tree) -> _Tree:
+        return arrays
 
-    identity.defjvp(lambda primals, tangents: (primals[0], tangent_p.bind(tangents[0])))
+    def bound(tangent: Any) -> Any:
+        return tangent if isinstance(tangent, SymbolicZero) else tangent_p.bind(tangent)
+
+    def derivative(primals: tuple[_Tree], tangents: tuple[Any]) -> tuple[_Tree, Any]:
+        return primals[0], jax.tree.map(bound, tangents[0])
+
+    identity.defjvp(derivative, symbolic_zeros=True)
     return identity

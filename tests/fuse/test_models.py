@@ -10,6 +10,7 @@ import pytest
 import agreement
 import resfuse
 from fuse_models import CONVOLUTIONS, LIBRARIES, network
+from sampling import long_but, some
 
 
 @functools.cache
@@ -52,11 +53,10 @@ def explained(capsys, function, *args):
 
 @pytest.mark.parametrize(
     ("library", "training"),
-    [
-        ("linen", True),
-        ("nnx", False),
-        *(pytest.param(library, False, marks=pytest.mark.long) for library in LIBRARIES),
-    ],
+    long_but(
+        [("linen", True), ("nnx", False)],
+        [("linen", True), *((library, False) for library in LIBRARIES)],
+    ),
 )
 def test_closed_over_weights(library, training):
     apply, weights, x = network(library)
@@ -68,7 +68,7 @@ def test_closed_over_weights(library, training):
     agreement.assert_as_accurate(fast(x), *expected)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", some(3, LIBRARIES))
 @pytest.mark.parametrize("what", ["inference", "training", "gradients"])
 def test_weights_as_arguments(library, what):
     agreement.assert_as_accurate(*(each[what] for each in computed(library)))

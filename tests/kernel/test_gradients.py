@@ -52,7 +52,7 @@ def table(**channels):
     return [case(row) for row in rows]
 
 
-@in_programs(table(inputs=CHANNELS, outputs=(*CHANNELS, 65)))
+@in_programs(table(inputs=CHANNELS, outputs=(*CHANNELS, 65)), share=2)
 def test_one_group(cases):
     assert_exact(*cases)
 

@@ -85,12 +85,12 @@ def table(**channels):
     ]
 
 
-@in_programs(table(**CHANNELS))
+@in_programs(table(**CHANNELS), share=2)
 def test_one_group(cases):
     assert_packed(*cases)
 
 
-@in_programs(table(**GROUPS))
+@in_programs(table(**GROUPS), share=2)
 def test_groups(cases):
     assert_packed(*cases)
 

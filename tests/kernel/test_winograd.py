@@ -9,9 +9,9 @@ import oracle
 from kernel_case import (
     Case,
     assert_same_bits,
-    compiled,
     compiled_packed,
     compiled_packed_together,
+    compiled_together,
     in_programs,
     integers,
     normals,
@@ -198,47 +198,62 @@ LEFT = [
 
 
 @functools.cache
-def program(case, precision=None):
-    """For :func:`normals`, which several tests run."""
-    return compiled(case, normals(case), precision)
+def program(cases, precision=None):
+    """For :func:`normals`, which several tests run: of all ``cases`` together."""
+    return compiled_together(cases, list(map(normals, cases)), precision)
 
 
-def both_ways(case):
-    """``(isa, results of direct convolution, results where Winograd is allowed)``."""
-    direct, free = (on_every_isa(program(case, p)) for p in ("highest", None))
-    return [(isa, direct[isa], free[isa]) for isa in direct]
+def run(cases, precision=None):
+    """``(case, isa, its results)`` for each of both."""
+    for isa, together in on_every_isa(program(cases, precision)).items():
+        for case, results in zip(cases, together, strict=True):
+            yield case, isa, results
+
+
+def both_ways(cases):
+    """``(case, isa, results of direct convolution, results where Winograd is allowed)``."""
+    for direct, free in zip(run(cases, "highest"), run(cases), strict=True):
+        yield *direct, free[-1]
 
 
 def same(results, others):
     return all((a == b).all() for a, b in zip(results, others, strict=True))
 
 
-@pytest.mark.parametrize("case", TAKEN, ids=repr)
-def test_accuracy(case):
-    operands = normals(case)
-    conv = case.convolve(*operands[:2])
-    y = oracle.affine(conv, *operands[2:], relu=case.relu)
-    for isa, direct, free in both_ways(case):
-        for name, ours, other, exact in zip(("y", "conv"), free, direct, (y, conv), strict=False):
-            assert (ours != other).any(), f"{name} on {isa} did not take Winograd"
+@functools.cache
+def truth_of(case):
+    """What :func:`normals` give: ``(y, conv)``."""
+    x, kernel, *rest = normals(case)
+    conv = case.convolve(x, kernel)
+    return oracle.affine(conv, *rest, relu=case.relu), conv
+
+
+@in_programs(TAKEN)
+def test_accuracy(cases):
+    for case, isa, direct, free in both_ways(cases):
+        what = f"of {case} on {isa}"
+        for name, ours, other, exact in zip(
+            ("y", "conv"), free, direct, truth_of(case), strict=False
+        ):
+            assert (ours != other).any(), f"{name} {what} did not take Winograd"
             error = np.abs(ours - exact).max()
-            assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), f"{name} on {isa}"
+            assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), f"{name} {what}"
 
 
-@pytest.mark.parametrize("case", TAKEN, ids=repr)
-def test_statistics(case):
+@in_programs(TAKEN)
+def test_statistics(cases):
     """Of the numbers that the transforms gave, as accurate as those of direct convolution."""
-    for isa, (_, conv, *got) in on_every_isa(program(case)).items():
+    for case, isa, (_, conv, *got) in run(cases):
         truth = oracle.statistics(conv)
         tolerances = oracle.statistics_tolerance(conv, oracle.WINOGRAD_TILE)
         for ours, exact, tolerance in zip(got, truth, tolerances, strict=True):
-            assert (np.abs(ours - exact) <= tolerance).all(), isa
+            assert (np.abs(ours - exact) <= tolerance).all(), f"{case} on {isa}"
 
 
-@pytest.mark.parametrize("case", LEFT, ids=repr)
-def test_direct_where_it_does_not_pay(case):
-    for isa, direct, free in both_ways(case):
-        assert same(free, direct), isa
+@in_programs(LEFT)
+def test_direct_where_it_does_not_pay(cases):
+    for case, isa, direct, free in both_ways(cases):
+        assert same(free, direct), f"{case} on {isa}"
 
 
 def expected(case, operands):
@@ -287,26 +302,41 @@ def test_where_it_does_not_pay(cases, force):
     assert_right_integers(cases)
 
 
-@pytest.mark.parametrize("case", [*TAKEN, *FORCED], ids=repr)
-def test_within_the_bound_on_its_roundings(case, force):
+@functools.cache
+def limit(case):
+    magnitude = winograd_magnitude(case, normals(case), TAKEN.get(case, 4))
+    return winograd_bound(case) * magnitude
+
+
+@in_programs(TAKEN)
+def test_within_the_bound_on_its_roundings(cases):
+    assert_within_limits(cases)
+
+
+@in_programs(FORCED)
+def test_within_the_bound_where_it_does_not_pay(cases, force):
     force("winograd")
-    operands = normals(case)
-    truth, bound = expected(case, operands), winograd_bound(case)
-    magnitude = winograd_magnitude(case, operands, TAKEN.get(case, 4))
-    for isa, (y, *_) in on_every_isa(program(case)).items():
-        assert (np.abs(y - truth) <= bound * magnitude).all(), isa
+    assert_within_limits(cases)
 
 
-@pytest.mark.parametrize("case", [*SMALL, *STRIDED_SMALL], ids=repr)
-def test_small_tiles_are_exact_on_integers(case):
+def assert_within_limits(cases):
+    for case, isa, (y, *_) in run(cases):
+        assert (np.abs(y - truth_of(case)[0]) <= limit(case)).all(), f"{case} on {isa}"
+
+
+@in_programs([*SMALL, *STRIDED_SMALL])
+def test_small_tiles_are_exact_on_integers(cases):
     """Their constants are powers of two."""
-    operands = integers(case)
-    sums = expected(case, operands).astype(np.float32)
-    run = compiled_packed(case, operands)
-    for in_use, (unpacked, packed) in on_every_isa(lambda: run(*operands)).items():
-        assert_same_bits(unpacked, sums, in_use)
-        for isa, y in packed.items():
-            assert_same_bits(y, sums, f"packed for {isa} with {in_use} in use")
+    operands = list(map(integers, cases))
+    run = compiled_packed_together(cases, operands)
+    results = on_every_isa(lambda: run(operands))
+    for at, (case, each) in enumerate(zip(cases, operands, strict=True)):
+        sums = expected(case, each).astype(np.float32)
+        for in_use, together in results.items():
+            unpacked, packed = together[at]
+            assert_same_bits(unpacked, sums, f"{case} on {in_use}")
+            for isa, y in packed.items():
+                assert_same_bits(y, sums, f"{case} packed for {isa} with {in_use} in use")
 
 
 # The stride and the size; where a pixel lies that is not finite, and the rows and columns of the

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import oracle
-from gradient_case import NAMES, assert_nearest_integers, compiled, expected, integers, normals
+from gradient_case import (
+    NAMES,
+    assert_nearest_integers,
+    compiled_together,
+    expected,
+    integers,
+    normals,
+)
 from kernel_case import Case, assert_same_bits, in_programs, on_every_isa
 
 SAME, WIDE, NONE = ((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 0), (0, 0))
@@ -120,9 +127,23 @@ def bounds(case):
 
 
 @functools.cache
-def program(case, precision=None):
-    """For :func:`normals`, which several tests run."""
-    return compiled(case, normals(case), precision)
+def program(cases, precision=None):
+    """For :func:`normals`, which several tests run: of all ``cases`` together."""
+    return compiled_together(cases, list(map(normals, cases)), precision)
+
+
+def run(cases, precision=None):
+    """``(case, isa, name of a gradient, it, it in float64)`` for each."""
+    for isa, together in on_every_isa(program(cases, precision)).items():
+        for case, results in zip(cases, together, strict=True):
+            for name, ours, exact in zip(NAMES, results, truth_of(case), strict=True):
+                yield case, isa, name, ours, exact
+
+
+def both_ways(cases):
+    """Likewise, with that of direct convolution at the end."""
+    for direct, free in zip(run(cases, "highest"), run(cases), strict=True):
+        yield *free, direct[3]
 
 
 @functools.cache
@@ -130,27 +151,37 @@ def truth_of(case):
     return expected(case, normals(case))
 
 
-@pytest.mark.parametrize("case", [*TAKEN, *SMALL], ids=repr)
-def test_accuracy(case):
-    direct, free = (on_every_isa(program(case, p)) for p in ("highest", None))
-    for isa, results in free.items():
-        for name, ours, other, exact in zip(
-            NAMES, results, direct[isa], truth_of(case), strict=True
-        ):
-            if case in TAKEN or name == "d_kernel":
-                assert (ours != other).any(), f"{name} on {isa} did not take Winograd"
-            error = np.abs(ours - exact).max()
-            assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), f"{name} on {isa}"
+@in_programs([*TAKEN, *SMALL])
+def test_accuracy(cases):
+    for case, isa, name, ours, exact, other in both_ways(cases):
+        what = f"{name} of {case} on {isa}"
+        if case in TAKEN or name == "d_kernel":
+            assert (ours != other).any(), f"{what} did not take Winograd"
+        error = np.abs(ours - exact).max()
+        assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), what
 
 
-@pytest.mark.parametrize("case", [*TAKEN, *SMALL, *FORCED], ids=repr)
-def test_within_the_bound_on_its_roundings(case, force):
-    force("winograd")
+@functools.cache
+def limits(case):
     magnitude = magnitudes(case, normals(case))
-    limits = [b * m for b, m in zip(bounds(case), magnitude, strict=True)]
-    for isa, results in on_every_isa(program(case)).items():
-        for name, ours, exact, limit in zip(NAMES, results, truth_of(case), limits, strict=True):
-            assert (np.abs(ours - exact) <= limit).all(), f"{name} on {isa}"
+    return {n: b * m for n, b, m in zip(NAMES, bounds(case), magnitude, strict=True)}
+
+
+@in_programs([*TAKEN, *SMALL])
+def test_within_the_bound_on_its_roundings(cases, force):
+    force("winograd")
+    assert_within_limits(cases)
+
+
+@in_programs(FORCED)
+def test_within_the_bound_where_it_does_not_pay(cases, force):
+    force("winograd")
+    assert_within_limits(cases)
+
+
+def assert_within_limits(cases):
+    for case, isa, name, ours, exact in run(cases):
+        assert (np.abs(ours - exact) <= limits(case)[name]).all(), f"{name} of {case} on {isa}"
 
 
 @pytest.mark.parametrize("algorithm", ["fastest", "winograd"])
@@ -160,27 +191,28 @@ def test_integers(cases, algorithm, force):
     assert_nearest_integers(*cases)
 
 
-@pytest.mark.parametrize("case", SMALL, ids=repr)
-def test_small_tiles_are_exact_on_integers(case):
+@in_programs(SMALL)
+def test_small_tiles_are_exact_on_integers(cases):
     """Their constants are powers of two."""
-    operands = integers(case)
-    _, truth = expected(case, operands)
-    for isa, (_, ours) in on_every_isa(compiled(case, operands, None)).items():
-        assert_same_bits(ours, truth.astype(np.float32), isa)
+    operands = list(map(integers, cases))
+    results = on_every_isa(compiled_together(cases, operands, None))
+    for at, (case, each) in enumerate(zip(cases, operands, strict=True)):
+        _, truth = expected(case, each)
+        for isa, together in results.items():
+            assert_same_bits(together[at][1], truth.astype(np.float32), f"{case} on {isa}")
 
 
-@pytest.mark.parametrize("case", [LARGE[1], MEDIUM[1], SMALL[1]], ids=repr)
-def test_direct_if_forced(case, force):
-    direct = on_every_isa(program(case, "highest"))
+@in_programs([LARGE[1], MEDIUM[1], SMALL[1]])
+def test_direct_if_forced(cases, force):
     force("direct")
-    for isa, free in on_every_isa(program(case)).items():
-        for name, ours, other in zip(NAMES, free, direct[isa], strict=True):
-            assert_same_bits(ours, other, f"{name} on {isa}")
+    assert_direct(cases)
 
 
-@pytest.mark.parametrize("case", LEFT, ids=repr)
-def test_direct_where_it_does_not_pay(case):
-    direct, free = (on_every_isa(program(case, p)) for p in ("highest", None))
-    for isa, results in free.items():
-        for name, ours, other in zip(NAMES, results, direct[isa], strict=True):
-            assert_same_bits(ours, other, f"{name} on {isa}")
+@in_programs(LEFT)
+def test_direct_where_it_does_not_pay(cases):
+    assert_direct(cases)
+
+
+def assert_direct(cases):
+    for case, isa, name, ours, _, direct in both_ways(cases):
+        assert_same_bits(ours, direct, f"{name} of {case} on {isa}")

@@ -11,6 +11,7 @@ import network_case
 from resfuse import nnx as networks
 from resfuse.models.convention import Convention
 from resfuse.models.densenet import DENSENETS, DenseNetArchitecture
+from sampling import some
 
 PARAMETERS = {  # torchvision's; then the channels of timm's feature maps
     "DenseNet121": (7_978_856, [64, 256, 512, 1024, 1024]),
@@ -25,7 +26,7 @@ LOGITS = [-0.69394692, 0.42814421, 0.24809016, -1.9198763, -0.95110825]
 
 @pytest.mark.parametrize(
     "name",
-    ["DenseNet121", *(pytest.param(f"DenseNet{n}", marks=pytest.mark.long) for n in (169, 201))],
+    some(1, ["DenseNet121", "DenseNet169", "DenseNet201"]),
 )
 def test_parameters_and_feature_maps(name):
     model = network_case.abstract(networks.DenseNet, DENSENETS[name])

@@ -11,6 +11,7 @@ import network_case
 from resfuse import nnx as networks
 from resfuse.models.convention import TENSORFLOW
 from resfuse.models.mobilenet import MOBILENETS
+from sampling import long_but, some
 
 # torchvision's, and for EfficientNet-Lite timm's.
 PARAMETERS = {
@@ -76,14 +77,14 @@ LOGITS = {
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PARAMETERS],
+    long_but(QUICK, PARAMETERS),
 )
 def test_parameters_and_feature_maps(name):
     model = network_case.abstract(networks.MobileNet, MOBILENETS[name])
     network_case.assert_parameters_and_channels(model, PARAMETERS[name], CHANNELS[name])
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(3, TINY))
 def test_agrees_with_timm(name):
     model = network_case.abstract(networks.MobileNet, TINY[name], 5)
     network_case.assert_torch_logits(model, "timm", LOGITS[name])

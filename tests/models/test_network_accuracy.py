@@ -7,6 +7,7 @@ import pytest
 import resfuse
 from agreement import filled, images, in_float64, key
 from resfuse import linen
+from sampling import some
 
 # Relative to the largest logit.
 WINOGRAD, HIGHEST = 1e-4, 1e-5
@@ -33,7 +34,7 @@ def calibrated(model, size):
     return variables | {"batch_stats": stats}
 
 
-@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", some(1, ["resnet18", "resnet50"]))
 def test_logits_are_those_of_float64(name):
     model = MODELS[name](num_classes=10)
     variables, x = calibrated(model, SIZE), images(2, SIZE, SIZE, 3)

@@ -18,6 +18,7 @@ from resfuse.models.densenet import DenseNetArchitecture
 from resfuse.models.mobilenet import MOBILENETS
 from resfuse.models.regnet import RegNetArchitecture
 from resfuse.models.vgg import VGGArchitecture
+from sampling import some
 
 V3 = MOBILENETS["MobileNetV3Small"]
 TINY = {
@@ -36,7 +37,7 @@ def build(name, *args, **options):
     return network_case.filled(getattr(networks, name), TINY[name], *args, **options)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(2, TINY))
 def test_modes(name):
     """Inference draws nothing and changes nothing; training drops where the paper does."""
     model, x = build(name, 5), agreement.images(8, 32, 32, 3)
@@ -51,7 +52,7 @@ def test_modes(name):
     assert bool((first == second).all()) == (name not in DROPS)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(3, TINY))
 def test_feature_maps_alone(name):
     """Of one image without a batch axis, by the same variables but for those of the head."""
     whole = build(name, in_channels=1)
@@ -74,7 +75,7 @@ def test_computes_in_another_dtype(name):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(3, TINY))
 def test_fuses(capsys, name):
     model, x = build(name, 5), agreement.images(2, 32, 32, 3)
     expected = jax.jit(model)(x)

@@ -5,6 +5,7 @@ import pytest
 import network_case
 from resfuse import nnx as networks
 from resfuse.models.regnet import REGNETS, RegNetArchitecture
+from sampling import long_but
 
 PARAMETERS = {  # torchvision's; then the channels of timm's feature maps
     "RegNetX400MF": (5_495_976, [32, 32, 64, 160, 400]),
@@ -37,7 +38,7 @@ LOGITS = {
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PARAMETERS],
+    long_but(QUICK, PARAMETERS),
 )
 def test_parameters_and_feature_maps(name):
     model = network_case.abstract(networks.RegNet, REGNETS[name])

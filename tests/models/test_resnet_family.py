@@ -1,6 +1,7 @@
 """The ResNets of both APIs against torchvision's arithmetic and against plain Flax."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from agreement import images
 from resfuse import linen, ops
 from resfuse import nnx as rnnx
 from resfuse.linen import Architecture
+from sampling import long_but
 
 BASIC = Architecture("basic", (1, 1), features=8)
 BOTTLENECK = Architecture("bottleneck", (2, 1), features=4)
@@ -134,7 +136,7 @@ QUICK = ("ResNet18", "ResNet50", "ResNeXt50_32x4d")
 
 @pytest.mark.parametrize(
     "model",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PARAMETERS],
+    long_but(QUICK, PARAMETERS),
 )
 def test_parameter_counts_are_those_of_torchvision(model):
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -145,9 +147,18 @@ def test_parameter_counts_are_those_of_torchvision(model):
     assert torchvision_names.shapes(variables) == torchvision_names.shapes(state)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("implementation", [None, "xla"])
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(
+    ("api", "name", "implementation"),
+    long_but(
+        [
+            (Linen, "basic", "xla"),
+            (Linen, "dilated", None),
+            (NNX, "bottleneck", None),
+            (NNX, "resnext", None),
+        ],
+        itertools.product(APIS, MODELS, [None, "xla"]),
+    ),
+)
 def test_agrees_with_torchvision(api, name, implementation):
     model = api(name, implementation)
     variables = torchvision_names.load(model.shapes(), weights(name))
@@ -160,8 +171,13 @@ def test_agrees_with_torchvision(api, name, implementation):
     agreement.assert_as_accurate(ours(variables, x), theirs, exact)
 
 
-@pytest.mark.parametrize("name", ["basic", "bottleneck", "resnext"])
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(
+    ("api", "name"),
+    long_but(
+        [(Linen, "basic"), (NNX, "bottleneck")],
+        itertools.product(APIS, ["basic", "bottleneck", "resnext"]),
+    ),
+)
 def test_trains_as_flax(api, name):
     theirs, exact = trained(Linen, name, "xla")
     ours, _ = trained(api, name, None)
@@ -225,8 +241,7 @@ def test_feature_maps(options, sizes):
     assert [y.shape for y in maps] == shapes
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize(("api", "zero"), [(Linen, False), (NNX, True)])
 def test_initial_values(api, zero):
     """Of a convolution the deviation, of the head the bounds, of the last scales 0 or 1."""
     architecture = Architecture("bottleneck", (2,), features=32)

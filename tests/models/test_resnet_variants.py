@@ -1,6 +1,7 @@
 """timm's variants of ResNet, of both APIs: deep stems, averaged skips, SE and ECA."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import torch_weights
 from resfuse import linen
 from resfuse import nnx as rnnx
 from resfuse.models.architectures import ARCHITECTURES, Architecture
+from sampling import long_but, some
 
 PARAMETERS = {  # timm's
     "ResNet18D": 11_708_744,
@@ -53,7 +55,7 @@ LOGITS = {
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PARAMETERS],
+    long_but(QUICK, PARAMETERS),
 )
 def test_parameter_counts_are_those_of_timm(name):
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -63,15 +65,19 @@ def test_parameter_counts_are_those_of_timm(name):
         assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("implementation", [None, "xla"])
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    ("name", "implementation"),
+    long_but([("D", None), ("ECA", "xla")], itertools.product(TINY, [None, "xla"])),
+)
 def test_nnx_agrees_with_timm(name, implementation):
     model = network_case.abstract(rnnx.ResNet, TINY[name], 5, implementation=implementation)
     network_case.assert_torch_logits(model, "timm", LOGITS[name], SIZE)
 
 
-@pytest.mark.parametrize("implementation", [None, "xla"])
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    ("name", "implementation"),
+    long_but([("SE", None)], itertools.product(TINY, [None, "xla"])),
+)
 def test_linen_agrees_with_timm(name, implementation):
     model, x = linen.ResNet(TINY[name], 5, implementation=implementation), (1, *SIZE, 3)
     shapes = jax.eval_shape(model.init, agreement.key(0), jax.ShapeDtypeStruct(x, jnp.float32))
@@ -80,7 +86,7 @@ def test_linen_agrees_with_timm(name, implementation):
     agreement.assert_near(run(variables, torch_weights.image(*x))[0], np.asarray(LOGITS[name]))
 
 
-@pytest.mark.parametrize("name", ["ECA", "SE"])
+@pytest.mark.parametrize("name", some(1, ["SE", "ECA"]))
 def test_linen_trains_as_nnx(name):
     """From the same variables to the same statistics."""
     x = agreement.images(2, *SIZE, 3)

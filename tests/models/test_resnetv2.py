@@ -13,6 +13,7 @@ import torch_weights
 from resfuse import linen
 from resfuse import nnx as rnnx
 from resfuse.models.resnetv2 import RESNETS_V2, ResNetV2Architecture
+from sampling import long_but, some
 
 CHANNELS = [64, 256, 512, 1024, 2048]
 PARAMETERS = {  # timm's, and the channels of its feature maps
@@ -50,7 +51,7 @@ LOGITS = {
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PARAMETERS],
+    long_but(QUICK, PARAMETERS),
 )
 def test_parameters_and_feature_maps(name):
     model = network_case.abstract(rnnx.ResNetV2, RESNETS_V2[name])
@@ -61,13 +62,13 @@ def test_parameters_and_feature_maps(name):
     assert sum(leaf.size for leaf in params) == PARAMETERS[name][0]
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(2, TINY))
 def test_nnx_agrees_with_timm(name):
     model = network_case.abstract(rnnx.ResNetV2, TINY[name], 5)
     network_case.assert_torch_logits(model, "timm", LOGITS[name], SIZE)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", some(2, reversed(TINY)))
 def test_linen_agrees_with_timm(name):
     model, shape = linen.ResNetV2(TINY[name], num_classes=5), (*SIZE, 3)
     shapes = jax.eval_shape(model.init, agreement.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -76,7 +77,7 @@ def test_linen_agrees_with_timm(name):
     agreement.assert_near(run(variables, torch_weights.image(*shape)), np.asarray(LOGITS[name]))
 
 
-@pytest.mark.parametrize("name", ["plain", "group norm"])
+@pytest.mark.parametrize("name", some(1, ["plain", "group norm"]))
 def test_one_image_and_feature_maps_alone(name):
     whole = network_case.filled(rnnx.ResNetV2, TINY[name], 5)
     maps = network_case.filled(rnnx.ResNetV2, TINY[name], features_only=True)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from agreement import assert_identical, assert_near, in_float64
 from cases import OPS, call, problem
@@ -69,6 +71,17 @@ def test_where_it_runs(name):
     text = jax.jit(function).lower(problem()).as_text()
     work = re.findall(r"stablehlo\.(?!custom_call|return).* : tensor<2x6x5x6xf32>\n", text)
     assert bool(work) == (name in LEFT_TO_XLA)
+
+
+def test_inside_a_shard_map_over_some_axes():
+    """There, activations are traced with operations that say where arrays lie."""
+    mesh = jax.make_mesh((1, 1), ("batch", "other"), axis_types=(AxisType.Auto,) * 2)
+    run = functools.partial(call, "inference", activation=lambda y: jnp.where(y > 0, y, -1))
+    mapped = jax.shard_map(run, mesh=mesh, in_specs=P(), out_specs=P(), axis_names={"batch"})
+    arrays = problem()
+    with jax.set_mesh(mesh):
+        ours = jax.jit(mapped)(arrays)
+    assert_near(ours, np.asarray(run(arrays)))
 
 
 TIES = {

@@ -236,6 +236,8 @@ def test_reverse_only():
     assert jax.grad(function)(X).tolist() == [2, 2, 2]
     assert jax.jit(jax.vmap(jax.grad(function)))(X[None]).tolist() == [[2, 2, 2]]
     assert jax.grad(lambda x: jax.vmap(IDENTITY)(x[None]).sum())(X).tolist() == [1, 1, 1]
+    both = lambda x, y: jnp.vdot(*IDENTITY((x, y)))  # noqa: E731
+    assert jax.grad(both)(X, 2 * X).tolist() == (2 * X).tolist()
     for forwards in (lambda: jax.jvp(IDENTITY, (X,), (X,)), lambda: jax.jacfwd(IDENTITY)(X)):
         with pytest.raises(TypeError, match="not forwards"):
             forwards()

@@ -13,6 +13,7 @@ from resfuse.weights.errors import WeightsError
 from resfuse.weights.recognition import known_as, named, recognize
 from resfuse.weights.schemes import recognize_scheme, scheme_of
 from resfuse.weights.variables import by_path
+from sampling import long_but
 
 # The SHA-256, its first 12 digits, of the sorted JSON of names and shapes of ``state_dict()``
 # without ``num_batches_tracked``, in torchvision 0.28.0, timm 1.0.31 and transformers 5.24.0.
@@ -103,7 +104,7 @@ def digest(shapes):
 
 @pytest.mark.parametrize(
     ("library", "name"),
-    [key if key in QUICK else pytest.param(*key, marks=pytest.mark.long) for key in DIGESTS],
+    long_but(QUICK, DIGESTS),
 )
 def test_names_shapes_and_architecture_are_the_librarys(library, name):
     shapes = expected(library, name)

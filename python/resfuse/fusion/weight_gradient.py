@@ -51,7 +51,7 @@ def convolve(geometry: Geometry, x: Array, kernel: Array) -> Array:
     """What ``geometry`` makes of the equation's arrays, channels last, as a weight gradient."""
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        x, kernel = refuse_forward_mode(x), refuse_forward_mode(kernel)
+        x, kernel = refuse_forward_mode((x, kernel))
         return _by_groups(geometry, geometry.images.undo(x), geometry.kernel.undo(kernel))
 
     def plain(x: Array, kernel: Array) -> Array:

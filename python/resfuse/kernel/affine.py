@@ -78,8 +78,7 @@ def affine_on_cpu(
     in_place: bool = False,
 ) -> Any:
     """As :func:`affine`, always the kernel."""
-    arrays = tuple(map(refuse_forward_mode, arrays))
-    return _unpacked(conv_affine(spec, epilogue, in_place, packed, *arrays))
+    return _unpacked(conv_affine(spec, epilogue, in_place, packed, *refuse_forward_mode(arrays)))
 
 
 def _unpacked(outputs: Arrays) -> Any:

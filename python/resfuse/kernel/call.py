@@ -94,20 +94,31 @@ class Call:
         """The call itself, on one device."""
         native = jax.ffi.ffi_call(
             f"resfuse_{self.target}",
-            result_types(self._like, *operands),
+            self._types(operands),
             input_output_aliases={len(operands) - 1: 0} if self.in_place else {},
         )
         return tuple(native(*operands, **{k: _typed(v) for k, v in self.attributes.items()}))
 
-    def _like(self, *operands: Array) -> Results:
-        """Arrays of the results' types, which in JAX include sharding: never computed."""
-        pairs = list(zip(self._operands, operands, strict=True))
+    def _types(self, operands: Results) -> Sequence[Any]:
+        """The results' types, of which JAX's shardings are a part where there is a mesh."""
+        sizes = self._sizes(operands)
+        if not jax.sharding.get_abstract_mesh().empty:
+            return result_types(functools.partial(self._like, sizes), *operands)
+        shapes = ([sizes[factor] for factor in result] for result in self._results)
+        return [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+
+    def _sizes(self, operands: Results) -> Mapping[str, int]:
         sizes = dict(self.sizes)
-        for factors, operand in pairs:
+        for factors, operand in zip(self._operands, operands, strict=True):
             if len(factors) != operand.ndim:
                 shapes = [operand.shape for operand in operands]
                 raise ValueError(f'{self.target} takes "{self.rule}", got shapes {shapes}')
             sizes.update(zip(factors, operand.shape, strict=True))
+        return sizes
+
+    def _like(self, sizes: Mapping[str, int], *operands: Array) -> Results:
+        """Arrays of the results' types: never computed."""
+        pairs = list(zip(self._operands, operands, strict=True))
         return tuple(
             functools.reduce(
                 operator.add, (_summed_and_spread(*pair, result, sizes) for pair in pairs)

@@ -1,24 +1,36 @@
 """Whether a function goes element by element, and which derivatives its output alone tells."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import jax
 
 from resfuse import jax_compat
 from resfuse.jax_compat import ClosedJaxpr, JaxprEqn, Literal
 
-__all__ = ["ELEMENTWISE", "NotElementwiseError", "check_elementwise"]
+__all__ = ["ELEMENTWISE", "NotElementwiseError", "trace_elementwise"]
 
 
 class NotElementwiseError(ValueError):
     """A function's results do not follow element by element; the message says why."""
 
 
-def check_elementwise(function: ClosedJaxpr) -> None:
-    """Complains unless it returns one float32 array like its first, each element of that alone.
+def trace_elementwise(function: Callable[..., Any], *arrays: jax.ShapeDtypeStruct) -> ClosedJaxpr:
+    """Traces a function that returns one array like its first, each element from that alone.
+
+    Without the caller's mesh, for which ``jnp.where`` and others add operations that move arrays.
 
     Raises:
-        NotElementwiseError: it does not.
+        NotElementwiseError: it is no such function.
     """
+    with jax_compat.without_mesh():
+        traced = jax.make_jaxpr(function)(*arrays)
+    _check_types(traced)
+    _check(traced, [index == 0 for index in range(len(traced.in_avals))])
+    return traced
+
+
+def _check_types(function: ClosedJaxpr) -> None:
     if len(function.out_avals) != 1:
         raise NotElementwiseError(f"it returns {len(function.out_avals)} arrays, expected one")
     (result,), x = function.out_avals, function.in_avals[0]
@@ -27,7 +39,6 @@ def check_elementwise(function: ClosedJaxpr) -> None:
             f"it makes {result.dtype} of shape {result.shape} "
             f"from {x.dtype} of shape {x.shape}, expected the same"
         )
-    _check(function, [index == 0 for index in range(len(function.in_avals))])
 
 
 def _check(function: ClosedJaxpr, follows: Sequence[bool]) -> list[bool]:

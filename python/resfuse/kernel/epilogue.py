@@ -16,7 +16,7 @@ from jax import Array
 
 from resfuse.jax_compat import ClosedJaxpr
 from resfuse.kernel.builder import Builder
-from resfuse.kernel.elementwise import NotElementwiseError, check_elementwise
+from resfuse.kernel.elementwise import NotElementwiseError, trace_elementwise
 from resfuse.kernel.gate import Gate, gate_of
 from resfuse.kernel.program import MAX_OPERANDS, Kind, Program, Register
 from resfuse.reference import per_channel
@@ -147,9 +147,7 @@ def compile_elementwise(
     sizes = {"channel": (*(1 for _ in shape[1:]), shape[-1]), "tensor": shape}
     sizes["image"] = (shape[0], *sizes["channel"][1:])
     arrays = (jax.ShapeDtypeStruct(size, jnp.float32) for size in (shape, *map(sizes.get, kinds)))
-    jaxpr = jax.make_jaxpr(function)(*arrays)
-    check_elementwise(jaxpr)
-    return _compiled(jaxpr, function, kinds, gate)
+    return _compiled(trace_elementwise(function, *arrays), function, kinds, gate)
 
 
 def _compiled(

@@ -35,7 +35,7 @@ def train_on_cpu(
     relu: bool,
 ) -> Statistics:
     """As :func:`resfuse.reference.conv_bn_relu_train` without ``conv_bias``, on the kernel."""
-    operands = jax.tree.map(refuse_forward_mode, (x, kernel, scale, bias, residual))
+    operands = refuse_forward_mode((x, kernel, scale, bias, residual))
     return _train(spec, epsilon, relu, *operands)
 
 
