@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Value
+from resfuse.fusion.layout import Layout
+from resfuse.fusion.operands import Operand
 from resfuse.kernel import extension
 from resfuse.kernel.cascade import MAX_PARTS
 
@@ -33,9 +35,19 @@ class Cascade:
         return self.chains[0].x
 
     @property
+    def operands(self) -> Sequence[Operand]:
+        """What its tails read."""
+        return [operand for chain in self.chains for operand in chain.operands]
+
+    @property
+    def results(self) -> Sequence[tuple[Value, Layout]]:
+        """Its images, as the last has them."""
+        return self.chains[-1].results
+
+    @property
     def reads(self) -> list[Value]:
         """All that its call needs."""
-        between = {chain.results[0][0] for chain in self.chains[:-1]}
+        between = {chain.x for chain in self.chains[1:]}
         return [v for chain in self.chains for v in chain.reads if v not in between]
 
     @property
