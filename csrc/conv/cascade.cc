@@ -47,8 +47,7 @@ int64_t between_floats(const std::vector<Conv>& parts, int64_t rows) {
   return floats;
 }
 
-// The part of a convolution that computes these rows; `images` of which there are whole ones only,
-// if they are several.
+// The convolution that makes these rows alone, of one image or of several whole ones.
 Conv band_of(const Conv& conv, int64_t images, Rows read, Rows made) {
   Conv band = conv;
   band.batch = images;
@@ -57,7 +56,7 @@ Conv band_of(const Conv& conv, int64_t images, Rows read, Rows made) {
   return band;
 }
 
-// Lays out the steps of a unit after the other.
+// Lays out the steps of one unit after the other.
 class Planner {
  public:
   Planner(const std::vector<Conv>& parts, TileShape tile, const Machine& machine, CascadePlan& plan)

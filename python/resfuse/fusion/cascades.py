@@ -5,7 +5,6 @@ widest values of a network of inverted residuals.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 
 from resfuse.fusion.chain import Chain
@@ -63,7 +62,7 @@ def find(chains: Sequence[Chain]) -> list[Cascade]:
     before = {chain: results[chain.x] for chain in packed if chain.x in results}
     after = {first: then for then, first in before.items() if _leads_to(first, then)}
     starts = [chain for chain in packed if chain not in after.values()]
-    parts = (part for start in starts for part in _best(_run(start, after))[1])
+    parts = (part for start in starts for part in _best(_run(start, after)))
     return [Cascade(part) for part in parts if len(part) > 1]
 
 
@@ -88,17 +87,14 @@ def _run(start: Chain, after: dict[Chain, Chain]) -> Run:
     return tuple(run)
 
 
-def _best(run: Run) -> tuple[int, list[Run]]:
-    """The run in parts, and how many numbers are within them: the most."""
-
-    @functools.cache
-    def from_(index: int) -> tuple[int, list[Run]]:
-        if index == len(run):
-            return 0, []
-        return max((_with_rest(part, *from_(index + len(part))) for part in _parts(run[index:])),
-                   key=lambda each: each[0])  # fmt: skip
-
-    return from_(0)
+def _best(run: Run) -> list[Run]:
+    """The run in parts, within which lie as many numbers as possible; found from its end."""
+    best: list[tuple[int, list[Run]]] = [(0, [])]  # of what is left from a chain on, the next first
+    for index in reversed(range(len(run))):
+        parts = _parts(run[index : index + MAX_PARTS])
+        choices = (_with_rest(part, *best[len(part) - 1]) for part in parts)
+        best.insert(0, max(choices, key=lambda each: each[0]))
+    return best[0][1]
 
 
 def _with_rest(part: Run, within: int, rest: list[Run]) -> tuple[int, list[Run]]:
@@ -108,7 +104,7 @@ def _with_rest(part: Run, within: int, rest: list[Run]) -> tuple[int, list[Run]]
 def _parts(run: Run) -> Iterator[Run]:
     """What of its start may be one call."""
     yield run[:1]
-    for length in range(2, min(MAX_PARTS, len(run)) + 1):
+    for length in range(2, len(run) + 1):
         part = run[:length]
         kernels = [chain.geometry.kernel.start for chain in part]
         specs = [chain.spec for chain in part]
