@@ -117,7 +117,7 @@ def any_size(monkeypatch):
 
 
 def found(fused, x=X):
-    return [len(cascade.chains) for cascade in fused._program((x,), {}).cascades]
+    return [len(cascade.chains) for cascade in fused._program((x,), {}).plan.cascades]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

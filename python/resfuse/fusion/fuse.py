@@ -142,7 +142,7 @@ class _Fused:
         """The table."""
         reason = _elsewhere(jax.tree.leaves((args, kwargs)))
         program = self._program(args, kwargs, run=reason is None)
-        return table(program.graph, program.chains, program.cascades, reason)
+        return table(program.graph, program.chains, program.plan.cascades, reason)
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
         leaves, tree = jax.tree.flatten((args, kwargs))
