@@ -60,6 +60,17 @@ struct Output {
     for (int i = 1; i < program->outputs; ++i) note(program->output[i].data);
   }
 
+  // Moves to another vector of channels, where there are no numbers for each channel in slots.
+  void move_to(const Panel& vector) {
+    const int64_t by = vector.channel - channel;
+    out += by;
+    if (residual) residual += by;
+    if (scale) scale += by, shift += by;
+    for (int i = 0; i < others; ++i) other[i] += by;
+    channel = vector.channel;
+    columns = vector.columns;
+  }
+
   bool is_whole() const { return columns == vectors * kLanes; }
 
   void note(const float* tensor) {

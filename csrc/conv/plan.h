@@ -41,6 +41,7 @@ enum class Inputs {
   kGathered,   // in copies of a block's windows, which all panels share
   kShared,     // by pointers to a block's windows, which all panels share
   kWindows,    // by pointers that each tile finds for each pass
+  kRows,       // along the rows of the image itself: depthwise
 };
 
 // The way of a window through the register tile: a pass reads `pass_runs` whole runs, or
@@ -54,6 +55,7 @@ struct DirectPlan {
   Inputs inputs;
   Passes passes;
   int64_t pixel_floats;  // what a pixel of a block takes in the work space: its copy or pointers
+  int64_t strip;  // of kRows: channels whose rows stay in L1 from one row of outputs to the next
 };
 
 // Winograd's tiles along one side of an image, `outputs` each. A dilated window meets pixels

@@ -45,7 +45,7 @@ const char* name_of(Packing packing) {
   return names[static_cast<int>(packing)];
 }
 const char* name_of(Inputs inputs) {
-  const char* const names[] = {"pointwise", "gathered", "shared", "windows"};
+  const char* const names[] = {"pointwise", "gathered", "shared", "windows", "rows"};
   return names[static_cast<int>(inputs)];
 }
 
@@ -73,6 +73,7 @@ nb::dict describe(const DirectPlan& direct) {
   result["passes"] =
       nb::make_tuple(passes.run_length, passes.runs, passes.pass_length, passes.pass_runs);
   result["pixel_floats"] = direct.pixel_floats;
+  result["strip"] = direct.strip;
   return result;
 }
 
