@@ -13,6 +13,7 @@ from resfuse.spec import ConvSpec
 AFFINE, STATISTICS, PACK, MAX_POOL = (
     f"resfuse_{name}" for name in ("conv_affine", "conv_statistics", "pack", "max_pool")
 )
+CASCADE = "resfuse_conv_cascade"
 BY_INPUT, BY_WEIGHTS, BY_BOTH = (
     f"resfuse_conv_{name}" for name in ("input_gradient", "weight_gradient", "gradients")
 )
@@ -30,6 +31,13 @@ UNPACKED = {"packed": (), "prologue": ()}
 POOL = GEOMETRY | {"window": (3, 3), "window_dilation": (1, 1)}
 
 
+NEXT = (3, 3, 6, 6)  # the kernel of a second convolution
+
+
+def of_part(number, **attributes):
+    return {f"{name}_{number}": value for name, value in attributes.items()}
+
+
 def packed_shape(kernel=KERNEL):
     spec = ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 1, None)
     return jax.eval_shape(functools.partial(ffi.pack, spec=spec), images(*kernel)).shape
@@ -38,6 +46,13 @@ def packed_shape(kernel=KERNEL):
 # Right calls: the shapes of operands and outputs, and attributes.
 CALLS = {
     AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | UNPACKED),
+    CASCADE: (
+        [X, packed_shape(), CHANNELS, CHANNELS, packed_shape(NEXT), CHANNELS, CHANNELS],
+        [Y],
+        {"parts": 2}
+        | of_part(0, **CONV, **PROGRAM, packed=KERNEL, operands=0)
+        | of_part(1, **CONV, **PROGRAM, packed=NEXT, operands=0),
+    ),
     STATISTICS: ([X, KERNEL], [Y, CHANNELS, CHANNELS], CONV),
     PACK: ([KERNEL], [packed_shape()], DILATION | {"groups": 1}),
     MAX_POOL: ([X], [X], POOL),
@@ -55,6 +70,7 @@ CALLS = {
 # The names of what each call takes and gives, optional ones in brackets.
 NAMES = {
     AFFINE: ("x kernel scale shift [operand_0]", "y"),
+    CASCADE: ("x kernel_0 scale_0 shift_0 kernel_1 scale_1 shift_1", "y"),
     STATISTICS: ("x kernel", "y mean var"),
     PACK: ("kernel", "packed"),
     MAX_POOL: ("x", "y"),

@@ -31,7 +31,8 @@ Call::Call(ffi::ThreadPool threads, const ffi::RemainingArgs& operands,
 }
 
 template <typename Float>
-Array<Float> Call::take(Buffers& from, const char* name, bool optional) {
+Array<Float> Call::take(Buffers& from, const char* plain, bool optional) {
+  const std::string name = plain + suffix_;
   const size_t index = from.taken.size();
   from.taken.push_back(name);
   if (index >= from.given.size()) {
@@ -61,7 +62,8 @@ size_t Call::operands_left() const {
 }
 
 template <typename T>
-T Call::attribute(const char* name) {
+T Call::attribute(const char* plain) {
+  const std::string name = plain + suffix_;
   taken_attributes_.push_back(name);
   if (!check.that(attributes_.contains(name), "the attribute ", name, " is missing")) return {};
   const auto value = attributes_.get<T>(name);
@@ -92,7 +94,7 @@ std::vector<float> Call::floats(const char* name) {
 void Call::check_all_taken(const char* what, const Buffers& buffers) {
   if (buffers.given.size() <= buffers.taken.size()) return;
   std::string names;
-  for (const char* name : buffers.taken) names += (names.empty() ? "" : ", ") + std::string(name);
+  for (const std::string& name : buffers.taken) names += (names.empty() ? "" : ", ") + name;
   check.that(false, "got ", static_cast<int64_t>(buffers.given.size()), what,
              ", expected no more than ", names);
 }

@@ -24,8 +24,9 @@ void bind_constants(Call& call, Program& program) {
 }
 
 // Its rank says what an operand has numbers for.
-void bind_operands(Call& call, const Conv& conv, const Shape& output, Program& program) {
-  while (call.operands_left() > 0 && program.operands < kMaxOperands) {
+void bind_operands(Call& call, const Conv& conv, const Shape& output, int64_t most,
+                   Program& program) {
+  while (call.operands_left() > 0 && program.operands < most) {
     const Operand operand = call.operand(kOperandNames[program.operands]);
     const Per per = operand.shape.size() == 1   ? Per::kChannel
                     : operand.shape.size() == 2 ? Per::kImage
@@ -152,14 +153,15 @@ void recognise(const Code& code, BoundEpilogue& bound) {
 
 }  // namespace
 
-BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y) {
+BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y,
+                            int64_t most) {
   BoundEpilogue bound{};
   const Operand scale = call.operand("scale"), shift = call.operand("shift");
   call.expect(scale, {conv.out_c});
   call.expect(shift, {conv.out_c});
   bound.scale = scale.data, bound.shift = shift.data;
   Program& program = bound.program;
-  bind_operands(call, conv, output, program);
+  bind_operands(call, conv, output, std::clamp<int64_t>(most, 0, kMaxOperands), program);
   bind_constants(call, program);
   Code code = read_code(call, program.operands, program.constants);
   bind_outputs(call, output, code, y, program);

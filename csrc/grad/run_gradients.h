@@ -56,7 +56,7 @@ bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const
   const int64_t chunks = job.plan.chunks.count;
   const bool in_place = chunks == 1 && phase.taps.are_all();
   const int64_t floats = chunks * phase.conv.reduction() * phase.conv.out_c;
-  const Lease results = Lease::weights(in_place ? 0 : static_cast<size_t>(floats) * sizeof(float));
+  const Lease results = Lease::shared(in_place ? 0 : static_cast<size_t>(floats) * sizeof(float));
   if (!in_place) job.d_kernel = reinterpret_cast<float*>(results.data());
   if (!job.d_kernel) return false;
   const bool done = run_units(

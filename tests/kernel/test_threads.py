@@ -31,9 +31,11 @@ from kernel_case import (
 from resfuse import ffi, linen
 from resfuse.kernel import batch_norm
 from resfuse.kernel.affine import affine_on_cpu
-from resfuse.kernel.epilogue import RELU
+from resfuse.kernel.cascade import Part, PartArrays, cascade_on_cpu
+from resfuse.kernel.epilogue import IDENTITY, RELU
 from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
 from resfuse.kernel.prologue import Prologue
+from resfuse.spec import ConvSpec
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"  # as conftest.py has it
 THREADS = (1, 3)
@@ -141,6 +143,18 @@ def prologue():
     return found
 
 
+def cascades(x, kernels):
+    """Two convolutions as one call; the first is depthwise."""
+    geometries = (SAME, kernels[0].shape[-1]), (((0, 0), (0, 0)), 1)
+    specs = [ConvSpec((1, 1), pads, (1, 1), (1, 1), groups, None) for pads, groups in geometries]
+    parts = tuple(Part(spec, IDENTITY) for spec in specs)
+    arrays = [
+        PartArrays(ffi.pack(kernel, spec), kernel, *2 * [kernel[0, 0, 0]], ())
+        for kernel, spec in zip(kernels, specs, strict=True)
+    ]
+    return cascade_on_cpu(x, *arrays, parts=parts)
+
+
 def calls():
     """By name: functions of nothing, for a list of arrays of each of their cases."""
     may_take_winograd = [case for case in CASES if case.window == (3, 3) and case.groups == 1]
@@ -159,6 +173,9 @@ def calls():
     def draw(shape):
         return random.normal(size=shape).astype(np.float32)
 
+    # On one thread, whose cache holds all of it, the parts run one after the other.
+    arrays = draw((1, 28, 30, 96)), [draw((3, 3, 1, 96)), draw((1, 1, 96, 40))]
+    yield "cascade", lambda: [cascades(*arrays)]
     for shape, *geometry in POOLS:
         call = jax.jit(functools.partial(pools, draw(shape), *geometry))
         yield f"pool of {shape}", lambda call=call: [call()]

@@ -85,10 +85,10 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
     channel; ``bn(batch)``: batch norm with the statistics of the batch; activations by name, and
     operations of which none is known by their number; before a colon, what stands in front of the
-    convolution, such as ``concat+bn+relu:``), the kernel's algorithm and the size of the
-    packed weights; or why it stays with XLA. A line sums up, and counts what is pooled on the
-    kernel; others say which elementwise operations on a convolution's result stayed outside, and
-    why.
+    convolution, such as ``concat+bn+relu:``), the kernel's algorithm (and the cascade, if several
+    convolutions are one call, a few rows of each at a time) and the size of the packed weights; or
+    why it stays with XLA. A line sums up, and counts what is pooled on the kernel; others say which
+    elementwise operations on a convolution's result stayed outside, and why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
@@ -148,7 +148,7 @@ class _Fused:
         """The table."""
         reason = _elsewhere(jax.tree.leaves((args, kwargs)))
         program = self._program(args, kwargs, run=reason is None)
-        return table(program.graph, program.chains, reason)
+        return table(program.graph, program.chains, program.plan.cascades, reason)
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
         leaves, tree = jax.tree.flatten((args, kwargs))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse.fusion import weight_gradient
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain, Norm
 from resfuse.fusion.graph import Value
 from resfuse.fusion.operands import Operand
@@ -16,13 +17,14 @@ from resfuse.fusion.steps import fold
 from resfuse.fusion.symbolic.formulas import MEAN, VAR
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
-from resfuse.kernel import affine
+from resfuse.kernel import affine, cascade
+from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
 from resfuse.kernel.prologue import Prologue
 from resfuse.ops import conv_bn_act_train
 from resfuse.spec import ConvSpec
 
-__all__ = ["compute"]
+__all__ = ["compute", "compute_cascade"]
 
 Read = Callable[[Value], Any]
 
@@ -48,6 +50,31 @@ def _before(chain: Chain, read: Read) -> tuple[Array, ...]:
     return (*map(read, chain.head.parts), *numbers)
 
 
+def compute_cascade(found: Cascade, read: Read) -> dict[Value, Any]:
+    """The images of its last chain."""
+    first, last = found.chains[0], found.chains[-1]
+    parts = tuple(Part(chain.spec, _epilogue(chain)) for chain in found.chains)
+    arrays = [_arrays(chain, read) for chain in found.chains]
+    in_place = _in_place(last) and last.operands[-1].value is not found.x
+    return _images(
+        last, _cascade(parts, in_place, first.geometry.images_from(read(first.x)), *arrays)
+    )
+
+
+def _arrays(chain: Chain, read: Read) -> PartArrays:
+    assert chain.packed is not None
+    scale, shift = (
+        map(read, chain.folded) if chain.folded else fold(chain.steps, chain.channels, read)
+    )
+    operands = (_operand(chain, operand, read) for operand in chain.operands)
+    kernel = chain.geometry.kernel.undo(read(chain.kernel))
+    return PartArrays(read(chain.packed), kernel, scale, shift, tuple(operands))
+
+
+def _epilogue(chain: Chain) -> Epilogue:
+    return chain.tail.epilogue if chain.tail else IDENTITY
+
+
 def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
     prepared = chain.prepared.get(operand)
     return operand.for_kernel(read(operand.value)) if prepared is None else read(prepared)
@@ -62,9 +89,8 @@ def _without_statistics(
 ) -> tuple[Array, ...]:
     packed = None if chain.packed is None else read(chain.packed)
     folded = map(read, chain.folded) if chain.folded else fold(chain.steps, chain.channels, read)
-    epilogue = chain.tail.epilogue if chain.tail else IDENTITY
     prologue = chain.head.prologue if chain.head else None
-    static = chain.spec, epilogue, _in_place(chain), prologue
+    static = chain.spec, _epilogue(chain), _in_place(chain), prologue
     return _affine(*static, packed, images, kernel, *folded, *operands)
 
 
@@ -140,3 +166,11 @@ def _affine(
         prologue=prologue,
     )
     return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _cascade(
+    parts: tuple[Part, ...], in_place: bool, x: Array, *arrays: PartArrays
+) -> tuple[Array, ...]:
+    """As :func:`resfuse.kernel.cascade.cascade`, traced once as well."""
+    return cascade.cascade(x, *arrays, parts=parts, in_place=in_place)
