@@ -1,6 +1,7 @@
 """What all NNX networks share: modes, dropout, dtype, channels, feature maps, fusing."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -12,12 +13,16 @@ from flax import nnx
 import agreement
 import network_case
 import resfuse
+from resfuse import linen
 from resfuse import nnx as networks
+from resfuse.models.architectures import Architecture
 from resfuse.models.convnext import ConvNeXtArchitecture
 from resfuse.models.densenet import DenseNetArchitecture
 from resfuse.models.mobilenet import MOBILENETS
 from resfuse.models.regnet import RegNetArchitecture
+from resfuse.models.resnetv2 import ResNetV2Architecture
 from resfuse.models.vgg import VGGArchitecture
+from resfuse.weights.variables import by_path
 from sampling import some
 
 V3 = MOBILENETS["MobileNetV3Small"]
@@ -31,10 +36,15 @@ TINY = {
     "VGG": VGGArchitecture((1, 1), (4, 8), 8),
 }
 DROPS = ("ConvNeXt", "MobileNet", "VGG")
+RESNETS = {  # whose modes and fusing have tests of their own
+    "ResNet": Architecture("bottleneck", (1, 1), features=8, stem="deep", attention="eca"),
+    "ResNetV2": ResNetV2Architecture("bottleneck", (1, 2), (16, 32), 8, keras=True),
+}
+ALL = TINY | RESNETS
 
 
 def build(name, *args, **options):
-    return network_case.filled(getattr(networks, name), TINY[name], *args, **options)
+    return network_case.filled(getattr(networks, name), ALL[name], *args, **options)
 
 
 @pytest.mark.parametrize("name", some(2, TINY))
@@ -52,27 +62,50 @@ def test_modes(name):
     assert bool((first == second).all()) == (name not in DROPS)
 
 
-@pytest.mark.parametrize("name", some(3, TINY))
+@pytest.mark.parametrize("name", some(3, ALL))
 def test_feature_maps_alone(name):
     """Of one image without a batch axis, by the same variables but for those of the head."""
     whole = build(name, in_channels=1)
     maps = build(name, in_channels=1, features_only=True)
     ours, theirs = (dict(nnx.to_flat_state(nnx.state(model))) for model in (maps, whole))
     assert ours.keys() < theirs.keys()
-    assert maps.preprocess is TINY[name].preprocessing
+    assert maps.preprocess is ALL[name].preprocessing
     nnx.update(maps, nnx.from_flat_state({path: theirs[path] for path in ours}))
     x = agreement.images(32, 32, 1)
     expected = jax.jit(whole.features)(x[None])
     agreement.assert_near(jax.jit(maps)(x), [np.asarray(y[0]) for y in expected])
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", ALL)
 def test_computes_in_another_dtype(name):
     model = build(name, 5, dtype=jnp.bfloat16)
     with jax.numpy_dtype_promotion("standard"):  # Flax's layer norm mixes
         logits = jax.eval_shape(model, jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32))
     assert (logits.shape, logits.dtype) == ((2, 5), jnp.bfloat16)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_linens_options_are_the_same(name):
+    """Of feature maps, the shapes and variables of NNX; in another dtype, logits of it."""
+    x, key = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32), agreement.key(0)
+    make = functools.partial(getattr(linen, name), ALL[name])
+    maps, variables = jax.eval_shape(
+        lambda x: make(features_only=True).init_with_output(key, x, use_running_average=True), x
+    )
+    theirs = build(name, features_only=True)
+    assert [y.shape for y in maps] == [y.shape for y in jax.eval_shape(theirs, x)]
+    ours = by_path(nnx.to_pure_dict(nnx.state(theirs)))
+    assert {path: leaf.shape for path, leaf in by_path(variables).items()} == {
+        path: leaf.shape for path, leaf in ours.items()
+    }
+    model = make(num_classes=5, dtype=jnp.bfloat16)
+    with jax.numpy_dtype_promotion("standard"):
+        logits, variables = jax.eval_shape(
+            lambda x: model.init_with_output(key, x, use_running_average=True), x
+        )
+    assert (logits.shape, logits.dtype) == ((1, 5), jnp.bfloat16)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
 
 
 @pytest.mark.parametrize("name", some(3, TINY))

@@ -158,7 +158,7 @@ def tensor_of(shape, strides, offset=0):
 
 
 BROKEN = {
-    "no format": (of_bytes(b"weights"), "no file of safetensors or torch"),
+    "no format": (of_bytes(b"weights"), "no file of safetensors, torch or Keras"),
     "big-endian zip": (zip_with(byteorder=b"big"), "byte order"),
     "big-endian stream": (stream_with(little_endian=False), "big-endian"),
     "no storage": (zip_with(data__0=None), "lacks archive/data/0"),
@@ -179,6 +179,7 @@ BROKEN = {
     "no offsets": (safetensors_with({"w": {}}), "data_offsets of w"),
     "negative offset": (safetensors_with(entry(data_offsets=[-16, 0])), "data_offsets of w"),
     "gap": (safetensors_with(entry(data_offsets=[4, 20]), bytes(20)), "begins at byte 4"),
+    "overlap": (safetensors_with(entry() | {"v": entry()["w"]}), "begins at byte 0"),
     "rest": (safetensors_with(entry(), bytes(20)), "the file holds 20"),
     "other size": (safetensors_with(entry(shape=[5])), "has 20 bytes, the file 16"),
     "beyond the file": (safetensors_with(entry(data_offsets=[0, 32], shape=[8])), "has 32 bytes"),

@@ -19,7 +19,6 @@ import torch_weights
 from resfuse import linen
 from resfuse import nnx as networks
 from resfuse.models.architectures import Architecture
-from resfuse.models.densenet import DENSENETS
 from resfuse.models.mobilenet import MOBILENETS
 from resfuse.models.preprocessing import Preprocessing
 from resfuse.nnx import load
@@ -192,9 +191,6 @@ def test_save_names_what_it_cannot_write(file, tmp_path):
         resfuse.save(linen.ResNet18(), tmp_path / "out")
     with pytest.raises(WeightsError, match="scheme must be one of timm, torchvision, transformers"):
         resfuse.save(load(file), tmp_path / "out", scheme="keras")
-    densenet = network_case.abstract(networks.DenseNet, DENSENETS["DenseNet121"])
-    with pytest.raises(WeightsError, match="files of keras are only read"):
-        resfuse.save(densenet, tmp_path / "out", scheme="keras")
     assert not (tmp_path / "out").exists()
 
 
@@ -246,6 +242,17 @@ def test_hub_repository_that_is_not_there():
 def test_weights_that_come_from_tensorflow(tmp_path):
     (tmp_path / "config.json").write_text('{"architecture": "tf_efficientnet_lite0"}')
     assert locate(tmp_path / "model.safetensors").same_padding
+
+
+def test_timms_config_beside_the_file(file):
+    config = {"pretrained_cfg": {"input_size": [3, 64, 64], "crop_pct": 0.5, "std": [0.25] * 3}}
+    file.with_name("config.json").write_text(json.dumps(config))
+    found = load(file).preprocess
+    assert (found.size, found.resize, found.deviation) == (64, 128, (0.25,) * 3)
+    for broken in (None, {}, {"input_size": "x"}, {"input_size": [3, 64, 64], "crop_pct": 0}):
+        file.with_name("config.json").write_text(json.dumps({"pretrained_cfg": broken}))
+        with pytest.raises(WeightsError, match="describes no preprocessing"):
+            load(file)
 
 
 def test_processor_of_transformers_beside_the_file(file):

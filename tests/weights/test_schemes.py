@@ -1,5 +1,6 @@
 """Each scheme's names and shapes against those of the library's own networks."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -11,12 +12,13 @@ from network_case import steady
 from resfuse import nnx as networks
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.recognition import known_as, named, recognize
-from resfuse.weights.schemes import recognize_scheme, scheme_of
+from resfuse.weights.schemes import SCHEMES, recognize_scheme, scheme_of, torch_shapes
 from resfuse.weights.variables import by_path
 from sampling import long_but
 
 # The SHA-256, its first 12 digits, of the sorted JSON of names and shapes of ``state_dict()``
-# without ``num_batches_tracked``, in torchvision 0.28.0, timm 1.0.31 and transformers 5.24.0.
+# without ``num_batches_tracked``, in torchvision 0.28.0, timm 1.0.31 and transformers 5.24.0; in
+# Keras 3.15.1, of layers and weights, of which only the names of a ConvNeXt's scales are ours.
 DIGESTS = {
     ("torchvision", "ResNet18"): "78751369115e",
     ("torchvision", "ResNet50"): "3ee6c80130e2",
@@ -57,6 +59,19 @@ DIGESTS = {
     ("timm", "VGG16"): "a209813cdaf9",
     ("timm", "VGG11"): "16c0e3b02fb3",
     ("timm", "RegNetX3_2GF"): "da68f55bd6cb",
+    ("timm", "RegNetX200MF"): "6d5bfcebc057",
+    ("timm", "RegNetX600MF"): "adcf21e0b7b5",
+    ("timm", "RegNetX4GF"): "792c23f87ace",
+    ("timm", "RegNetX6_4GF"): "b51e974125a6",
+    ("timm", "RegNetX12GF"): "c4010b096085",
+    ("timm", "RegNetY200MF"): "5170f06ca50d",
+    ("timm", "RegNetY600MF"): "d2089e0229c2",
+    ("timm", "RegNetY4GF"): "50b5141d51c7",
+    ("timm", "RegNetY6_4GF"): "6261ecfd3339",
+    ("timm", "RegNetY12GF"): "b1bba2b92813",
+    ("timm", "TimmRegNetX400MF"): "63fc246c9ba2",
+    ("timm", "TimmRegNetY800MF"): "2862cb94d7ed",
+    ("timm", "TimmRegNetY8GF"): "8e3d5c2afcf0",
     ("transformers", "ResNet50"): "61457657b6c4",
     ("transformers", "ResNet18"): "fc458645cb47",
     ("transformers", "ConvNeXtTiny"): "def52a026684",
@@ -64,6 +79,19 @@ DIGESTS = {
     ("transformers", "RegNetY400MF"): "a6e08a09a21e",
     ("torchvision", "RegNetX400MF"): "97dc50add8e1",
     ("torchvision", "RegNetY8GF"): "42059c314f3d",
+    ("keras", "MobileNetV2"): "8a54321907b2",
+    ("keras", "MobileNetV3Large"): "fdfa3604ad74",
+    ("keras", "MobileNetV3Small"): "5a171f3c965b",
+    ("keras", "EfficientNetB0"): "826f9f11c066",
+    ("keras", "EfficientNetB4"): "7889bd21637b",
+    ("keras", "ConvNeXtTiny"): "9dcbf5b629da",
+    ("keras", "ConvNeXtBase"): "eba4de059e08",
+    ("keras", "DenseNet121"): "db22926fea8e",
+    ("keras", "DenseNet201"): "c4dd3d1ee8de",
+    ("keras", "ResNet50"): "ca25bdc24ea0",
+    ("keras", "ResNet101"): "1f3dec950661",
+    ("keras", "ResNetV2_50"): "4b241724a299",
+    ("keras", "ResNetV2_101"): "7a8964664176",
 }
 QUICK = {
     ("torchvision", "ResNet18"),
@@ -84,18 +112,40 @@ QUICK = {
     ("torchvision", "RegNetX400MF"),
     ("transformers", "RegNetY400MF"),
     ("timm", "RegNetX3_2GF"),
+    ("timm", "TimmRegNetX400MF"),
     ("torchvision", "DenseNet121"),
+    ("keras", "MobileNetV2"),
+    ("keras", "MobileNetV3Small"),
+    ("keras", "EfficientNetB0"),
+    ("keras", "ConvNeXtTiny"),
+    ("keras", "ResNet50"),
+    ("keras", "ResNetV2_50"),
 }
 
 
 def expected(library, name):
-    """The names and shapes that we expect in the library's file of a published network."""
+    """The names and shapes that we expect in the library's file of a published network.
+
+    Keras has several schemes for one family of ours: that of the file is the one to be recognized.
+    """
     family, architecture = named(name)
-    network = getattr(networks, family)
-    model = nnx.eval_shape(lambda: network(steady(architecture), rngs=agreement.same_key()))
+    found = [each for each in SCHEMES if (each.library, each.family) == (library, family)]
+    shapes = [_expected(scheme, name, architecture) for scheme in found]
+    return next(
+        (each for each in shapes if digest(each) == DIGESTS.get((library, name))), shapes[0]
+    )
+
+
+def _expected(scheme, name, architecture):
+    network = getattr(networks, scheme.family)
+    steadied = dataclasses.replace(steady(architecture), **scheme.settings)
+    model = nnx.eval_shape(lambda: network(steadied, rngs=agreement.same_key()))
     leaves = by_path(nnx.to_pure_dict(nnx.state(model)))
-    places = scheme_of(library, family).places({path: leaf.shape for path, leaf in leaves.items()})
-    return {place.name: place.shape for place in places.values()}
+    places = scheme.places({path: leaf.shape for path, leaf in leaves.items()})
+    prefix = ""
+    if (scheme.library, scheme.family) == ("keras", "ConvNeXt"):
+        prefix = name.lower().replace("convnext", "convnext_") + "_"
+    return {prefix + place.name: place.shape for place in places.values()}
 
 
 def digest(shapes):
@@ -110,25 +160,27 @@ def test_names_shapes_and_architecture_are_the_librarys(library, name):
     shapes = expected(library, name)
     assert digest(shapes) == DIGESTS[library, name]
     family, architecture = named(name)
-    assert recognize_scheme(shapes).family == family
-    assert known_as(family, recognize(family, shapes)) == name
-    assert recognize(family, shapes) == architecture
+    scheme = recognize_scheme(shapes)
+    assert (scheme.library in (library, "torchvision"), scheme.family) == (True, family)
+    found = recognize(family, lambda: torch_shapes(scheme, shapes))
+    assert known_as(family, found) == name
+    assert found == architecture
 
 
 def test_a_custom_resnet_is_found():
     shapes = expected("torchvision", "ResNet18")
     first = {name: shape for name, shape in shapes.items() if name.startswith("layer1.1.")}
     third = {name.replace("layer1.1.", "layer1.2."): shape for name, shape in first.items()}
-    assert recognize("ResNet", shapes | third).depths == (3, 2, 2, 2)
+    assert recognize("ResNet", lambda: shapes | third).depths == (3, 2, 2, 2)
 
 
 def test_unknown_names_and_shapes_are_errors():
     with pytest.raises(WeightsError, match="no scheme that we know has names such as these: a, b"):
         recognize_scheme({"b": (1,), "a": (1,)})
     with pytest.raises(WeightsError, match="of no VGG"):
-        recognize("VGG", {"features.0.weight": (64, 3, 3, 3)})
+        recognize("VGG", lambda: {"features.0.weight": (64, 3, 3, 3)})
     with pytest.raises(WeightsError, match="of no ResNet"):
-        recognize("ResNet", {"layer1.0.conv1.weight": (64, 64, 3, 3)})
+        recognize("ResNet", lambda: {"layer1.0.conv1.weight": (64, 64, 3, 3)})
     with pytest.raises(WeightsError, match="'ResNet49'"):
         named("ResNet49")
     with pytest.raises(WeightsError, match="must be one of timm for a ResNetV2"):

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 from flax import linen as nn
 from jax import Array
@@ -16,11 +17,14 @@ class SqueezeExcite(nn.Module):
     """Scales each channel by what two dense layers make of the means of all (Hu et al. 2017)."""
 
     plan: BlockPlan
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps ``(..., H, W, C)`` to the same shape."""
-        dense = functools.partial(nn.Conv, kernel_size=(1, 1), kernel_init=KAIMING)
+        dense = functools.partial(
+            nn.Conv, kernel_size=(1, 1), kernel_init=KAIMING, dtype=self.dtype
+        )
         y = nn.relu(dense(self.plan.squeezed, name="fc1")(x.mean((-3, -2), keepdims=True)))
         return x * nn.sigmoid(dense(self.plan.features, name="fc2")(y))
 
@@ -29,12 +33,14 @@ class ChannelAttention(nn.Module):
     """Scales each channel by what a few neighbours' means make of it (Wang et al. 2019)."""
 
     plan: BlockPlan
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps ``(..., H, W, C)`` to the same shape."""
         size = self.plan.attention_size
-        conv = nn.Conv(1, (size,), padding=size // 2, use_bias=False, name="conv")
+        settings = {"padding": size // 2, "use_bias": False, "dtype": self.dtype}
+        conv = nn.Conv(1, (size,), **settings, name="conv")
         y = conv(x.mean((-3, -2))[..., None])[..., 0]
         return x * nn.sigmoid(y)[..., None, None, :]
 

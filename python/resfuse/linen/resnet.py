@@ -1,6 +1,9 @@
 """The ResNets of torchvision and timm for Flax Linen."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from flax import linen as nn
 from jax import Array
@@ -8,10 +11,11 @@ from jax import Array
 from resfuse.linen.attention import ATTENTIONS
 from resfuse.linen.fused import conv_alone, conv_bn_relu
 from resfuse.models.architectures import ARCHITECTURES, Architecture
+from resfuse.models.convention import Convention
 from resfuse.models.pooling import halve
 from resfuse.models.preprocessing import Preprocessing
 from resfuse.models.resnet_plans import BlockPlan, ConvPlan, plan_stages, plan_stem
-from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, linear_settings, max_pool
+from resfuse.models.torchvision_layers import conv_settings, linear_settings, max_pool
 
 __all__ = [
     "ECAResNet50D",
@@ -38,11 +42,29 @@ __all__ = [
 ]
 
 
-def _conv(plan: ConvPlan, name: str | None = None) -> nn.Conv:
-    return nn.Conv(plan.features, **conv_settings(plan), name=name)
+@dataclasses.dataclass(frozen=True)
+class _Layers:
+    """Makes and runs the layers of one network, so that what they share is said once."""
 
+    convention: Convention
+    dtype: Any
+    zero_init_residual: bool
+    implementation: str | None
 
-_norm = functools.partial(nn.BatchNorm, **BATCH_NORM)
+    def conv(self, plan: ConvPlan, name: str) -> nn.Conv:
+        return nn.Conv(plan.features, **conv_settings(plan), dtype=self.dtype, name=name)
+
+    def norm(self, name: str, scale_init: Any = nn.initializers.ones) -> nn.BatchNorm:
+        settings = self.convention.batch_norm
+        return nn.BatchNorm(**settings, scale_init=scale_init, dtype=self.dtype, name=name)
+
+    def fused(self, use_running_average: bool) -> Callable[..., Array]:
+        """``conv_bn_relu`` as the network runs it."""
+        return functools.partial(
+            conv_bn_relu,
+            use_running_average=use_running_average,
+            implementation=self.implementation,
+        )
 
 
 class _Downsample(nn.Module):
@@ -50,85 +72,67 @@ class _Downsample(nn.Module):
 
     conv: ConvPlan
     plan: BlockPlan
-    implementation: str | None
+    make: _Layers
 
     @nn.compact
     def __call__(self, x: Array, use_running_average: bool) -> Array:
         conv, norm = self.plan.skip_names
-        return conv_bn_relu(
-            _conv(self.conv, conv),
-            _norm(name=norm),
-            halve(x, partial=True) if self.plan.halves else x,
-            relu=False,
-            use_running_average=use_running_average,
-            implementation=self.implementation,
-        )
+        x = halve(x, partial=True) if self.plan.halves else x
+        layer = self.make.conv(self.conv, conv), self.make.norm(norm)
+        return self.make.fused(use_running_average)(*layer, x, relu=False)
 
 
 class _DeepStem(nn.Module):
     """Convolutions named as in torch's ``Sequential``; the last norm is outside, as in timm."""
 
     plans: tuple[ConvPlan, ...]
-    implementation: str | None
+    make: _Layers
 
     @nn.compact
     def __call__(self, x: Array, use_running_average: bool) -> Array:
         *plans, last = self.plans
         for number, plan in enumerate(plans):
-            x = conv_bn_relu(
-                _conv(plan, f"{3 * number}"),
-                _norm(name=f"{3 * number + 1}"),
-                x,
-                use_running_average=use_running_average,
-                implementation=self.implementation,
-            )
-        conv = _conv(last, f"{3 * len(plans)}")
-        return conv_alone(conv, x, implementation=self.implementation)
+            layer = self.make.conv(plan, f"{3 * number}"), self.make.norm(f"{3 * number + 1}")
+            x = self.make.fused(use_running_average)(*layer, x)
+        conv = self.make.conv(last, f"{3 * len(plans)}")
+        return conv_alone(conv, x, implementation=self.make.implementation)
 
 
 class _Block(nn.Module):
     """``conv1`` - ``bn1`` - ReLU and so on; the skip is added before the last ReLU."""
 
     plan: BlockPlan
-    zero_init_residual: bool
-    implementation: str | None
+    make: _Layers
 
     @nn.compact
     def __call__(self, x: Array, use_running_average: bool) -> Array:
-        fused = functools.partial(
-            conv_bn_relu,
-            use_running_average=use_running_average,
-            implementation=self.implementation,
-        )
+        make, fused = self.make, self.make.fused(use_running_average)
         *convs, last = self.plan.convs
         y = x
         for number, plan in enumerate(convs, 1):
-            y = fused(_conv(plan, f"conv{number}"), _norm(name=f"bn{number}"), y)
+            y = fused(make.conv(plan, f"conv{number}"), make.norm(f"bn{number}"), y)
         if self.plan.downsample is not None:
-            settings = self.plan.downsample, self.plan, self.implementation
-            x = _Downsample(*settings, name="downsample")(x, use_running_average)
+            skip = _Downsample(self.plan.downsample, self.plan, make, name="downsample")
+            x = skip(x, use_running_average)
         number = len(self.plan.convs)
-        init = nn.initializers.zeros if self.zero_init_residual else nn.initializers.ones
-        norm = _norm(scale_init=init, name=f"bn{number}")
-        conv = _conv(last, f"conv{number}")
+        init = nn.initializers.zeros if make.zero_init_residual else nn.initializers.ones
+        layer = make.conv(last, f"conv{number}"), make.norm(f"bn{number}", init)
         if self.plan.attention is None:
-            return fused(conv, norm, y, residual=x)
-        y = fused(conv, norm, y, relu=False)
-        return nn.relu(ATTENTIONS[self.plan.attention](self.plan, name="se")(y) + x)
+            return fused(*layer, y, residual=x)
+        attention = ATTENTIONS[self.plan.attention](self.plan, make.dtype, name="se")
+        return nn.relu(attention(fused(*layer, y, relu=False)) + x)
 
 
 class _Stage(nn.Module):
     """Blocks named by their numbers, as in torchvision's ``Sequential``."""
 
     plans: tuple[BlockPlan, ...]
-    zero_init_residual: bool
-    implementation: str | None
+    make: _Layers
 
     @nn.compact
     def __call__(self, x: Array, use_running_average: bool) -> Array:
         for index, plan in enumerate(self.plans):
-            block = _Block(plan, self.zero_init_residual, self.implementation, name=str(index))
-            x = block(x, use_running_average)
+            x = _Block(plan, self.make, name=str(index))(x, use_running_average)
         return x
 
 
@@ -149,6 +153,10 @@ class ResNet(nn.Module):
         replace_stride_with_dilation: For every stage but the first, whether its stride becomes a
             dilation; ``None`` for none. For bottlenecks only.
         implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
+        features_only: Whether the network ends with its feature maps: it has no head, and a call
+            gives what :meth:`features` gives.
+        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does. The
+            kernel runs in float32; other dtypes are plain Flax.
 
     Raises:
         ValueError: When the network is first used: for an unknown ``implementation``, for flags
@@ -172,6 +180,8 @@ class ResNet(nn.Module):
     zero_init_residual: bool = False
     replace_stride_with_dilation: tuple[bool, ...] | None = None
     implementation: str | None = None
+    features_only: bool = False
+    dtype: Any = None
 
     @property
     def preprocess(self) -> Preprocessing:
@@ -180,42 +190,40 @@ class ResNet(nn.Module):
 
     def setup(self) -> None:
         """Makes the head, which is no part of the feature maps."""
-        self.fc = nn.Dense(self.num_classes, **linear_settings(self.architecture.out_features))
+        if not self.features_only:
+            settings = linear_settings(self.architecture.out_features)
+            self.fc = nn.Dense(self.num_classes, **settings, dtype=self.dtype)
 
-    def __call__(self, x: Array, use_running_average: bool = False) -> Array:
+    def __call__(self, x: Array, use_running_average: bool = False) -> Any:
         """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``.
 
         Trains unless told otherwise.
         """
-        logits: Array = self.fc(self.features(x, use_running_average)[-1].mean(axis=(-3, -2)))
-        return logits
+        maps = self.features(x, use_running_average)
+        return maps if self.features_only else self.fc(maps[-1].mean(axis=(-3, -2)))
 
     @nn.compact
     def features(self, x: Array, use_running_average: bool = False) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the output of each stage."""
-        x = self._stem(x, use_running_average)
+        make = _Layers(
+            self.architecture.convention, self.dtype, self.zero_init_residual, self.implementation
+        )
+        x = self._stem(x, use_running_average, make)
         x = x if self.cifar_stem else max_pool(x, self.implementation)
         maps = []
         stages = plan_stages(self.architecture, self.replace_stride_with_dilation)
         for number, plans in enumerate(stages, 1):
-            settings = self.zero_init_residual, self.implementation
-            x = _Stage(plans, *settings, name=f"layer{number}")(x, use_running_average)
+            x = _Stage(plans, make, name=f"layer{number}")(x, use_running_average)
             maps.append(x)
         return maps
 
-    def _stem(self, x: Array, use_running_average: bool) -> Array:
+    def _stem(self, x: Array, use_running_average: bool, make: _Layers) -> Array:
         first, *more = plans = plan_stem(self.architecture, x.shape[-1], self.cifar_stem)
-        norm = _norm(name="bn1")
+        norm = make.norm("bn1")
         if more:
-            x = _DeepStem(plans, self.implementation, name="conv1")(x, use_running_average)
+            x = _DeepStem(plans, make, name="conv1")(x, use_running_average)
             return nn.relu(norm(x, use_running_average))
-        return conv_bn_relu(
-            _conv(first, "conv1"),
-            norm,
-            x,
-            use_running_average=use_running_average,
-            implementation=self.implementation,
-        )
+        return make.fused(use_running_average)(make.conv(first, "conv1"), norm, x)
 
 
 ResNet18 = functools.partial(ResNet, ARCHITECTURES["ResNet18"])

@@ -3,11 +3,12 @@
 import functools
 from typing import Any
 
+import jax
 from flax import linen as nn
 from jax import Array
 from jax.nn import initializers
 
-from resfuse.models.pooling import halve
+from resfuse.models.pooling import every, halve
 from resfuse.models.preprocessing import Preprocessing
 from resfuse.models.resnet_plans import BlockPlan, ConvPlan
 from resfuse.models.resnetv2 import (
@@ -88,14 +89,20 @@ class _Block(_Part):
 
     @nn.compact
     def __call__(self, x: Array, use_running_average: bool) -> Array:
-        y, shared = x, (self.architecture, self.dtype)
+        y = x
         for number, plan in enumerate(self.plan.convs, 1):
             y = self.norm_relu(y, use_running_average, f"norm{number}")
-            if number == 1 and self.plan.downsample is not None:
-                skip = *shared, self.plan.downsample, self.plan.halves
-                x = _Downsample(*skip, name="downsample")(y)
+            if number == 1:
+                x = self._skip(x, y)
             y = self.conv(plan, f"conv{number}")(y)
         return y + x
+
+    def _skip(self, x: Array, normalized: Array) -> Array:
+        conv = self.plan.downsample
+        if conv is None:
+            return every(x, self.plan.strides)
+        settings = self.architecture, self.dtype, conv, self.plan.halves
+        return _Downsample(*settings, name="downsample")(normalized)
 
 
 class _Blocks(_Part):
@@ -158,6 +165,8 @@ class ResNetV2(_Part):
         architecture: Which network.
         dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
         num_classes: Number of logits.
+        features_only: Whether the network ends with its feature maps: it has no head, and a call
+            gives what :meth:`features` gives.
 
     Example:
         >>> import jax
@@ -173,6 +182,7 @@ class ResNetV2(_Part):
 
     dtype: Any = None
     num_classes: int = 1000
+    features_only: bool = False
 
     @property
     def preprocess(self) -> Preprocessing:
@@ -181,19 +191,21 @@ class ResNetV2(_Part):
 
     def setup(self) -> None:
         """Makes the end, which is no part of the feature maps."""
-        self.last_norm = self.norm("norm")
-        self.head = _Head(self.architecture, self.dtype, self.num_classes)
+        if not self.features_only:
+            self.last_norm = self.norm("norm")
+            self.head = _Head(self.architecture, self.dtype, self.num_classes)
 
-    def __call__(self, x: Array, use_running_average: bool = False) -> Array:
+    def __call__(self, x: Array, use_running_average: bool = False) -> Any:
         """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``.
 
         Trains unless told otherwise.
         """
         if x.ndim == 3:  # a group norm needs a batch
-            return self(x[None], use_running_average)[0]
-        x = self.features(x, use_running_average)[-1]
-        logits: Array = self.head(_relu_of(self.last_norm, x, use_running_average))
-        return logits
+            return jax.tree.map(lambda y: y[0], self(x[None], use_running_average))
+        maps = self.features(x, use_running_average)
+        if self.features_only:
+            return maps
+        return self.head(_relu_of(self.last_norm, maps[-1], use_running_average))
 
     @nn.compact
     def features(self, x: Array, use_running_average: bool = False) -> list[Array]:

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Literal
 
+from resfuse.models.convention import TORCH, Convention
 from resfuse.models.preprocessing import IMAGENET, Preprocessing
 
 __all__ = ["ARCHITECTURES", "BASE_WIDTH", "Architecture", "Attention"]
@@ -34,6 +35,15 @@ class Architecture:
         width_per_group: Channels of one of these groups, where the stage has its base width of 64.
         features: Channels after the stem, and base width of the first stage; it doubles with
             every stage. A bottleneck gives four times the base width.
+        stem: A 7x7 convolution, or three of 3x3, of which the first two have half the features
+            (``"deep"``), or the first three eighths (``"tiered"``).
+        average_skip: Whether the skip of a block with a stride takes means of 2x2 pixels.
+        attention: What scales the channels at the end of a block: squeeze and excitation, ECA.
+        use_bias: Whether the convolutions have biases, as in Keras.
+        stride_first: Whether a bottleneck's stride is in its first 1x1 convolution, as in the paper
+            and in Keras, not in its 3x3.
+        convention: How batch norms count.
+        preprocessing: That of the published weights.
 
     Raises:
         ValueError: For an unknown block, no stages, or a basic block with groups or another width.
@@ -51,6 +61,9 @@ class Architecture:
     stem: Stem = "plain"
     average_skip: bool = False
     attention: Attention = None
+    use_bias: bool = False
+    stride_first: bool = False
+    convention: Convention = TORCH
     preprocessing: Preprocessing = IMAGENET
 
     def __post_init__(self) -> None:

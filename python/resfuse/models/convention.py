@@ -61,6 +61,11 @@ class Convention:
     epsilon: float = 1e-5
     momentum: float = 0.9
 
+    @property
+    def batch_norm(self) -> dict[str, Any]:
+        """For ``BatchNorm``."""
+        return {"momentum": self.momentum, "epsilon": self.epsilon}
+
     def padding(self, size: int) -> Any:
         """That of a square convolution of this size, as ``nnx.Conv`` takes it."""
         pixels = size // 2

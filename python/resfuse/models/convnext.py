@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from resfuse.models.convention import TORCH, Convention
 from resfuse.models.preprocessing import IMAGENET, Preprocessing
 
 __all__ = ["CONVNEXTS", "ConvNeXtArchitecture"]
@@ -18,6 +19,7 @@ class ConvNeXtArchitecture:
         stochastic_depth: Of the last block, in training; it grows from 0 at the first.
         layer_scale: What multiplies every branch at first.
         epsilon: What a layer norm adds to the variance.
+        convention: How convolutions pad.
         preprocessing: That of the published weights.
 
     Raises:
@@ -29,6 +31,7 @@ class ConvNeXtArchitecture:
     stochastic_depth: float = 0.0
     layer_scale: float = 1e-6
     epsilon: float = 1e-6
+    convention: Convention = TORCH
     preprocessing: Preprocessing = IMAGENET
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from flax import linen
 from jax import Array, lax
 
-__all__ = ["adaptive_average", "halve"]
+__all__ = ["adaptive_average", "every", "halve"]
 
 
 def halve(x: Array, *, partial: bool = False) -> Array:
@@ -27,6 +27,11 @@ def halve(x: Array, *, partial: bool = False) -> Array:
         return sums / 4
     ones = jnp.ones((*x.shape[-3:-1], 1), x.dtype)
     return sums / linen.pooling.pool(ones, 0.0, lax.add, window, window, padding)
+
+
+def every(x: Array, strides: int) -> Array:
+    """Every second pixel of ``(B, H, W, C)`` or ``(H, W, C)``, if ``strides`` is 2."""
+    return x if strides == 1 else x[..., ::strides, ::strides, :]
 
 
 def adaptive_average(x: Array, size: int) -> Array:

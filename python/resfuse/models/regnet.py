@@ -35,6 +35,8 @@ class RegNetArchitecture:
         group: Channels in a group of the 3x3 convolutions.
         squeeze: Channels inside squeeze and excitation, as a fraction of the block's input; 0 in
             RegNetX.
+        nearest: Whether a width becomes the nearest multiple of the group's, as in the paper and in
+            timm, or, where that is below by more than a tenth, the next, as in torchvision.
         convention: How convolutions pad and batch norms count.
         preprocessing: That of the published weights.
 
@@ -49,6 +51,7 @@ class RegNetArchitecture:
     step: float
     group: int
     squeeze: float = 0.0
+    nearest: bool = False
     convention: Convention = TORCH
     preprocessing: Preprocessing = IMAGENET
 
@@ -63,7 +66,8 @@ class RegNetArchitecture:
         stages = []
         for width, blocks in itertools.groupby(map(self._width, range(self.depth))):
             group = min(self.group, width)
-            stages.append(RegNetStage(len(list(blocks)), _round_to(group, width), group))
+            features = round(width / group) * group if self.nearest else _round_to(group, width)
+            stages.append(RegNetStage(len(list(blocks)), features, group))
         return tuple(stages)
 
     def _width(self, index: int) -> int:
@@ -87,6 +91,16 @@ def _regnet(depth: int, *settings: float, squeeze: float = 0.0) -> RegNetArchite
     )
 
 
+def _timm(
+    depth: int, *settings: float, squeeze: float = 0.0, resize: int = 256
+) -> RegNetArchitecture:
+    return dataclasses.replace(
+        _regnet(depth, *settings, squeeze=squeeze),
+        nearest=True,
+        preprocessing=Preprocessing(224, resize, interpolation="bicubic"),
+    )
+
+
 REGNETS: Mapping[str, RegNetArchitecture] = {
     "RegNetX400MF": _regnet(22, 24, 24.48, 2.54, 16),
     "RegNetX800MF": _regnet(16, 56, 35.73, 2.28, 16),
@@ -102,4 +116,18 @@ REGNETS: Mapping[str, RegNetArchitecture] = {
     "RegNetY8GF": _regnet(17, 192, 76.82, 2.19, 56, squeeze=0.25),
     "RegNetY16GF": _regnet(18, 200, 106.23, 2.48, 112, squeeze=0.25),
     "RegNetY32GF": _regnet(20, 232, 115.89, 2.53, 232, squeeze=0.25),
+    # Only timm has these, or has other widths.
+    "RegNetX200MF": _timm(13, 24, 36.44, 2.49, 8),
+    "RegNetX600MF": _timm(16, 48, 36.97, 2.24, 24),
+    "RegNetX4GF": _timm(23, 96, 38.65, 2.43, 40),
+    "RegNetX6_4GF": _timm(17, 184, 60.83, 2.07, 56),
+    "RegNetX12GF": _timm(19, 168, 73.36, 2.37, 112),
+    "RegNetY200MF": _timm(13, 24, 36.44, 2.49, 8, squeeze=0.25),
+    "RegNetY600MF": _timm(15, 48, 32.54, 2.32, 16, squeeze=0.25),
+    "RegNetY4GF": _timm(22, 96, 31.41, 2.24, 64, squeeze=0.25, resize=235),
+    "RegNetY6_4GF": _timm(25, 112, 33.22, 2.27, 72, squeeze=0.25, resize=235),
+    "RegNetY12GF": _timm(19, 168, 73.36, 2.37, 112, squeeze=0.25, resize=235),
+    "TimmRegNetX400MF": _timm(22, 24, 24.48, 2.54, 16),
+    "TimmRegNetY800MF": _timm(14, 56, 38.84, 2.4, 16, squeeze=0.25),
+    "TimmRegNetY8GF": _timm(17, 192, 76.82, 2.19, 56, squeeze=0.25, resize=235),
 }

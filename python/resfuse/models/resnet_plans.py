@@ -1,6 +1,7 @@
 """The convolutions of a ResNet, block by block, from its architecture."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ __all__ = ["BlockPlan", "ConvPlan", "plan_stages", "plan_stem"]
 
 @dataclasses.dataclass(frozen=True)
 class ConvPlan:
-    """A square convolution without bias that pads as much as its window reaches out."""
+    """A square convolution that pads as much as its window reaches out."""
 
     in_features: int
     features: int
@@ -20,6 +21,7 @@ class ConvPlan:
     strides: int = 1
     dilation: int = 1
     groups: int = 1
+    use_bias: bool = False
 
     @property
     def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -36,6 +38,7 @@ class BlockPlan:
         convs: Its convolutions in their order.
         downsample: That of its skip, if it has one.
         average_skip: Whether means of 2x2 pixels come before it, where the block has a stride.
+            Without a convolution, the skip of such a block takes every second pixel.
         attention: What scales the channels at the end.
     """
 
@@ -45,9 +48,14 @@ class BlockPlan:
     attention: Attention = None
 
     @property
+    def strides(self) -> int:
+        """Of the block."""
+        return math.prod(conv.strides for conv in self.convs)
+
+    @property
     def halves(self) -> bool:
         """Whether the skip takes means."""
-        return self.average_skip and any(conv.strides != 1 for conv in self.convs)
+        return self.average_skip and self.strides != 1
 
     @property
     def skip_names(self) -> tuple[str, str]:
@@ -75,14 +83,15 @@ def plan_stem(
     architecture: Architecture, in_channels: int, cifar_stem: bool
 ) -> tuple[ConvPlan, ...]:
     """The first convolutions; for small images it is one of 3x3 with stride 1."""
+    conv = functools.partial(ConvPlan, use_bias=architecture.use_bias)
     features = architecture.features
     if cifar_stem:
-        return (ConvPlan(in_channels, features, 3),)
+        return (conv(in_channels, features, 3),)
     if architecture.stem == "plain":
-        return (ConvPlan(in_channels, features, 7, 2),)
+        return (conv(in_channels, features, 7, 2),)
     half = features // 2
     first = half if architecture.stem == "deep" else half // 4 * 3
-    return ConvPlan(in_channels, first, 3, 2), ConvPlan(first, half, 3), ConvPlan(half, features, 3)
+    return conv(in_channels, first, 3, 2), conv(first, half, 3), conv(half, features, 3)
 
 
 def plan_stages(
@@ -144,18 +153,20 @@ def _check_flags(architecture: Architecture, flags: Sequence[bool] | None) -> It
 def _plan_block(
     architecture: Architecture, base: int, in_features: int, strides: int, dilation: int
 ) -> BlockPlan:
+    conv = functools.partial(ConvPlan, use_bias=architecture.use_bias)
     features = base * architecture.expansion
     convs: tuple[ConvPlan, ...]
     if architecture.block == "basic":
-        convs = ConvPlan(in_features, base, 3, strides), ConvPlan(base, base, 3)
+        convs = conv(in_features, base, 3, strides), conv(base, base, 3)
     else:
         width = int(base * architecture.width_per_group / BASE_WIDTH) * architecture.groups
+        first, second = (strides, 1) if architecture.stride_first else (1, strides)
         convs = (
-            ConvPlan(in_features, width, 1),
-            ConvPlan(width, width, 3, strides, dilation, architecture.groups),
-            ConvPlan(width, features, 1),
+            conv(in_features, width, 1, first),
+            conv(width, width, 3, second, dilation, architecture.groups),
+            conv(width, features, 1),
         )
     projects = strides != 1 or in_features != features
     averages = architecture.average_skip
-    downsample = ConvPlan(in_features, features, 1, 1 if averages else strides)
+    downsample = conv(in_features, features, 1, 1 if averages else strides)
     return BlockPlan(convs, downsample if projects else None, averages, architecture.attention)

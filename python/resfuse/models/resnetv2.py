@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse.kernel import pool
+from resfuse.models.convention import TORCH, Convention
 from resfuse.models.preprocessing import Preprocessing
 from resfuse.models.resnet_plans import BlockPlan, ConvPlan
-from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, max_pool
+from resfuse.models.torchvision_layers import conv_settings, max_pool
 
 __all__ = [
     "RESNETS_V2",
@@ -45,6 +46,10 @@ class ResNetV2Architecture:
             resolution takes means of 2x2 pixels.
         norm: Of batches, or of groups of channels.
         big_transfer: Whether kernels are standardized, and the max pool pads with zeros.
+        keras: Whether, as in Keras, all strides but the stem's are in the last blocks of stages,
+            whose skips take every second pixel, the max pool pads with zeros, and the convolutions
+            that no norm follows, the skips' among them, have biases.
+        convention: How batch norms count.
         preprocessing: That of the published weights.
 
     Raises:
@@ -58,6 +63,8 @@ class ResNetV2Architecture:
     deep: bool = False
     norm: Literal["batch", "group"] = "batch"
     big_transfer: bool = False
+    keras: bool = False
+    convention: Convention = TORCH
     preprocessing: Preprocessing = _TIMM
 
     def __post_init__(self) -> None:
@@ -71,7 +78,7 @@ def plan_first_layers(architecture: ResNetV2Architecture, in_channels: int) -> l
     """The convolutions of the stem; all but the last are followed by a norm."""
     features = architecture.stem_features
     if not architecture.deep:
-        return [ConvPlan(in_channels, features, 7, 2)]
+        return [ConvPlan(in_channels, features, 7, 2, use_bias=architecture.keras)]
     half = features // 2
     return [ConvPlan(in_channels, half, 3, 2), ConvPlan(half, half, 3), ConvPlan(half, features, 3)]
 
@@ -84,11 +91,19 @@ def plan_blocks(architecture: ResNetV2Architecture) -> tuple[tuple[BlockPlan, ..
     ):
         blocks = []
         for index in range(depth):
-            strides = 2 if stage > 0 and index == 0 else 1
+            position = _strided_block(architecture, stage)
+            strides = 2 if index == position else 1
             blocks.append(_plan_block(architecture, in_features, features, strides, index == 0))
             in_features = features
         stages.append(tuple(blocks))
     return tuple(stages)
+
+
+def _strided_block(architecture: ResNetV2Architecture, stage: int) -> int | None:
+    """The first of every stage but the first, or the last of every stage but the last."""
+    if architecture.keras:
+        return None if stage == len(architecture.depths) - 1 else architecture.depths[stage] - 1
+    return 0 if stage else None
 
 
 def _plan_block(
@@ -103,10 +118,11 @@ def _plan_block(
         convs = (
             ConvPlan(in_features, width, 1),
             ConvPlan(width, width, 3, strides),
-            ConvPlan(width, features, 1),
+            ConvPlan(width, features, 1, use_bias=architecture.keras),
         )
         projects = first
-    skip = ConvPlan(in_features, features, 1, 1 if architecture.deep else strides)
+    stride = 1 if architecture.deep else strides
+    skip = ConvPlan(in_features, features, 1, stride, use_bias=architecture.keras)
     return BlockPlan(convs, skip if projects else None, architecture.deep)
 
 
@@ -127,13 +143,14 @@ def _conv(images: Array, kernel: Array, *args: Any, **settings: Any) -> Array:
 def norm_settings(architecture: ResNetV2Architecture) -> dict[str, Any]:
     """For ``BatchNorm`` or ``GroupNorm``; the latter takes the mean of squared deviations."""
     if architecture.norm == "batch":
-        return BATCH_NORM
-    return {"num_groups": _GROUPS, "epsilon": BATCH_NORM["epsilon"], "use_fast_variance": False}
+        return architecture.convention.batch_norm
+    epsilon = architecture.convention.epsilon
+    return {"num_groups": _GROUPS, "epsilon": epsilon, "use_fast_variance": False}
 
 
 def pool_stem(x: Array, architecture: ResNetV2Architecture, implementation: str | None) -> Array:
-    """The max pool, 3x3 with stride 2. Big Transfer's padding is zeros, which can win."""
-    if not architecture.big_transfer:
+    """The max pool, 3x3 with stride 2. The padding can be zeros, which can win."""
+    if not (architecture.big_transfer or architecture.keras):
         return max_pool(x, implementation)
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
     return pool.max_pool(x, (3, 3), (2, 2), "VALID", implementation)

@@ -8,10 +8,7 @@ from resfuse.kernel import pool
 from resfuse.models.convention import KAIMING, uniform_within
 from resfuse.models.resnet_plans import ConvPlan
 
-__all__ = ["BATCH_NORM", "conv_settings", "linear_settings", "max_pool"]
-
-# torchvision's momentum of 0.1 is the weight of the new value, Flax's is that of the old one.
-BATCH_NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5}
+__all__ = ["conv_settings", "linear_settings", "max_pool"]
 
 
 def conv_settings(plan: ConvPlan) -> dict[str, Any]:
@@ -22,7 +19,7 @@ def conv_settings(plan: ConvPlan) -> dict[str, Any]:
         "padding": plan.padding,
         "kernel_dilation": (plan.dilation, plan.dilation),
         "feature_group_count": plan.groups,
-        "use_bias": False,
+        "use_bias": plan.use_bias,
         "kernel_init": KAIMING,
     }
 

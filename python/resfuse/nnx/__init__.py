@@ -20,6 +20,7 @@ from resfuse.nnx.densenet import *  # noqa: F403
 from resfuse.nnx.fused import conv_alone, conv_bn_act, conv_bn_relu
 from resfuse.nnx.loading import load
 from resfuse.nnx.mobilenet import *  # noqa: F403
+from resfuse.nnx.network import Network
 from resfuse.nnx.regnet import *  # noqa: F403
 from resfuse.nnx.resnet import *  # noqa: F403
 from resfuse.nnx.resnetv2 import *  # noqa: F403
@@ -31,6 +32,7 @@ __all__ = [
     "ConvNeXtArchitecture",
     "DenseNetArchitecture",
     "MobileNetArchitecture",
+    "Network",
     "Preprocessing",
     "RegNetArchitecture",
     "ResNetV2Architecture",

@@ -10,9 +10,9 @@ from flax import nnx
 from jax import Array
 from jax.nn import initializers
 
-from resfuse.models.convention import TORCH
 from resfuse.models.convnext import CONVNEXTS, ConvNeXtArchitecture
 from resfuse.nnx.layers import Layers
+from resfuse.nnx.network import Network
 
 __all__ = ["ConvNeXt", "ConvNeXtBase", "ConvNeXtSmall", "ConvNeXtTiny"]
 
@@ -100,21 +100,14 @@ class _Stem(nnx.Module):
         return self.norm(self.conv(x))
 
 
-class ConvNeXt(nnx.Module):
+class ConvNeXt(Network):
     """A ConvNeXt.
 
     ``ConvNeXtTiny`` to ``ConvNeXtBase`` are this class with ``architecture`` filled in. timm's
     ``stages.1.downsample.0`` and ``stages.1.blocks.0.conv_dw`` are ``stages[1].downsample.norm``
     and ``stages[1].blocks[0].conv``, its ``mlp.fc1`` and ``head.norm`` are ``fc1`` and ``norm``.
 
-    Args:
-        architecture: Which network.
-        num_classes: Number of logits.
-        in_channels: Channels of the images.
-        features_only: Whether the network ends with its feature maps: it has no classifier, and a
-            call gives what :meth:`features` gives.
-        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
-        rngs: Makes the initial values, and what stochastic depth draws.
+    The arguments are those of :class:`Network`.
 
     Example:
         >>> model = ConvNeXtTiny(num_classes=10, rngs=nnx.Rngs(0))
@@ -126,28 +119,22 @@ class ConvNeXt(nnx.Module):
         [(16, 16, 96), (8, 8, 192), (4, 4, 384), (2, 2, 768)]
     """
 
-    def __init__(
-        self,
-        architecture: ConvNeXtArchitecture,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        features_only: bool = False,
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.preprocess = architecture.preprocessing
-        make = Layers(TORCH, dtype, rngs, _INIT)
-        first, *_, last = architecture.features
-        self.stem = _Stem(in_channels, first, architecture, make)
-        self.stages = _stages(architecture, make)
-        self.norm: Any = None if features_only else _layer_norm(last, architecture, make)
-        self.fc: Any = None if features_only else make.linear(last, num_classes, _INIT)
+    kernel_init = _INIT
 
-    def __call__(self, x: Array) -> Any:
-        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
-        maps = self.features(x)
-        return maps if self.fc is None else self.fc(self.norm(maps[-1].mean((-3, -2))))
+    def make_body(self, architecture: ConvNeXtArchitecture, in_channels: int, make: Layers) -> None:
+        """The stem and the stages."""
+        self.stem = _Stem(in_channels, architecture.features[0], architecture, make)
+        self.stages = _stages(architecture, make)
+
+    def make_head(self, architecture: ConvNeXtArchitecture, num_classes: int, make: Layers) -> None:
+        """A layer norm and a dense layer."""
+        last = architecture.features[-1]
+        self.norm = _layer_norm(last, architecture, make)
+        self.fc = make.linear(last, num_classes, _INIT)
+
+    def classify(self, x: Array) -> Array:
+        """Of the means."""
+        return self.fc(self.norm(x.mean((-3, -2))))
 
     def features(self, x: Array) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the output of each stage."""

@@ -14,10 +14,9 @@ from resfuse.models.convention import uniform_within
 from resfuse.models.densenet import DENSENETS, DenseNetArchitecture
 from resfuse.models.pooling import halve
 from resfuse.nnx.layers import Layers, conv_norm
+from resfuse.nnx.network import Network
 
 __all__ = ["DenseNet", "DenseNet121", "DenseNet169", "DenseNet201"]
-
-_INIT = initializers.he_normal()
 
 
 class _Layer(nnx.Module):
@@ -49,21 +48,14 @@ def _block(in_features: int, depth: int, architecture: DenseNetArchitecture, mak
     return nnx.List(_Layer(width, architecture, make) for width in widths)
 
 
-class DenseNet(nnx.Module):
+class DenseNet(Network):
     """A DenseNet-BC.
 
     ``DenseNet121`` to ``DenseNet201`` are this class with ``architecture`` filled in. torchvision's
     ``features.denseblock1.denselayer1`` and ``features.transition1`` are ``denseblocks[0][0]`` and
     ``transitions[0]``; the rest has its names.
 
-    Args:
-        architecture: Which network.
-        num_classes: Number of logits.
-        in_channels: Channels of the images.
-        features_only: Whether the network ends with its feature maps: it has no classifier, and a
-            call gives what :meth:`features` gives.
-        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
-        rngs: Makes the initial values.
+    The arguments are those of :class:`Network`.
 
     Example:
         >>> model = DenseNet121(num_classes=10, rngs=nnx.Rngs(0))
@@ -75,18 +67,10 @@ class DenseNet(nnx.Module):
         [(32, 32, 64), (16, 16, 256), (8, 8, 512), (4, 4, 1024), (2, 2, 1024)]
     """
 
-    def __init__(
-        self,
-        architecture: DenseNetArchitecture,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        features_only: bool = False,
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.preprocess = architecture.preprocessing
-        make = Layers(architecture.convention, dtype, rngs, _INIT)
+    kernel_init = initializers.he_normal()
+
+    def make_body(self, architecture: DenseNetArchitecture, in_channels: int, make: Layers) -> None:
+        """The stem, dense blocks with transitions between them, and the last norm."""
         stem, (*widths, last) = 2 * architecture.growth, architecture.widths
         self.conv0, self.norm0 = make.conv(in_channels, stem, 7, 2), make.batch_norm(stem)
         self.denseblocks = nnx.List(
@@ -94,15 +78,16 @@ class DenseNet(nnx.Module):
             for (width, _), depth in zip([*widths, last], architecture.depths, strict=True)
         )
         self.transitions = nnx.List(_Transition(width, make) for _, width in widths)
-        features = last[1]
-        self.norm5 = make.batch_norm(features)
-        init = uniform_within(features**-0.5)
-        self.classifier: Any = None if features_only else make.linear(features, num_classes, init)
+        self.norm5 = make.batch_norm(last[1])
 
-    def __call__(self, x: Array) -> Any:
-        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
-        maps = self.features(x)
-        return maps if self.classifier is None else self.classifier(maps[-1].mean((-3, -2)))
+    def make_head(self, architecture: DenseNetArchitecture, num_classes: int, make: Layers) -> None:
+        """One dense layer."""
+        features = architecture.widths[-1][1]
+        self.classifier = make.linear(features, num_classes, uniform_within(features**-0.5))
+
+    def classify(self, x: Array) -> Array:
+        """Of the means."""
+        return self.classifier(x.mean((-3, -2)))
 
     def features(self, x: Array) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the last map of each resolution."""

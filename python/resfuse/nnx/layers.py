@@ -1,17 +1,32 @@
 """The layers from which the NNX networks are made."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from flax import nnx
 from jax import Array
+from jax.nn import initializers
 
 from resfuse.models.convention import ACTIVATIONS, KAIMING, Activation, Convention
+from resfuse.models.resnet_plans import ConvPlan
 from resfuse.nnx.fused import conv_bn_act
 
-__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "conv_norm"]
+__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "Unfilled", "conv_norm"]
+
+
+class Unfilled(nnx.Rngs):
+    """In place of ``nnx.Rngs`` where a network's shapes are asked for: no values are drawn.
+
+    To trace the initial values of a network takes longer than all the rest, and so does, within a
+    trace, a count of the keys, whose time is quadratic in their number.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        key = jax.random.key(seed)
+        self.params = lambda: key
 
 
 def conv_norm(
@@ -64,6 +79,10 @@ class Layers:
     rngs: nnx.Rngs
     kernel_init: nnx.Initializer = KAIMING
 
+    def init(self, initializer: nnx.Initializer) -> nnx.Initializer:
+        """The same, or one that draws nothing."""
+        return initializers.zeros if isinstance(self.rngs, Unfilled) else initializer
+
     def conv(
         self,
         in_features: int,
@@ -84,17 +103,25 @@ class Layers:
             padding=self.convention.padding(size) if padding is None else padding,
             feature_group_count=groups,
             use_bias=use_bias,
-            kernel_init=self.kernel_init,
+            kernel_init=self.init(self.kernel_init),
             dtype=self.dtype,
             rngs=self.rngs,
         )
 
-    def batch_norm(self, features: int) -> nnx.BatchNorm:
+    def planned_conv(self, plan: ConvPlan, settings: Mapping[str, Any]) -> nnx.Conv:
+        """A ResNet's, with these settings."""
+        init = self.init(settings["kernel_init"])
+        settings = {**settings, "kernel_init": init, "dtype": self.dtype, "rngs": self.rngs}
+        return nnx.Conv(plan.in_features, plan.features, **settings)
+
+    def batch_norm(
+        self, features: int, scale_init: nnx.Initializer = initializers.ones
+    ) -> nnx.BatchNorm:
         """Over all axes but the last."""
         return nnx.BatchNorm(
             features,
-            momentum=self.convention.momentum,
-            epsilon=self.convention.epsilon,
+            **self.convention.batch_norm,
+            scale_init=scale_init,
             dtype=self.dtype,
             rngs=self.rngs,
         )
@@ -126,10 +153,21 @@ class Layers:
         up = self.conv(squeezed, features, 1, use_bias=True)
         return SqueezeExcite(down, up, activation, gate)
 
-    def linear(self, in_features: int, features: int, kernel_init: nnx.Initializer) -> nnx.Linear:
-        """A dense layer whose biases start as zeros."""
+    def linear(
+        self,
+        in_features: int,
+        features: int,
+        kernel_init: nnx.Initializer,
+        bias_init: nnx.Initializer = initializers.zeros,
+    ) -> nnx.Linear:
+        """A dense layer."""
         return nnx.Linear(
-            in_features, features, kernel_init=kernel_init, dtype=self.dtype, rngs=self.rngs
+            in_features,
+            features,
+            kernel_init=self.init(kernel_init),
+            bias_init=self.init(bias_init),
+            dtype=self.dtype,
+            rngs=self.rngs,
         )
 
     def dropout(self, rate: float) -> nnx.Dropout:

@@ -1,16 +1,18 @@
 """Published weights in the NNX networks."""
 
 import functools
+import itertools
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from resfuse.nnx.convnext import ConvNeXt
 from resfuse.nnx.densenet import DenseNet
+from resfuse.nnx.layers import Unfilled
 from resfuse.nnx.mobilenet import MobileNet
 from resfuse.nnx.regnet import RegNet
 from resfuse.nnx.resnet import ResNet
@@ -37,7 +39,9 @@ def load(
 
     The file is one of safetensors, or of ``torch.save`` (no torch is needed, and nothing in a
     pickle is run), with the names of torchvision, timm, transformers or ``efficientnet_pytorch``;
-    or one of Keras' ``.h5`` with named layers, of its MobileNetV2 and DenseNets.
+    or one of Keras (``.keras``, ``.weights.h5``, ``.h5``), of its own ResNets, ResNetV2s,
+    DenseNets, ConvNeXts, EfficientNets, MobileNetV2 and V3; or an Orbax checkpoint, a folder, of
+    the variables of a network of ours.
     Every array of the file is used, every variable of the network comes from it, in float32. What
     was found is logged by ``resfuse.weights``.
 
@@ -72,45 +76,49 @@ def load(
     """
     weights = read_weights(source, architecture)
     options = {"cifar_stem": True} if weights.has_cifar_stem else {}
+    network = functools.partial(_CLASSES[weights.family], weights.architecture, **options)
 
-    def make(classes: int, channels: int) -> tuple[Any, dict[str, tuple[int, ...]]]:
-        def build() -> Any:
-            return _CLASSES[weights.family](
-                weights.architecture, classes, in_channels=channels, rngs=_SameKey(seed), **options
-            )
+    def make(classes: int, channels: int) -> tuple[_Parts, dict[str, tuple[int, ...]]]:
+        parts = _unfilled(lambda: network(classes, in_channels=channels, rngs=Unfilled(seed)))
+        variables = by_path(nnx.to_pure_dict(parts.state))
+        return parts, {path: leaf.shape for path, leaf in variables.items()}
 
-        model = nnx.eval_shape(build)
-        state = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
-        return model, {path: leaf.shape for path, leaf in by_path(state).items()}
-
-    model, values = fit(weights, make, num_classes, in_channels, seed)
-    return _with_values(model, {path: jnp.asarray(value) for path, value in values}, seed)
+    parts, values = fit(weights, make, num_classes, in_channels, seed)
+    return _filled(parts, {path: jnp.asarray(value) for path, value in values}, seed)
 
 
-class _SameKey(nnx.Rngs):
-    """Gives every initial value the same key: these are never computed.
+class _Parts(NamedTuple):
+    """A network without values: its structure, and the shapes of what it draws from and holds."""
 
-    A count of the keys, within a trace, takes a time that is quadratic in their number.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self.params = functools.partial(jax.random.key, seed)
+    graph: Any
+    draws: Any
+    state: Any
 
 
-def _with_values(model: Any, values: dict[str, Any], seed: int) -> Any:
-    """In place of the abstract variables; random states get keys, without initial values."""
-    graph, *states = nnx.split(model, nnx.RngState, ...)
-    draws, state = states
-    pure = nnx.to_pure_dict(state)
-    nnx.replace_by_pure_dict(state, filled(pure, values))
-    key, numbers = jax.random.key(seed), iter(range(np.iinfo(np.uint32).max))
+def _unfilled(build: Callable[[], nnx.Module]) -> _Parts:
+    """The same as ``nnx.eval_shape``, which takes the network apart and together twice more."""
+    graphs = []
+
+    def split() -> Any:
+        graph, *states = nnx.split(build(), nnx.RngState, ...)
+        graphs.append(graph)
+        return states
+
+    draws, state = jax.eval_shape(split)
+    return _Parts(graphs[0], draws, state)
+
+
+def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
+    """With variables, in evaluation mode; random states get keys, without initial values."""
+    state = parts.state
+    nnx.replace_by_pure_dict(state, filled(nnx.to_pure_dict(state), values))
+    numbers = itertools.count()
 
     def draw(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.fold_in(key, next(numbers))
+            return jax.random.fold_in(jax.random.key(seed), next(numbers))
         return jnp.zeros(leaf.shape, leaf.dtype)
 
-    model = nnx.merge(graph, jax.tree.map(draw, draws), state)
+    model = nnx.merge(parts.graph, jax.tree.map(draw, parts.draws), state)
     model.eval()
     return model

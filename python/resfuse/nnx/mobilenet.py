@@ -10,7 +10,8 @@ from jax.nn import initializers
 
 from resfuse.models.convention import ACTIVATIONS, uniform_within
 from resfuse.models.mobilenet import MOBILENETS, InvertedResidualPlan, MobileNetArchitecture
-from resfuse.nnx.layers import Layers
+from resfuse.nnx.layers import ConvNorm, Layers
+from resfuse.nnx.network import Network
 
 __all__ = [
     "EfficientNetB0",
@@ -93,7 +94,12 @@ def _stages(architecture: MobileNetArchitecture, make: Layers) -> nnx.List[Any]:
     )
 
 
-class MobileNet(nnx.Module):
+def _last_conv(architecture: MobileNetArchitecture, make: Layers) -> ConvNorm:
+    last = architecture.stages[-1][-1].features
+    return make.conv_norm(last, architecture.head_features, 1, activation=architecture.activation)
+
+
+class MobileNet(Network):
     """A network of inverted residuals: MobileNetV2 and V3, EfficientNet and EfficientNet-Lite.
 
     ``MobileNetV2`` to ``EfficientNetLite4`` are this class with ``architecture`` filled in. Each
@@ -101,14 +107,7 @@ class MobileNet(nnx.Module):
     ``bn2.bias`` are ``stages[1][0].depthwise.conv.kernel`` and ``.bn.bias``. The arithmetic is that
     of torchvision and timm, or, with the architecture's ``convention``, TensorFlow's and Keras'.
 
-    Args:
-        architecture: Which network.
-        num_classes: Number of logits.
-        in_channels: Channels of the images.
-        features_only: Whether the network ends with its feature maps: it has no classifier, and a
-            call gives what :meth:`features` gives.
-        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
-        rngs: Makes the initial values, and what dropout draws.
+    The arguments are those of :class:`Network`.
 
     Example:
         >>> model = MobileNetV3Small(num_classes=10, rngs=nnx.Rngs(0))
@@ -120,48 +119,37 @@ class MobileNet(nnx.Module):
         [(32, 32, 16), (16, 16, 16), (8, 8, 24), (4, 4, 48), (2, 2, 576)]
     """
 
-    def __init__(
-        self,
-        architecture: MobileNetArchitecture,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        features_only: bool = False,
-        dtype: Any = None,
-        rngs: nnx.Rngs,
+    def make_body(
+        self, architecture: MobileNetArchitecture, in_channels: int, make: Layers
     ) -> None:
-        self.preprocess = architecture.preprocessing
+        """The stem and the stages; and the last convolution, where it gives a feature map."""
         self.head_is_feature = architecture.hidden_features > 0
-        make = Layers(architecture.convention, dtype, rngs)
-        conv_norm = functools.partial(make.conv_norm, activation=architecture.activation)
-        self.stem = conv_norm(in_channels, architecture.stem_features, 3, 2)
+        activation = architecture.activation
+        self.stem = make.conv_norm(
+            in_channels, architecture.stem_features, 3, 2, activation=activation
+        )
         self.stages = _stages(architecture, make)
-        last = architecture.stages[-1][-1].features
-        self.head: Any = (
-            conv_norm(last, architecture.head_features, 1)
-            if self.head_is_feature or not features_only
-            else None
-        )
-        self.classifier: Any = (
-            None if features_only else _Classifier(architecture, num_classes, make)
-        )
+        if self.head_is_feature:
+            self.head = _last_conv(architecture, make)
 
-    def __call__(self, x: Array) -> Any:
-        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
-        if self.classifier is None:
-            return self.features(x)
-        x = self._run_stages(x)[-1]
-        return self.classifier(self.head(x).mean((-3, -2)))
+    def make_head(
+        self, architecture: MobileNetArchitecture, num_classes: int, make: Layers
+    ) -> None:
+        """The last convolution, where it gives no feature map, and the classifier."""
+        if not self.head_is_feature:
+            self.head = _last_conv(architecture, make)
+        self.classifier = _Classifier(architecture, num_classes, make)
+
+    def classify(self, x: Array) -> Array:
+        """Of the means after the last convolution."""
+        x = x if self.head_is_feature else self.head(x)
+        return self.classifier(x.mean((-3, -2)))
 
     def features(self, x: Array) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the last map of each resolution.
 
         They are timm's: after the stem or a stage, before the next stride.
         """
-        maps = self._run_stages(x)
-        return [*maps[:-1], self.head(maps[-1])] if self.head_is_feature else maps
-
-    def _run_stages(self, x: Array) -> list[Array]:
         maps = []
         x = self.stem(x)
         for stage in self.stages:
@@ -169,7 +157,7 @@ class MobileNet(nnx.Module):
                 maps.append(x)
             for block in stage:
                 x = block(x)
-        return [*maps, x]
+        return [*maps, self.head(x) if self.head_is_feature else x]
 
 
 MobileNetV2 = functools.partial(MobileNet, MOBILENETS["MobileNetV2"])

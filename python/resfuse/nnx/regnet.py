@@ -11,23 +11,37 @@ from jax.nn import initializers
 
 from resfuse.models.regnet import REGNETS, RegNetArchitecture, RegNetStage
 from resfuse.nnx.layers import Layers
+from resfuse.nnx.network import Network
 
 __all__ = [
     "RegNet",
     "RegNetX1_6GF",
     "RegNetX3_2GF",
+    "RegNetX4GF",
+    "RegNetX6_4GF",
     "RegNetX8GF",
+    "RegNetX12GF",
     "RegNetX16GF",
     "RegNetX32GF",
+    "RegNetX200MF",
     "RegNetX400MF",
+    "RegNetX600MF",
     "RegNetX800MF",
     "RegNetY1_6GF",
     "RegNetY3_2GF",
+    "RegNetY4GF",
+    "RegNetY6_4GF",
     "RegNetY8GF",
+    "RegNetY12GF",
     "RegNetY16GF",
     "RegNetY32GF",
+    "RegNetY200MF",
     "RegNetY400MF",
+    "RegNetY600MF",
     "RegNetY800MF",
+    "TimmRegNetX400MF",
+    "TimmRegNetY8GF",
+    "TimmRegNetY800MF",
 ]
 
 
@@ -53,21 +67,15 @@ class _Block(nnx.Module):
         return jax.nn.relu((x if self.proj is None else self.proj(x)) + self.c(y))
 
 
-class RegNet(nnx.Module):
+class RegNet(Network):
     """A RegNetX or RegNetY.
 
-    ``RegNetX400MF`` to ``RegNetY32GF``, of so many million or billion multiplications, are this
-    class with ``architecture`` filled in. torchvision's ``trunk_output.block2.block2-0.f.a.0`` is
+    ``RegNetX200MF`` to ``RegNetY32GF``, of so many million or billion multiplications, are this
+    class with ``architecture`` filled in. Where torchvision and timm have other widths, timm's name
+    begins with ``Timm``. torchvision's ``trunk_output.block2.block2-0.f.a.0`` is
     ``stages[1][0].a.conv``.
 
-    Args:
-        architecture: Which network.
-        num_classes: Number of logits.
-        in_channels: Channels of the images.
-        features_only: Whether the network ends with its feature maps: it has no classifier, and a
-            call gives what :meth:`features` gives.
-        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
-        rngs: Makes the initial values.
+    The arguments are those of :class:`Network`.
 
     Example:
         >>> model = RegNetY400MF(num_classes=10, rngs=nnx.Rngs(0))
@@ -79,31 +87,23 @@ class RegNet(nnx.Module):
         [(32, 32, 32), (16, 16, 48), (8, 8, 104), (4, 4, 208), (2, 2, 440)]
     """
 
-    def __init__(
-        self,
-        architecture: RegNetArchitecture,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        features_only: bool = False,
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.preprocess = architecture.preprocessing
-        make = Layers(architecture.convention, dtype, rngs)
+    def make_body(self, architecture: RegNetArchitecture, in_channels: int, make: Layers) -> None:
+        """The stem, and stages that halve the resolution."""
         width = architecture.stem_features
         self.stem = make.conv_norm(in_channels, width, 3, 2, activation="relu")
         self.stages: nnx.List[Any] = nnx.List()
         for stage in architecture.stages:
             self.stages.append(_stage(width, stage, architecture.squeeze, make))
             width = stage.features
-        init = initializers.normal(0.01)
-        self.fc: Any = None if features_only else make.linear(width, num_classes, init)
 
-    def __call__(self, x: Array) -> Any:
-        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
-        maps = self.features(x)
-        return maps if self.fc is None else self.fc(maps[-1].mean((-3, -2)))
+    def make_head(self, architecture: RegNetArchitecture, num_classes: int, make: Layers) -> None:
+        """One dense layer."""
+        width = architecture.stages[-1].features
+        self.fc = make.linear(width, num_classes, initializers.normal(0.01))
+
+    def classify(self, x: Array) -> Array:
+        """Of the means."""
+        return self.fc(x.mean((-3, -2)))
 
     def features(self, x: Array) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the stem's map and each stage's."""
@@ -139,3 +139,16 @@ RegNetY3_2GF = functools.partial(RegNet, REGNETS["RegNetY3_2GF"])
 RegNetY8GF = functools.partial(RegNet, REGNETS["RegNetY8GF"])
 RegNetY16GF = functools.partial(RegNet, REGNETS["RegNetY16GF"])
 RegNetY32GF = functools.partial(RegNet, REGNETS["RegNetY32GF"])
+RegNetX200MF = functools.partial(RegNet, REGNETS["RegNetX200MF"])
+RegNetX600MF = functools.partial(RegNet, REGNETS["RegNetX600MF"])
+RegNetX4GF = functools.partial(RegNet, REGNETS["RegNetX4GF"])
+RegNetX6_4GF = functools.partial(RegNet, REGNETS["RegNetX6_4GF"])
+RegNetX12GF = functools.partial(RegNet, REGNETS["RegNetX12GF"])
+RegNetY200MF = functools.partial(RegNet, REGNETS["RegNetY200MF"])
+RegNetY600MF = functools.partial(RegNet, REGNETS["RegNetY600MF"])
+RegNetY4GF = functools.partial(RegNet, REGNETS["RegNetY4GF"])
+RegNetY6_4GF = functools.partial(RegNet, REGNETS["RegNetY6_4GF"])
+RegNetY12GF = functools.partial(RegNet, REGNETS["RegNetY12GF"])
+TimmRegNetX400MF = functools.partial(RegNet, REGNETS["TimmRegNetX400MF"])
+TimmRegNetY800MF = functools.partial(RegNet, REGNETS["TimmRegNetY800MF"])
+TimmRegNetY8GF = functools.partial(RegNet, REGNETS["TimmRegNetY8GF"])

@@ -8,12 +8,12 @@ from jax import Array
 
 from resfuse.arguments import check_implementation
 from resfuse.models.architectures import ARCHITECTURES, Architecture
-from resfuse.models.convention import TORCH
 from resfuse.models.pooling import halve
 from resfuse.models.resnet_plans import BlockPlan, ConvPlan, plan_stages, plan_stem
-from resfuse.models.torchvision_layers import BATCH_NORM, conv_settings, linear_settings, max_pool
+from resfuse.models.torchvision_layers import conv_settings, linear_settings, max_pool
 from resfuse.nnx.fused import conv_bn_relu
 from resfuse.nnx.layers import Layers
+from resfuse.nnx.network import Network
 
 __all__ = [
     "ECAResNet50D",
@@ -41,45 +41,55 @@ __all__ = [
 
 
 _ones = nnx.initializers.ones
+_LECUN = nnx.initializers.lecun_normal()
 
 
 def _conv_and_norm(
-    plan: ConvPlan, rngs: nnx.Rngs, scale_init: nnx.Initializer = _ones
+    plan: ConvPlan, make: Layers, scale_init: nnx.Initializer = _ones
 ) -> tuple[nnx.Conv, nnx.BatchNorm]:
-    conv = nnx.Conv(plan.in_features, plan.features, **conv_settings(plan), rngs=rngs)
-    return conv, nnx.BatchNorm(plan.features, **BATCH_NORM, scale_init=scale_init, rngs=rngs)
+    conv = make.planned_conv(plan, conv_settings(plan))
+    return conv, make.batch_norm(plan.features, scale_init)
 
 
-def _stem(plans: tuple[ConvPlan, ...], rngs: nnx.Rngs) -> tuple[Any, nnx.BatchNorm]:
+def _stem(plans: tuple[ConvPlan, ...], make: Layers) -> tuple[Any, nnx.BatchNorm]:
     """``conv1`` and ``bn1``; ``None`` is where torch's ``Sequential`` has a ReLU."""
-    *layers, (conv, bn) = (_conv_and_norm(plan, rngs) for plan in plans)
+    *layers, (conv, bn) = (_conv_and_norm(plan, make) for plan in plans)
     if not layers:
         return conv, bn
     return nnx.List([*(each for layer in layers for each in (*layer, None)), conv]), bn
 
 
-def _skip(plan: BlockPlan, rngs: nnx.Rngs) -> nnx.List[Any] | None:
+def _skip(plan: BlockPlan, make: Layers) -> nnx.List[Any] | None:
     """``None`` is where torch's ``Sequential`` has a pool."""
     if plan.downsample is None:
         return None
-    return nnx.List([None] * plan.average_skip + [*_conv_and_norm(plan.downsample, rngs)])
+    return nnx.List([None] * plan.average_skip + [*_conv_and_norm(plan.downsample, make)])
 
 
 class _ChannelAttention(nnx.Module):
     """Scales each channel by what a few neighbours' means make of it (Wang et al. 2019)."""
 
-    def __init__(self, size: int, rngs: nnx.Rngs) -> None:
-        self.conv = nnx.Conv(1, 1, (size,), padding=size // 2, use_bias=False, rngs=rngs)
+    def __init__(self, size: int, make: Layers) -> None:
+        self.conv = nnx.Conv(
+            1,
+            1,
+            (size,),
+            padding=size // 2,
+            use_bias=False,
+            kernel_init=make.init(_LECUN),
+            dtype=make.dtype,
+            rngs=make.rngs,
+        )
 
     def __call__(self, x: Array) -> Array:
         y = self.conv(x.mean((-3, -2))[..., None])[..., 0]
         return x * nnx.sigmoid(y)[..., None, None, :]
 
 
-def _attention(plan: BlockPlan, rngs: nnx.Rngs) -> Any:
+def _attention(plan: BlockPlan, make: Layers) -> Any:
     if plan.attention == "se":
-        return Layers(TORCH, None, rngs).squeeze_excite(plan.features, plan.squeezed)
-    return _ChannelAttention(plan.attention_size, rngs) if plan.attention == "eca" else None
+        return make.squeeze_excite(plan.features, plan.squeezed)
+    return _ChannelAttention(plan.attention_size, make) if plan.attention == "eca" else None
 
 
 class _Block(nnx.Module):
@@ -88,21 +98,21 @@ class _Block(nnx.Module):
     def __init__(
         self,
         plan: BlockPlan,
+        make: Layers,
         *,
         zero_init_residual: bool,
         implementation: str | None,
-        rngs: nnx.Rngs,
     ) -> None:
         self.implementation = implementation
         self.depth = len(plan.convs)
         for number, conv in enumerate(plan.convs, 1):
             zero = zero_init_residual and number == self.depth
-            layer = _conv_and_norm(conv, rngs, nnx.initializers.zeros if zero else _ones)
+            layer = _conv_and_norm(conv, make, nnx.initializers.zeros if zero else _ones)
             for name, module in zip(("conv", "bn"), layer, strict=True):
                 setattr(self, f"{name}{number}", module)
-        self.se = _attention(plan, rngs)
+        self.se = _attention(plan, make)
         self.halves = plan.halves
-        self.downsample = _skip(plan, rngs)
+        self.downsample = _skip(plan, make)
 
     def __call__(self, x: Array, use_running_average: bool | None) -> Array:
         fused = functools.partial(
@@ -123,7 +133,7 @@ class _Block(nnx.Module):
         return nnx.relu(self.se(fused(*last, y, relu=False)) + x)
 
 
-class ResNet(nnx.Module):
+class ResNet(Network):
     """A ResNet, Wide ResNet, ResNeXt, or variant of timm's, with torchvision's arithmetic.
 
     ``ResNet18`` to ``ECAResNet101D`` are this class with ``architecture`` filled in. Attributes
@@ -132,16 +142,18 @@ class ResNet(nnx.Module):
     averages the biased variances of the batches, torch the unbiased ones.
 
     Args:
-        architecture: Which network.
-        num_classes: Number of logits.
-        in_channels: Channels of the images.
+        architecture: As in :class:`Network`, and so are the others that are not below.
+        num_classes: See there.
+        in_channels: See there.
+        features_only: See there.
         cifar_stem: Whether the stem, for small images, is a 3x3 convolution with stride 1 and no
             max pool, in place of 7x7 with stride 2.
         zero_init_residual: Whether the last batch norm of each block starts with scale 0.
         replace_stride_with_dilation: For every stage but the first, whether its stride becomes a
             dilation; ``None`` for none. For bottlenecks only.
         implementation: ``None`` (the kernel where it runs), ``"ffi"`` or ``"xla"`` (plain Flax).
-        rngs: Makes the initial values.
+        dtype: See there. The kernel runs in float32; other dtypes are plain Flax.
+        rngs: See there.
 
     Raises:
         ValueError: For an unknown ``implementation``, or for flags that do not fit the
@@ -164,29 +176,54 @@ class ResNet(nnx.Module):
         num_classes: int = 1000,
         *,
         in_channels: int = 3,
+        features_only: bool = False,
         cifar_stem: bool = False,
         zero_init_residual: bool = False,
         replace_stride_with_dilation: tuple[bool, ...] | None = None,
         implementation: str | None = None,
+        dtype: Any = None,
         rngs: nnx.Rngs,
     ) -> None:
         self.implementation = check_implementation(implementation)
-        self.cifar_stem = cifar_stem
-        self.preprocess = architecture.preprocessing
-        self.conv1, self.bn1 = _stem(plan_stem(architecture, in_channels, cifar_stem), rngs)
+        self.cifar_stem, self.zero_init_residual = cifar_stem, zero_init_residual
+        self.replace_stride_with_dilation = replace_stride_with_dilation
+        super().__init__(
+            architecture,
+            num_classes,
+            in_channels=in_channels,
+            features_only=features_only,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def make_body(self, architecture: Architecture, in_channels: int, make: Layers) -> None:
+        """The stem and the stages."""
+        stem = plan_stem(architecture, in_channels, self.cifar_stem)
+        self.conv1, self.bn1 = _stem(stem, make)
         block = functools.partial(
-            _Block, zero_init_residual=zero_init_residual, implementation=implementation, rngs=rngs
+            _Block,
+            make=make,
+            zero_init_residual=self.zero_init_residual,
+            implementation=self.implementation,
         )
         self.stages = len(architecture.depths)
-        stages = plan_stages(architecture, replace_stride_with_dilation)
+        stages = plan_stages(architecture, self.replace_stride_with_dilation)
         for number, plans in enumerate(stages, 1):
             setattr(self, f"layer{number}", nnx.List([block(plan) for plan in plans]))
-        width = architecture.out_features
-        self.fc = nnx.Linear(width, num_classes, **linear_settings(width), rngs=rngs)
 
-    def __call__(self, x: Array, use_running_average: bool | None = None) -> Array:
+    def make_head(self, architecture: Architecture, num_classes: int, make: Layers) -> None:
+        """One dense layer."""
+        width = architecture.out_features
+        self.fc = make.linear(width, num_classes, **linear_settings(width))
+
+    def __call__(self, x: Array, use_running_average: bool | None = None) -> Any:
         """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
-        return self.fc(self.features(x, use_running_average)[-1].mean(axis=(-3, -2)))
+        maps = self.features(x, use_running_average)
+        return maps if self.features_only else self.classify(maps[-1])
+
+    def classify(self, x: Array) -> Array:
+        """Of the means."""
+        return self.fc(x.mean((-3, -2)))
 
     def features(self, x: Array, use_running_average: bool | None = None) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the output of each stage."""

@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 from jax.nn import initializers
 
-from resfuse.models.pooling import halve
+from resfuse.models.pooling import every, halve
 from resfuse.models.resnet_plans import BlockPlan, ConvPlan
 from resfuse.models.resnetv2 import (
     RESNETS_V2,
@@ -19,6 +19,8 @@ from resfuse.models.resnetv2 import (
     plan_first_layers,
     pool_stem,
 )
+from resfuse.nnx.layers import Layers
+from resfuse.nnx.network import Network
 
 __all__ = [
     "ResNetV2",
@@ -36,16 +38,16 @@ __all__ = [
 class _Layers:
     """Makes the layers of one network."""
 
-    def __init__(self, architecture: ResNetV2Architecture, dtype: Any, rngs: nnx.Rngs) -> None:
-        self.architecture, self.options = architecture, {"dtype": dtype, "rngs": rngs}
+    def __init__(self, architecture: ResNetV2Architecture, make: Layers) -> None:
+        self.architecture, self.make = architecture, make
 
     def conv(self, plan: ConvPlan) -> nnx.Conv:
-        settings = conv_v2_settings(plan, self.architecture)
-        return nnx.Conv(plan.in_features, plan.features, **settings, **self.options)
+        return self.make.planned_conv(plan, conv_v2_settings(plan, self.architecture))
 
     def norm(self, features: int) -> Any:
         norm = nnx.BatchNorm if self.architecture.norm == "batch" else nnx.GroupNorm
-        return norm(features, **norm_settings(self.architecture), **self.options)
+        settings = norm_settings(self.architecture)
+        return norm(features, **settings, dtype=self.make.dtype, rngs=self.make.rngs)
 
 
 class _Stem(nnx.Module):
@@ -85,7 +87,7 @@ class _Block(nnx.Module):
     def __init__(self, plan: BlockPlan, make: _Layers) -> None:
         skip = plan.downsample
         self.downsample = None if skip is None else _Downsample(skip, plan.halves, make)
-        self.depth = len(plan.convs)
+        self.depth, self.strides = len(plan.convs), plan.strides
         for number, conv in enumerate(plan.convs, 1):
             setattr(self, f"norm{number}", make.norm(conv.in_features))
             setattr(self, f"conv{number}", make.conv(conv))
@@ -94,10 +96,15 @@ class _Block(nnx.Module):
         y = x
         for number in range(1, self.depth + 1):
             y = jax.nn.relu(getattr(self, f"norm{number}")(y))
-            if number == 1 and self.downsample is not None:
-                x = self.downsample(y)
+            if number == 1:
+                x = self._skip(x, y)
             y = getattr(self, f"conv{number}")(y)
         return y + x
+
+    def _skip(self, x: Array, normalized: Array) -> Array:
+        if self.downsample is None:
+            return every(x, self.strides)
+        return self.downsample(normalized)
 
 
 class _Stage(nnx.Module):
@@ -115,29 +122,21 @@ class _Stage(nnx.Module):
 class _Head(nnx.Module):
     """``fc``, of the means; a 1x1 convolution in timm."""
 
-    def __init__(self, features: int, num_classes: int, make: _Layers) -> None:
-        init = initializers.normal(0.01)
-        self.fc = nnx.Linear(features, num_classes, kernel_init=init, **make.options)
+    def __init__(self, features: int, num_classes: int, make: Layers) -> None:
+        self.fc = make.linear(features, num_classes, initializers.normal(0.01))
 
     def __call__(self, x: Array) -> Array:
         return self.fc(x.mean((-3, -2)))
 
 
-class ResNetV2(nnx.Module):
+class ResNetV2(Network):
     """A pre-activation ResNet.
 
     ``ResNetV2_18`` to ``ResNetV2_101x1_BiT`` are this class with ``architecture`` filled in.
     Attributes have timm's names: its ``stages.1.blocks.0.norm1.weight`` is
     ``stages[1].blocks[0].norm1.scale``.
 
-    Args:
-        architecture: Which network.
-        num_classes: Number of logits.
-        in_channels: Channels of the images.
-        features_only: Whether the network ends with its feature maps: it has no classifier, and a
-            call gives what :meth:`features` gives.
-        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
-        rngs: Makes the initial values.
+    The arguments are those of :class:`Network`.
 
     Example:
         >>> model = ResNetV2_18(num_classes=10, rngs=nnx.Rngs(0))
@@ -149,30 +148,28 @@ class ResNetV2(nnx.Module):
         [(32, 32, 64), (16, 16, 64), (8, 8, 128), (4, 4, 256), (2, 2, 512)]
     """
 
-    def __init__(
-        self,
-        architecture: ResNetV2Architecture,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        features_only: bool = False,
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ) -> None:
+    def make_body(self, architecture: ResNetV2Architecture, in_channels: int, make: Layers) -> None:
+        """The stem and the stages."""
         self.architecture = architecture
-        self.preprocess = architecture.preprocessing
-        make, width = _Layers(architecture, dtype, rngs), architecture.features[-1]
-        self.stem = _Stem(in_channels, make)
-        self.stages = nnx.List(_Stage(plans, make) for plans in plan_blocks(architecture))
-        self.norm: Any = None if features_only else make.norm(width)
-        self.head: Any = None if features_only else _Head(width, num_classes, make)
+        layers = _Layers(architecture, make)
+        self.stem = _Stem(in_channels, layers)
+        self.stages = nnx.List(_Stage(plans, layers) for plans in plan_blocks(architecture))
+
+    def make_head(self, architecture: ResNetV2Architecture, num_classes: int, make: Layers) -> None:
+        """The last norm and a dense layer."""
+        layers, width = _Layers(architecture, make), architecture.features[-1]
+        self.norm = layers.norm(width)
+        self.head = _Head(width, num_classes, make)
 
     def __call__(self, x: Array) -> Any:
         """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
         if x.ndim == 3:  # a group norm needs a batch
             return jax.tree.map(lambda y: y[0], self(x[None]))
-        maps = self.features(x)
-        return maps if self.head is None else self.head(jax.nn.relu(self.norm(maps[-1])))
+        return super().__call__(x)
+
+    def classify(self, x: Array) -> Array:
+        """Of the means after the last norm."""
+        return self.head(jax.nn.relu(self.norm(x)))
 
     def features(self, x: Array) -> list[Array]:
         """Maps ``(B, H, W, C)`` to the stem's map, before its pool, and each stage's."""

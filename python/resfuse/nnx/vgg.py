@@ -1,7 +1,6 @@
 """VGG with batch norm for Flax NNX."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from resfuse.kernel import pool
 from resfuse.models.pooling import adaptive_average
 from resfuse.models.vgg import VGGS, VGGArchitecture
 from resfuse.nnx.layers import Layers
+from resfuse.nnx.network import Network
 
 __all__ = ["VGG", "VGG11", "VGG13", "VGG16", "VGG19"]
 
@@ -39,21 +39,14 @@ class _Classifier(nnx.Module):
         return self.fc3(self.dropout(jax.nn.relu(self.fc2(x))))
 
 
-class VGG(nnx.Module):
+class VGG(Network):
     """A VGG with batch norm.
 
     ``VGG11`` to ``VGG19`` are this class with ``architecture`` filled in. torchvision's
     ``features.3`` and ``features.4`` are, in VGG16, ``stages[0][1].conv`` and ``.bn``; its
     ``classifier.0``, ``.3`` and ``.6`` are ``classifier.fc1``, ``fc2`` and ``fc3``.
 
-    Args:
-        architecture: Which network.
-        num_classes: Number of logits.
-        in_channels: Channels of the images.
-        features_only: Whether the network ends with its feature maps: it has no classifier, and a
-            call gives what :meth:`features` gives.
-        dtype: In which the layers compute; ``None`` follows inputs and variables, as Flax does.
-        rngs: Makes the initial values, and what dropout draws.
+    The arguments are those of :class:`Network`.
 
     Example:
         >>> model = VGG11(features_only=True, rngs=nnx.Rngs(0))
@@ -62,18 +55,8 @@ class VGG(nnx.Module):
         [(16, 16, 256), (8, 8, 512), (4, 4, 512), (2, 2, 512)]
     """
 
-    def __init__(
-        self,
-        architecture: VGGArchitecture,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        features_only: bool = False,
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.preprocess = architecture.preprocessing
-        make = Layers(architecture.convention, dtype, rngs)
+    def make_body(self, architecture: VGGArchitecture, in_channels: int, make: Layers) -> None:
+        """Stages of 3x3 convolutions."""
         widths = in_channels, *architecture.features
         conv_norm = functools.partial(make.conv_norm, size=3, use_bias=True, activation="relu")
         self.stages = nnx.List(
@@ -82,14 +65,14 @@ class VGG(nnx.Module):
                 architecture.depths, widths, architecture.features, strict=False
             )
         )
-        self.classifier: Any = (
-            None if features_only else _Classifier(architecture, num_classes, make)
-        )
 
-    def __call__(self, x: Array) -> Any:
-        """Maps ``(B, H, W, C)`` to ``(B, num_classes)``, or ``(H, W, C)`` to ``(num_classes,)``."""
-        maps = self.features(x)
-        return maps if self.classifier is None else self.classifier(maps[-1])
+    def make_head(self, architecture: VGGArchitecture, num_classes: int, make: Layers) -> None:
+        """Three dense layers."""
+        self.classifier = _Classifier(architecture, num_classes, make)
+
+    def classify(self, x: Array) -> Array:
+        """Of 7x7 means."""
+        return self.classifier(x)
 
     def features(self, x: Array) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to each stage's last map, and their pool."""

@@ -1,6 +1,7 @@
-"""From a file to its arrays by name, whatever its format: the content tells, not the suffix."""
+"""From a file, or a checkpoint's folder, to its arrays by name: the content tells the format."""
 
 import os
+import pathlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from resfuse.weights.errors import WeightsError
-from resfuse.weights.keras_files import is_hdf5, read_keras
+from resfuse.weights.keras_files import is_hdf5, is_keras_zip, read_keras, read_keras_zip
 from resfuse.weights.mapped import MappedFile
+from resfuse.weights.orbax_files import read_orbax
 from resfuse.weights.safetensors import is_safetensors, read_safetensors
 from resfuse.weights.torch_files import is_torch_stream, read_torch_stream, read_torch_zip
 
@@ -34,30 +36,37 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         WeightsError: If it is no file of weights, or one that is broken or not plain data.
         OSError: If it cannot be read.
     """
-    if os.path.getsize(path) == 0:
-        raise WeightsError(f"{os.fspath(path)} is empty")
-    data = np.memmap(path, np.uint8, "r")
     try:
-        is_keras = is_hdf5(data[:16].tobytes())
-        arrays = _state_dict(read_keras(path) if is_keras else _read(data.view(np.ndarray)))
+        arrays = _state_dict(_read(pathlib.Path(path)))
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from None
     return {name: array for name, array in arrays.items() if not _IGNORED.search(name)}
 
 
-def _read(data: np.ndarray) -> Any:
+def _read(path: pathlib.Path) -> Any:
+    if path.is_dir():
+        return read_orbax(path)
+    if path.stat().st_size == 0:
+        raise WeightsError("is empty")
+    return _read_file(np.memmap(path, np.uint8, "r").view(np.ndarray))
+
+
+def _read_file(data: np.ndarray) -> Any:
     start = data[:64].tobytes()
     if start.startswith(b"PK\x03\x04"):
         try:
             with zipfile.ZipFile(MappedFile(data)) as archive:
-                return read_torch_zip(data, archive)
+                read = read_keras_zip if is_keras_zip(archive) else read_torch_zip
+                return read(data, archive)
         except (zipfile.BadZipFile, NotImplementedError, UnicodeError, OverflowError) as error:
             raise WeightsError(f"the zip is broken: {error}") from None
     if is_torch_stream(start):
         return read_torch_stream(data)
     if is_safetensors(start):
         return read_safetensors(data)
-    raise WeightsError("is no file of safetensors or torch, nor HDF5")
+    if is_hdf5(start):
+        return read_keras(data)
+    raise WeightsError("is no file of safetensors, torch or Keras")
 
 
 def _state_dict(saved: Any) -> dict[str, np.ndarray]:

@@ -1,13 +1,15 @@
 """A mapped array as a file, so that only what is read is in memory."""
 
 import io
+import mmap
 import os
 from typing import Any
 
 import numpy as np
 
-__all__ = ["MappedFile"]
+__all__ = ["MappedFile", "forget"]
 
+_WORTH_FORGETTING = 1 << 20  # bytes
 _LONGEST_LINE = 1000  # of a pickle, whose lines are names
 
 
@@ -57,3 +59,18 @@ class MappedFile(io.RawIOBase):
         longest = _LONGEST_LINE if size is None or size < 0 else min(size, _LONGEST_LINE)
         line = self.data[self.position : self.position + longest].tobytes()
         return self.read(line.find(b"\n") + 1 or len(line))
+
+
+def forget(array: np.ndarray) -> None:
+    """Gives back the memory of the file of which a large array is a view; it can be read again.
+
+    What a process has read of a mapped file counts as its memory, so that without this a model
+    takes, while it is loaded, twice its size.
+    """
+    if array.nbytes < _WORTH_FORGETTING:
+        return
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None:
+        base.madvise(mmap.MADV_DONTNEED)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from resfuse.weights.scheme import Rename, blocks, look_up
 
-__all__ = ["efficientnet_pytorch", "keras_mobilenet_v2", "timm_mobilenet", "torchvision_mobilenet"]
+__all__ = ["efficientnet_pytorch", "timm_mobilenet", "torchvision_mobilenet"]
 
 
 def _conv_norms(names: dict[str, str], ours: str, theirs: str) -> None:
@@ -113,16 +113,4 @@ def efficientnet_pytorch(paths: Iterable[str]) -> Rename:
             names[f"{ours}.{layer}.bn"] = f"{theirs}.{norm}"
         names[f"{ours}.squeeze_excite.fc1"] = f"{theirs}._se_reduce"
         names[f"{ours}.squeeze_excite.fc2"] = f"{theirs}._se_expand"
-    return look_up(names)
-
-
-def keras_mobilenet_v2(paths: Iterable[str]) -> Rename:
-    """``block_1_depthwise`` and ``block_1_depthwise_BN``; the first block has a name of its own."""
-    names = {"stem.conv": "Conv1", "stem.bn": "bn_Conv1", "classifier.fc": "predictions"}
-    names |= {"head.conv": "Conv_1", "head.bn": "Conv_1_bn"}
-    for position, (stage, index) in enumerate(blocks(paths)):
-        theirs = f"block_{position}" if position else "expanded_conv"
-        for layer in ("expand", "depthwise", "project"):
-            names[f"stages.{stage}.{index}.{layer}.conv"] = f"{theirs}_{layer}"
-            names[f"stages.{stage}.{index}.{layer}.bn"] = f"{theirs}_{layer}_BN"
     return look_up(names)

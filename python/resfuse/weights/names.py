@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from resfuse.weights.scheme import Rename, blocks, look_up, renaming
 
 __all__ = [
-    "keras_densenet",
     "timm_convnext",
     "timm_regnet",
     "timm_vgg",
@@ -191,25 +190,4 @@ def transformers_regnet(paths: Iterable[str]) -> Rename:
         (r"\.proj\.", ".shortcut."),
         (r"\.conv$", ".convolution"),
         (r"\.bn$", ".normalization"),
-    )
-
-
-def keras_densenet(_: Iterable[str]) -> Rename:
-    """``conv2_block1_0_bn``, and ``pool2_conv`` after it: the stem is number 1."""
-
-    def layer(match: re.Match[str]) -> str:
-        kind, number = match[3], int(match[4])
-        last = f"{number - 1}_bn" if kind == "norm" else f"{number}_conv"
-        return f"conv{int(match[1]) + 2}_block{int(match[2]) + 1}_{last}"
-
-    def transition(match: re.Match[str]) -> str:
-        return f"pool{int(match[1]) + 2}_{'bn' if match[2] == 'norm' else 'conv'}"
-
-    return renaming(
-        (r"^denseblocks\.(\d+)\.(\d+)\.(norm|conv)(\d)$", layer),
-        (r"^transitions\.(\d+)\.(norm|conv)$", transition),
-        (r"^conv0$", "conv1_conv"),
-        (r"^norm0$", "conv1_bn"),
-        (r"^norm5$", "bn"),
-        (r"^classifier$", "predictions"),
     )

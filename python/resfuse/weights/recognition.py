@@ -56,10 +56,12 @@ def _depths(blocks: Mapping[tuple[int, int], Any]) -> tuple[int, ...]:
     return tuple(collections.Counter(stage for stage, _ in blocks).values())
 
 
-_RESNET = r"(?:^layer|encoder\.stages\.)(\d+)\.(?:layers\.)?(\d+)\.(.+)$"
-_SECOND = "conv2.weight", "layer.1.convolution.weight"
-_THIRD = "conv3.weight", "layer.2.convolution.weight"
-_RESNET_NORMS = "bn1.weight", "resnet.embedder.embedder.normalization.weight"
+_RESNET = (
+    r"(?:^layer|^conv(?=\d+_block)|encoder\.stages\.)(\d+)(?:\.|\.layers\.|_block)(\d+)[._](.+)$"
+)
+_SECOND = "conv2.weight", "layer.1.convolution.weight", "2_conv.kernel"
+_THIRD = "conv3.weight", "layer.2.convolution.weight", "3_conv.kernel"
+_RESNET_NORMS = "bn1.weight", "resnet.embedder.embedder.normalization.weight", "conv1_bn.gamma"
 
 
 def _first(of: Shapes, names: tuple[str, ...]) -> tuple[int, ...] | None:
@@ -91,17 +93,23 @@ def _resnet(shapes: Shapes) -> Architecture:
     return _published(found, ARCHITECTURES)
 
 
+_RESNET_V2 = r"^(?:stages\.|conv)(\d+)(?:\.blocks\.|_block)(\d+)[._](.+)$"
+_LAST = "conv3.weight", "3_conv.kernel", "conv2.weight"
+_STEM_V2 = "stem.conv3.weight", "stem.conv.weight", "conv1_conv.kernel"
+
+
 def _resnet_v2(shapes: Shapes) -> ResNetV2Architecture:
-    blocks = _blocks(shapes, r"^stages\.(\d+)\.blocks\.(\d+)\.(.+)$")
+    blocks = _blocks(shapes, _RESNET_V2)
     block = next(iter(blocks.values()))
-    last = "conv3.weight" if "conv3.weight" in block else "conv2.weight"
-    deep = "stem.conv1.weight" in shapes
-    stem = shapes["stem.conv3.weight" if deep else "stem.conv.weight"]
-    group = "norm1.running_mean" not in block
+    features = {stage: _first(each, _LAST) for (stage, _), each in blocks.items()}
+    stem, deep = _first(shapes, _STEM_V2), "stem.conv1.weight" in shapes
+    if stem is None or None in features.values():
+        raise WeightsError("a ResNetV2 needs the convolution of its stem, and conv2 in each stage")
+    group = "norm1.weight" in block and "norm1.running_mean" not in block
     found = ResNetV2Architecture(
-        "bottleneck" if last == "conv3.weight" else "basic",
+        "bottleneck" if _first(block, _THIRD) else "basic",
         _depths(blocks),
-        tuple(each[last][0] for (_, index), each in blocks.items() if index == 0),
+        tuple(shape[0] for shape in features.values() if shape),
         stem[0],
         deep,
         "group" if group else "batch",
@@ -143,7 +151,8 @@ def _densenet(shapes: Shapes) -> DenseNetArchitecture:
 
 def _squeezes(shapes: Shapes) -> int:
     """How many blocks have squeeze and excitation, by their first dense layers."""
-    pattern = r"(\.se\.conv_reduce|\.fc1|_se_reduce|\.attention\.0)\.weight$"
+    first = r"\.se\.conv_reduce|\.fc1|_se_reduce|\.attention\.0|_squeeze_excite_conv"
+    pattern = rf"({first})\.(weight|kernel)$"
     return sum(bool(re.search(pattern, name)) for name in shapes)
 
 
@@ -228,14 +237,15 @@ def named(name: str) -> tuple[str, Any]:
     raise WeightsError(f"architecture must be one of {known}, got {name!r}")
 
 
+_UNNAMED = {"preprocessing", "convention", "use_bias", "stride_first", "keras"}
+
+
 def known_as(family: str, architecture: Any) -> str:
     """The name of a published network, or else the architecture's data.
 
-    Its preprocessing, and whose padding it has, are no part of the name.
+    Its preprocessing, and what a library has in its own way, are no part of the name.
     """
-    same = {"preprocessing", "convention"} & {
-        field.name for field in dataclasses.fields(architecture)
-    }
+    same = _UNNAMED & {field.name for field in dataclasses.fields(architecture)}
     for name, known in FAMILIES[family].table.items():
         kept = {field: getattr(architecture, field) for field in same}
         if dataclasses.replace(known, **kept) == architecture:
@@ -243,13 +253,13 @@ def known_as(family: str, architecture: Any) -> str:
     return str(architecture)
 
 
-def recognize(family: str, shapes: Shapes) -> Any:
-    """The architecture of a file with arrays of these names and shapes.
+def recognize(family: str, shapes: Callable[[], Shapes]) -> Any:
+    """The architecture of a file with arrays of the names and shapes that ``shapes`` gives.
 
     Raises:
         WeightsError: If the arrays are those of no network of the family.
     """
     try:
-        return FAMILIES[family].recognize(shapes)
+        return FAMILIES[family].recognize(shapes())
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise WeightsError(f"the arrays are those of no {family}: {error}") from None

@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from resfuse.weights.errors import WeightsError
 from resfuse.weights.recognition import FAMILIES
 from resfuse.weights.safetensors import write_safetensors
-from resfuse.weights.scheme import TORCH
 from resfuse.weights.schemes import scheme_of
 from resfuse.weights.variables import by_path
 
@@ -52,8 +50,6 @@ def save(
         raise TypeError(f"model must be one of {', '.join(FAMILIES)}, got {family}")
     leaves = by_path(_variables(model) if variables is None else variables)
     library = scheme_of(scheme, family)
-    if library.layout is not TORCH:
-        raise WeightsError(f"files of {scheme} are only read, scheme must be another")
     places = library.places({name: leaf.shape for name, leaf in leaves.items()})
     arrays = {
         place.name: place.to_theirs(np.asarray(leaves[name], dtype))

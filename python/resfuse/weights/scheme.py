@@ -4,14 +4,17 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
-from resfuse.models.convention import Convention
+from resfuse.models.preprocessing import Preprocessing
 
 __all__ = [
+    "FLAX",
     "KERAS",
     "TORCH",
+    "Arrays",
     "Layout",
     "Place",
     "Rename",
@@ -22,6 +25,7 @@ __all__ = [
     "renaming",
 ]
 
+Arrays = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
 Rename = Callable[[str], str]
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
@@ -36,18 +40,20 @@ class Layout:
         shift: Of ``bias`` in a norm.
         axes: For each rank, our axes in the order in which the framework has them.
         depthwise: The same for the kernel of a depthwise convolution, which are four.
+        dense_first: Whether a dense layer's axes come before those of a window, or after.
     """
 
     leaves: Mapping[str, str]
     shift: str
     axes: Mapping[int, Shape]
     depthwise: Shape
+    dense_first: bool = True
 
     def torch_shape(self, name: str, shape: Shape) -> Shape:
         """That of an array as torch would have it."""
         if self is TORCH or len(shape) not in (2, 4):
             return shape
-        if name.endswith("depthwise.kernel"):
+        if name.endswith(("depthwise.kernel", "dwconv.kernel")):
             return shape[2], 1, *shape[:2]
         return tuple(shape[axis] for axis in TORCH.axes[len(shape)])
 
@@ -63,7 +69,9 @@ KERAS = Layout(
     "beta",
     {4: (0, 1, 2, 3), 2: (0, 1), 1: (0,)},
     (0, 1, 3, 2),
+    dense_first=False,
 )
+FLAX = Layout({}, "bias", {rank: tuple(range(rank)) for rank in range(1, 5)}, (0, 1, 2, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +82,13 @@ class Place:
         name: Of the array.
         shape: Of the array.
         axes: Of the variable, in the order in which the array has them.
+        dense_first: As in the layout.
     """
 
     name: str
     shape: Shape
     axes: Shape
+    dense_first: bool = True
 
     def to_ours(self, array: np.ndarray) -> np.ndarray:
         """A view of the file's array as the variable."""
@@ -91,7 +101,9 @@ class Place:
     def _squeezed(self, shape: Shape) -> Shape:
         """Without the axes that only the file has."""
         rank = len(self.axes)
-        return shape if rank == len(shape) else (*shape[: rank - 1], math.prod(shape[rank - 1 :]))
+        if rank == len(shape) or not self.dense_first:
+            return shape[-rank:]
+        return *shape[: rank - 1], math.prod(shape[rank - 1 :])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +118,12 @@ class Scheme:
         keys: Names of arrays, of which each such file has one, and none of an earlier scheme.
         leaves: Names of variables that differ from the framework's.
         tails: For modules or variables whose array has more axes than ours, a pattern of our
-            path and these axes: a dense layer can be a 1x1 convolution.
-        convention: How the library's convolutions pad and batch norms count, where not as the
-            architecture says.
+            path and these axes, those of a window: a dense layer can be a 1x1 convolution.
+        settings: Fields of the architecture that no shape tells and the library has otherwise.
+        preprocessing: From the name of the network and the file's arrays to what the library does
+            with pictures, where not as the architecture says.
         aliases: From other names for the same arrays to these.
+        ignored: A pattern of arrays that are not the network's.
         layout: Of the library's framework.
     """
 
@@ -119,9 +133,15 @@ class Scheme:
     keys: tuple[str, ...]
     leaves: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tails: tuple[tuple[str, Shape], ...] = ()
-    convention: Convention | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    preprocessing: Callable[[str, Arrays], Preprocessing] | None = None
     aliases: Rules = ()
+    ignored: str | None = None
     layout: Layout = TORCH
+
+    def ignores(self, name: str) -> bool:
+        """Whether an array is not the network's."""
+        return self.ignored is not None and re.search(self.ignored, name) is not None
 
     def places(self, shapes: Mapping[str, Shape]) -> dict[str, Place]:
         """For the path and shape of each variable, where it is in a file."""
@@ -138,9 +158,10 @@ class Scheme:
         theirs = tuple(shape[axis] for axis in axes)
         for pattern, tail in self.tails:
             if re.search(pattern, path):
-                theirs = _with_tail(theirs, tail)
+                theirs = _with_tail(theirs, tail) if self.layout.dense_first else tail + theirs
         name, leaf = rename(module), self.leaves.get(leaf, leaf)
-        return Place(f"{name}.{leaf}" if name else leaf, theirs, axes)
+        name = f"{name}.{leaf}" if name else leaf
+        return Place(name, theirs, axes, self.layout.dense_first)
 
 
 def _with_tail(shape: Shape, tail: Shape) -> Shape:

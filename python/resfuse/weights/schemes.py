@@ -1,15 +1,16 @@
 """The schemes that we know, as a table."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from resfuse.models.convention import TENSORFLOW, TORCH, Convention
+from resfuse.models import convention
 from resfuse.weights import mobilenet_names, names
 from resfuse.weights.errors import WeightsError
-from resfuse.weights.scheme import KERAS, Rules, Scheme
+from resfuse.weights.flax_schemes import FLAX_SCHEMES
+from resfuse.weights.keras_schemes import KERAS_SCHEMES
+from resfuse.weights.scheme import FLAX, TORCH, Rules, Scheme
 
-__all__ = ["SCHEMES", "recognize_scheme", "scheme_of"]
+__all__ = ["SCHEMES", "recognize_scheme", "scheme_of", "torch_shapes"]
 
-_KERAS_DENSENET = Convention(epsilon=1.001e-5, momentum=0.99)
 _DENSE_AS_CONV = (1, 1)
 _DENSE_NORM: Rules = ((r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2"),)  # before 0.3
 # A file's scheme is the first that has one of its keys.
@@ -68,7 +69,7 @@ SCHEMES = (
         "MobileNet",
         mobilenet_names.timm_mobilenet,
         ("conv_stem.weight",),
-        convention=TORCH,  # of MobileNetV3, too
+        settings={"convention": convention.TORCH},  # of MobileNetV3, too
         tails=((r"^classifier\.hidden\.kernel", _DENSE_AS_CONV),),
     ),
     Scheme(
@@ -86,23 +87,7 @@ SCHEMES = (
         "MobileNet",
         mobilenet_names.efficientnet_pytorch,
         ("_conv_stem.weight",),
-        convention=TENSORFLOW,
-    ),
-    Scheme(
-        "keras",
-        "MobileNet",
-        mobilenet_names.keras_mobilenet_v2,
-        ("expanded_conv_depthwise.kernel",),
-        convention=TENSORFLOW,
-        layout=KERAS,
-    ),
-    Scheme(
-        "keras",
-        "DenseNet",
-        names.keras_densenet,
-        ("conv2_block1_0_bn.gamma",),
-        convention=_KERAS_DENSENET,
-        layout=KERAS,
+        settings={"convention": convention.TENSORFLOW},
     ),
     Scheme(
         "torchvision",
@@ -126,6 +111,8 @@ SCHEMES = (
         ),
     ),
     Scheme("torchvision", "VGG", names.torchvision_vgg, ("features.1.running_mean",)),
+    *KERAS_SCHEMES,
+    *FLAX_SCHEMES,
 )
 
 
@@ -143,13 +130,27 @@ def recognize_scheme(found: Collection[str]) -> Scheme:
 
 
 def scheme_of(library: str, family: str) -> Scheme:
-    """A library's scheme for a family of networks.
+    """A library's scheme for a family of networks; Keras has several, and its are only read.
 
     Raises:
         WeightsError: If we know none; it says which we know.
     """
-    schemes = {scheme.library: scheme for scheme in SCHEMES if scheme.family == family}
+    schemes = {
+        scheme.library: scheme
+        for scheme in SCHEMES
+        if scheme.family == family and scheme.layout is TORCH
+    }
     if library not in schemes:
         known = ", ".join(sorted(schemes)) or "none"
         raise WeightsError(f"scheme must be one of {known} for a {family}, got {library!r}")
     return schemes[library]
+
+
+def torch_shapes(
+    scheme: Scheme, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Those of a file's arrays as torch would have them; our own names become timm's."""
+    if scheme.layout is FLAX:
+        places = scheme_of("timm", scheme.family).places(shapes).values()
+        return {place.name: place.shape for place in places}
+    return {name: scheme.layout.torch_shape(name, shape) for name, shape in shapes.items()}

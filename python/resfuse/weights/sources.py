@@ -76,13 +76,18 @@ def _hub(name: str) -> Callable[[str], pathlib.Path | None]:
 
 def _described(path: pathlib.Path, find: Callable[[str], pathlib.Path | None]) -> Source:
     config, processor = _json(find(_CONFIG)), _json(find(_PROCESSOR))
-    preprocessing = None
-    if "pretrained_cfg" in config:
-        preprocessing = Preprocessing.from_timm(config)
-    elif "image_mean" in processor:
-        preprocessing = Preprocessing.from_hugging_face(processor)
+    try:
+        preprocessing = _preprocessing(config, processor)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise WeightsError(f"what lies beside {path} describes no preprocessing: {error}") from None
     architecture = str(config.get("architecture", ""))
     return Source(path, preprocessing, architecture.startswith(_TENSORFLOW))
+
+
+def _preprocessing(config: Mapping[str, Any], processor: Mapping[str, Any]) -> Preprocessing | None:
+    if "pretrained_cfg" in config:
+        return Preprocessing.from_timm(config)
+    return Preprocessing.from_hugging_face(processor) if "image_mean" in processor else None
 
 
 def _json(path: pathlib.Path | None) -> Mapping[str, Any]:

@@ -16,14 +16,13 @@ import numpy as np
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.mapped import MappedFile
 from resfuse.weights.pickles import read_pickle
+from resfuse.weights.zips import entry
 
 __all__ = ["is_torch_stream", "read_torch_stream", "read_torch_zip"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _COUNT = 8  # bytes of a storage's length in a stream
-_LOCAL_HEADER = 30  # of a zip's entry, then the name and extra bytes of these lengths:
-_LENGTHS = slice(26, 30)
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
@@ -142,38 +141,19 @@ def read_torch_zip(data: np.ndarray, archive: zipfile.ZipFile) -> Any:
     if len(names) != 1:
         raise WeightsError(f"a zip of torch has one data.pkl, this has {len(names)}")
     root = names[0].removesuffix("data.pkl")
-    order = _entry(data, archive, f"{root}byteorder", b"little")
-    if order != b"little":
-        raise WeightsError(f"byte order {order!r} is not supported, save the file as little-endian")
+    _check_byte_order(data, archive, f"{root}byteorder")
     storages = _Storages()
-    pickle = MappedFile(np.frombuffer(_entry(data, archive, names[0]), np.uint8))
-    saved = read_pickle(pickle, _KNOWN, storages)
+    saved = read_pickle(MappedFile(entry(data, archive, names[0])), _KNOWN, storages)
     for key, storage in storages.found.items():
-        storage.data = _storage_data(storage, _entry(data, archive, f"{root}data/{key}"))
+        storage.data = _storage_data(storage, entry(data, archive, f"{root}data/{key}"))
     return _with_arrays(saved)
 
 
-def _entry(
-    data: np.ndarray, archive: zipfile.ZipFile, name: str, default: bytes | None = None
-) -> Any:
-    """An entry's bytes: of its array as mapped, of others as they are."""
-    try:
-        info = archive.getinfo(name)
-    except KeyError:
-        if default is not None:
-            return default
-        raise WeightsError(f"the zip lacks {name}") from None
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-        raise WeightsError(f"{name} is compressed or encrypted, which torch's files never are")
-    header = data[info.header_offset : info.header_offset + _LOCAL_HEADER].tobytes()
-    if len(header) < _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
-        raise WeightsError(f"{name} has no header where the zip's directory says")
-    sizes = np.frombuffer(header[_LENGTHS], "<u2")
-    start = info.header_offset + _LOCAL_HEADER + int(sizes.sum())
-    found = data[start : start + info.file_size]
-    if len(found) != info.file_size:
-        raise WeightsError(f"{name} ends beyond the file: is it cut off?")
-    return found if "/data/" in name else found.tobytes()
+def _check_byte_order(data: np.ndarray, archive: zipfile.ZipFile, name: str) -> None:
+    """Before torch 2.1 none was written, and little-endian was meant."""
+    order = entry(data, archive, name).tobytes() if name in archive.namelist() else b"little"
+    if order != b"little":
+        raise WeightsError(f"byte order {order!r} is not supported, save the file as little-endian")
 
 
 def _storage_data(storage: _Storage, data: np.ndarray) -> np.ndarray:

@@ -1,0 +1,42 @@
+"""What loading takes beyond the model: the file is mapped, and given back as it is read."""
+
+import json
+import subprocess
+import sys
+
+import network_case
+import torch_files
+from resfuse import nnx as networks
+from resfuse import save
+from resfuse.models.architectures import ARCHITECTURES
+from resfuse.weights.files import read_arrays
+
+# For each file, by how much the process was larger than it is with the model in the end.
+SCRIPT = """
+import json, re, sys
+from resfuse.nnx import load
+
+def resident(name):
+    return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
+
+def beyond(file):
+    with open("/proc/self/clear_refs", "w") as peak:
+        peak.write("5")  # begins anew
+    model = load(file)
+    return resident("VmHWM") - resident("VmRSS")
+
+print(json.dumps([beyond(file) for file in sys.argv[1:]]))
+"""
+
+
+def test_no_copy_of_the_file_is_in_memory(tmp_path):
+    model = network_case.filled(networks.ResNet, ARCHITECTURES["ResNet18"])
+    safetensors = tmp_path / "safetensors"
+    save(model, safetensors)
+    arrays = dict(read_arrays(safetensors))
+    zipped = torch_files.write_zip(tmp_path / "zip", arrays)
+    files = safetensors, zipped, torch_files.write_stream(tmp_path / "stream", arrays)
+    command = [sys.executable, "-c", SCRIPT, *map(str, files)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    # What is read and not yet given back, and one array: the largest is a fifth of the file.
+    assert max(json.loads(run.stdout)) < safetensors.stat().st_size / 2
