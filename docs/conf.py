@@ -26,7 +26,7 @@ html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
 html_static_path = ["_static"]
 html_css_files = ["resfuse.css"]
 
-myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 # Every cell runs, and an error ends the build. The cells have CPUs alone, as on any machine.
