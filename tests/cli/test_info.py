@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from importlib.metadata import version
@@ -34,6 +35,18 @@ def test_info_follows_the_forced_isa_and_gives_the_threads_of_xla() -> None:
     isa = ffi.isas()[-1]
     table = facts(resfuse("info", RESFUSE_ISA=isa, NPROC="5").stdout)
     assert (table["ISA in use"], table["threads"]) == (isa, "5")
+
+
+def test_info_as_json_has_the_facts_of_the_table() -> None:
+    table = facts(CliRunner().invoke(app, ["info"], env={"COLUMNS": "400"}).stdout)
+    document = json.loads(CliRunner().invoke(app, ["info", "--json"]).stdout)
+    assert document["ISAs found"] == list(ffi.isas())
+    assert isinstance(document["threads"], int)
+    shown = {
+        name: ", ".join(value) if isinstance(value, list) else str(value)
+        for name, value in document.items()
+    }
+    assert shown == table
 
 
 def test_info_without_the_extension_says_why() -> None:

@@ -96,7 +96,7 @@ def test_the_recipe_of_the_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(d2l, "ResNet18", functools.partial(d2l.ResNet, arch=((1, 8),)))
     write_mnist(tmp_path / "fashion", train=12, test=2)
     assert app.train.__doc__
-    recipe = app.train.__doc__.partition("resfuse train ")[2].split()
+    recipe = app.train.__doc__.partition("resfuse train ")[2].partition("\n\n")[0].split()
     assert {"d2l-resnet18", "96", "128", "0.01", "10"} <= {*recipe}
     recipe[recipe.index("FOLDER")] = str(tmp_path / "fashion")
     out = tmp_path / "run"

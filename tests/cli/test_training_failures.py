@@ -147,6 +147,7 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     ("options", "why"),
     [
         (["--model", "resnet19"], "--model resnet19: it must be one of tiny, resnet18, "),
+        (["--model", "vgg11_bn"], "images of 8x8 are not for vgg11_bn; --size makes others"),
         (["--data", "/nowhere"], "--data /nowhere: there is no such"),
         (["--lr", 0], "--lr 0: it must be positive"),
         (["--lr", "nan"], "--lr nan: it must be finite, and not negative"),

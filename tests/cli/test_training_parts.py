@@ -16,7 +16,7 @@ from resfuse.cli.training.display import Display
 from resfuse.cli.training.metrics import Row
 from resfuse.cli.training.networks import NAMES, network
 from resfuse.cli.training.options import Options
-from resfuse.cli.training.run import learning_rate, optimizer
+from resfuse.cli.training.rates import learning_rate, optimizer
 
 MILLIONS = {  # of parameters, with 1000 classes of images in colour, as torchvision counts
     "resnet18": 11.69,
@@ -45,7 +45,9 @@ def test_names_are_torchvisions_timms_and_the_books() -> None:
     names = " ".join(NAMES)
     assert "tiny resnet18 resnet34 resnet50 resnet101 resnet152 wide_resnet50_2" in names
     assert "resnext50_32x4d resnext101_32x8d resnext101_64x4d resnet18d resnet34d" in names
-    assert "ecaresnet101d d2l-resnet18" in names
+    assert "mobilenet_v3_small efficientnet_b0" in names
+    assert "regnet_y_1_6gf" in NAMES
+    assert "vgg19_bn d2l-resnet18" in names
 
 
 def test_small_images_get_the_stem_for_them() -> None:

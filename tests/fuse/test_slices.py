@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import resfuse
 from agreement import EPSILON, images
-from resfuse.fusion import slices
+from resfuse.fusion import cascades, slices
 from two_devices import mesh
 
 BATCH, SIZE, CHANNELS = 6, 64, 16
@@ -105,6 +105,7 @@ FUNCTIONS = {
 def small(monkeypatch):
     """Slices of a few images already for the activations of these tests."""
     monkeypatch.setattr(slices, "_LEAST", 1)
+    monkeypatch.setattr(cascades, "_LEAST", 1 << 60)  # each convolution is a node
     monkeypatch.setattr(slices, "_MOST", 2 * 4 * 3 * SIZE * SIZE * CHANNELS)
 
 
@@ -125,10 +126,21 @@ def agree(got, expected):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_slices(function):
     x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(function)
-    found = program(fused, x)._plan.slices
+    found = program(fused, x).plan.slices
     assert (len(found.nodes) if found else 0) == FUNCTIONS[function]
     assert not found or 1 <= found.images < BATCH
     agree(fused(x), function(x))
+
+
+@pytest.mark.usefixtures("small")
+def test_cascades_in_slices(monkeypatch):
+    """The stem alone, then both convolutions of each block as one call."""
+    monkeypatch.setattr(cascades, "_LEAST", 1)
+    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(network)
+    plan = program(fused, x).plan
+    assert [len(cascade.chains) for cascade in plan.cascades] == [2, 2]
+    assert len(plan.slices.nodes) == 4
+    agree(fused(x), network(x))
 
 
 @pytest.mark.usefixtures("small")
@@ -143,10 +155,10 @@ def test_gradients_and_batching():
 def test_a_batch_on_two_devices_stays_there():
     sharding = NamedSharding(mesh(), PartitionSpec("batch"))
     x, fused = jax.device_put(images(BATCH, SIZE, SIZE, 3), sharding), resfuse.fuse(network)
-    assert program(fused, x)._plan.slices is None
+    assert program(fused, x).plan.slices is None
     y = fused(x)
     assert y.sharding.is_equivalent_to(sharding, y.ndim)
 
 
 def test_small_activations_run_at_once():
-    assert program(resfuse.fuse(network), images(BATCH, SIZE, SIZE, 3))._plan.slices is None
+    assert program(resfuse.fuse(network), images(BATCH, SIZE, SIZE, 3)).plan.slices is None

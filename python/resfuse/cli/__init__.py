@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 __all__ = ["main"]
 
-_EXTRA = ("typer", "rich", "matplotlib", "sklearn", "grain")
+_EXTRA = ("typer", "rich", "matplotlib", "sklearn", "grain", "optax", "orbax", "PIL")
 _TRAIN_EXTRA = ("datasets", "tensorboardX")
 
 

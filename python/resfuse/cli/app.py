@@ -99,7 +99,26 @@ def train(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="tiny (the default), resnet18, resnext50_32x4d, d2l-resnet18 and so on."),
+        typer.Option(
+            help="tiny (the default), resnet18, efficientnet_b0, convnext_tiny and so on; a wrong "
+            "name lists all."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            parser=_text,
+            help="Fine-tune published weights: a file, or hf:ORGANIZATION/NAME. The network is "
+            "theirs, and gets a new head where the data have other classes.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(help="Parts of it that stay as they are, as in stem,layer1,layer2.0."),
+    ] = None,
+    loaded_lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate of all but its head; by default a tenth of --lr."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="12 by default.")] = None,
     batch_size: Annotated[
@@ -124,7 +143,12 @@ def train(
         typer.Option("--augment/--no-augment", help="Shift at random, and mirror if in colour."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels to which the edges of images are brought.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pixels to which the edges of images are brought; by default as the data "
+            "are, or as --weights want them.",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Weights, order; 0 by default.")
@@ -151,6 +175,11 @@ def train(
 
     resfuse train --data FOLDER --model d2l-resnet18 --size 96 --batch-size 128
     --epochs 10 --optimizer sgd --lr 0.01 --momentum 0 --schedule constant
+
+    To fine-tune on photographs, in a folder for each class, the later half of a network:
+
+    resfuse train --data FOLDER --weights hf:timm/resnet50.a1_in1k
+    --freeze stem,layer1,layer2 --epochs 5 --lr 0.001 --augment
     """
     values = dict(locals())
     from resfuse.cli.training.command import Request, run
@@ -165,29 +194,88 @@ def train(
 
 @app.command()
 def predict(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(parser=_path, help="The --out of a training, or one of its checkpoints."),
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=_path,
+            metavar="[CHECKPOINT] IMAGES...",
+            help="The --out of a training, or one of its checkpoints, unless there are --weights; "
+            "then image files, or folders of them.",
+        ),
     ],
-    images: Annotated[
-        list[Path], typer.Argument(parser=_path, help="Image files, or folders of them.")
-    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            parser=_text,
+            help="Published weights in place of a checkpoint: a file, or hf:ORGANIZATION/NAME. "
+            "With ImageNet's classes if there are 1000.",
+        ),
+    ] = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     top: Annotated[int, typer.Option(min=1, help="Classes of each image, likeliest first.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
 ) -> None:
-    """Classify images with a trained network; those that cannot be read are reported."""
+    """Classify images with a trained network; those that cannot be read are reported.
+
+    As in: resfuse predict --weights resnet50.safetensors photograph.jpg more-of-them/
+    """
     from resfuse.cli.predict import run
 
-    run(checkpoint, images, format_.value, top, batch_size)
+    run(paths, weights, format_.value, top, batch_size)
 
 
 @app.command()
-def info() -> None:
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(parser=_text, metavar="IN", help="A file, or hf:ORGANIZATION/NAME."),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(parser=_path, metavar="OUT", help="A file of safetensors; is replaced."),
+    ],
+    scheme: Annotated[
+        str,
+        typer.Option(help="torchvision, timm, transformers or efficientnet_pytorch."),
+    ],
+) -> None:
+    """Write published weights under the names of another library.
+
+    As in: resfuse convert resnet50.pth resnet50.safetensors --scheme timm
+    """
+    from resfuse.cli.convert import run
+
+    run(source, target, scheme)
+
+
+@app.command()
+def explain(
+    weights: Annotated[str, typer.Option(parser=_text, help="A file, or hf:ORGANIZATION/NAME.")],
+    batch: Annotated[int, typer.Option(min=1, help="Images.")] = 8,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Their edges in pixels; by default the weights'.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings, of which the median counts.")] = 5,
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+) -> None:
+    """Show where the time of a network with published weights goes, layer by layer.
+
+    Each convolution, with what is fused to it, and each pooling is timed by itself; beside their
+    sum stands the time of the whole network.
+    """
+    from resfuse.cli.explain import run
+
+    run(weights, batch, size, rounds, format_.value)
+
+
+@app.command()
+def info(
+    json: Annotated[bool, typer.Option("--json", help="One object in place of the table.")] = False,
+) -> None:
     """Show versions, instruction sets, devices, and whether the kernel is live."""
     from resfuse.cli.info import run
 
-    run()
+    run(as_json=json)
 
 
 @app.command()

@@ -23,6 +23,8 @@ from resfuse.cli.training.options import Options
 from resfuse.cli.training.run import Position, Run
 from resfuse.kernel import extension
 
+MODEL = "tiny"
+
 
 def run(epochs: int, seed: int, out: Path, implementation: str | None) -> None:
     """Trains, compares, writes ``checkpoint`` and ``report.png`` into ``out``, prints a table."""
@@ -33,7 +35,7 @@ def run(epochs: int, seed: int, out: Path, implementation: str | None) -> None:
     with held_back() as check, claimed(out), staging(out) as scratch:
         if checkpoint.exists() and not picture.exists():
             refuse(f"{checkpoint} is not from an earlier demo; choose another --out")
-        options = Options.of({"epochs": epochs, "seed": seed})
+        options = Options.of({"model": MODEL, "epochs": epochs, "seed": seed})
         data = load(options.data, size=options.size, seed=seed)
         training = Run(options, data, Devices.all(), implementation)
         with Progress(console=Console(stderr=True)) as progress:
@@ -70,7 +72,7 @@ def _train(
 def _trained(run: Run, implementation: str | None) -> nnx.Module:
     """The network as a module in evaluation mode, with the weights that were learned."""
     classes, shape = len(run.data.classes), run.data.image_shape
-    model = module(run.options.model, classes, shape, implementation, nnx.Rngs(0))
+    model = module(MODEL, classes, shape, implementation, nnx.Rngs(0))
     weights = jax.tree.map(np.asarray, run.trainer.state.variables)
     for part in weights:
         nnx.update(model, part)

@@ -1,10 +1,12 @@
 """What became of each convolution, as a table."""
 
 import collections
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from resfuse.fusion import pooling, weight_gradient
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.geometry import reason_against
@@ -13,57 +15,97 @@ from resfuse.fusion.naming import affine_name, name_of
 from resfuse.jax_compat import JaxprEqn
 from resfuse.kernel import extension
 
-__all__ = ["table"]
-
-_HEADER = ("x", "kernel", "strides", "dilation", "groups", "fused", "algorithm", "packed bytes")
+__all__ = ["Row", "rows", "table"]
 
 
-def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What became of one convolution, as :func:`resfuse.explain` says it.
+
+    ``node`` is its equation, unless it is inside of one.
+    """
+
+    node: Node | None
+    x: str
+    kernel: str
+    strides: str
+    dilation: str
+    groups: str
+    fused: str
+    algorithm: str
+    packed_bytes: str
+
+
+_COLUMNS = [field.name for field in dataclasses.fields(Row)][1:]
+
+
+def table(
+    graph: Graph, chains: Sequence[Chain], cascades: Sequence[Cascade], elsewhere: str | None
+) -> str:
     """A row for each convolution of ``graph``, and lines that sum up.
 
     Args:
         graph: with the bodies in it.
         chains: what the kernel takes.
+        cascades: which of them are one call.
         elsewhere: why the whole program does not run on the kernel, if so.
     """
     taken = {} if elsewhere else {chain.conv: chain for chain in chains}
-    rows = [_HEADER, *_rows(graph, taken, elsewhere)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+    cells = [
+        [getattr(row, name) for name in _COLUMNS] for row in rows(graph, taken, cascades, elsewhere)
     ]
-    summary = _summary(graph, taken, len(rows) - 1, elsewhere)
-    return "\n".join([*lines, summary, *_outside(list(taken.values()))])
+    lines = [[name.replace("_", " ") for name in _COLUMNS], *cells]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
+    summary = _summary(graph, taken, len(cells), elsewhere)
+    found = _outside(list(taken.values()))
+    return "\n".join([*("  ".join(line).rstrip() for line in padded), summary, *found])
 
 
-def _rows(graph: Graph, taken: dict[Node, Chain], elsewhere: str | None) -> Iterator[Sequence[str]]:
+def rows(
+    graph: Graph,
+    taken: Mapping[Node, Chain],
+    cascades: Sequence[Cascade],
+    elsewhere: str | None,
+) -> Iterator[Row]:
+    """A row for each convolution.
+
+    Args:
+        graph: as in :func:`table`.
+        taken: the chains by their convolutions.
+        cascades: as in :func:`table`.
+        elsewhere: as in :func:`table`.
+    """
+    numbers = {chain: n for n, cascade in enumerate(cascades, 1) for chain in cascade.chains}
     for node in graph.walk():
         if node.name == "conv_general_dilated":
             reason = elsewhere or reason_against(node) or "?"
-            yield _taken(taken[node]) if node in taken else _left(node.eqn, reason)
+            chain = taken.get(node)
+            yield _taken(chain, numbers.get(chain)) if chain else _left(node, node.eqn, reason)
         elif not node.bodies:
             for eqn in convolutions_within(node.eqn):
-                yield _left(eqn, elsewhere or _inside(node))
+                yield _left(None, eqn, elsewhere or _inside(node))
 
 
 def _inside(node: Node) -> str:
     return "resfuse's own operation" if own_calls(node.eqn) else f"inside {node.name}"
 
 
-def _taken(chain: Chain) -> Sequence[str]:
+def _taken(chain: Chain, cascade: int | None) -> Row:
     geometry, spec = chain.geometry, chain.spec
     x, kernel = geometry.images_shape, geometry.kernel.start
     gradient = weight_gradient.takes(geometry)
+    within = "" if cascade is None else f" in cascade {cascade}"
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
-    return (
+    return Row(
+        chain.conv,
         _times(x),
         _times(kernel),
         _strides(spec.strides, spec.input_dilation),
         _times(spec.kernel_dilation),
         str(spec.feature_group_count),
         _parts(chain),
-        "weight gradient" if gradient else extension.algorithm(x, kernel, spec),
+        "weight gradient" if gradient else extension.algorithm(x, kernel, spec) + within,
         "" if gradient else packed,
     )
 
@@ -73,14 +115,30 @@ def _parts(chain: Chain) -> str:
     names = ["bn(batch)" if chain.norm else steps]
     if chain.tail is not None:
         names.append(name_of(chain.tail.epilogue.program))
-    return "+".join(filter(None, names)) or "-"
+    after = "+".join(filter(None, names))
+    return " ".join(filter(None, (_before(chain), after))) or "-"
 
 
-def _left(eqn: JaxprEqn, reason: str) -> Sequence[str]:
+def _before(chain: Chain) -> str:
+    """What the convolution's prologue does, with a colon."""
+    if chain.head is None:
+        return ""
+    names = [
+        "concat" if len(chain.head.parts) > 1 else "",
+        "excitation"
+        if chain.head.excitation
+        else affine_name(step.kind for step in chain.head.steps),
+        "relu" if chain.head.relu else "",
+    ]
+    return "+".join(filter(None, names)) + ":"
+
+
+def _left(node: Node | None, eqn: JaxprEqn, reason: str) -> Row:
     avals: list[Any] = [var.aval for var in eqn.invars]
     x, kernel = (aval.shape for aval in avals)
     params = eqn.params
-    return (
+    return Row(
+        node,
         _times(x),
         _times(kernel),
         _strides(params["window_strides"], params["lhs_dilation"]),
@@ -98,7 +156,7 @@ def _strides(strides: Sequence[int], dilation: Sequence[int]) -> str:
     return _times([str(stride) if d == 1 else f"{stride}/{d}" for stride, d in pairs])
 
 
-def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str | None) -> str:
+def _summary(graph: Graph, taken: Mapping[Node, Chain], count: int, elsewhere: str | None) -> str:
     sizes = {
         id(chain.packed.array): chain.packed.aval.size * 4
         for chain in taken.values()
@@ -114,7 +172,7 @@ def _summary(graph: Graph, taken: dict[Node, Chain], count: int, elsewhere: str 
 
 def _outside(chains: Sequence[Chain]) -> list[str]:
     """Elementwise operations that read a chain's values, and why they are not part of it."""
-    inside = {node for chain in chains for node in chain.nodes}
+    inside = {node for chain in chains for node in chain.claims}
     reasons = {node: why for chain in chains for node, why in chain.refused.items()}
     counts = collections.Counter((n.name, why) for n, why in reasons.items() if n not in inside)
     return [f"left to XLA: {n} {name}, {why}" for (name, why), n in counts.most_common()]

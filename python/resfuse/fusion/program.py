@@ -41,7 +41,7 @@ class Program:
         self.chains = with_statistics(match.chains(self.graph))
         if shared is not None:
             prepare(self.chains, shared.packs)
-        self._plan = rewrite.Plan(self.graph, self.chains, sliced)
+        self.plan = rewrite.Plan(self.graph, self.chains, sliced)
         # As arguments the arrays at hand are not copied into the compiled program.
         self._closed = [value for value in self._given() if as_argument(value)]
         self._arrays = [value.array for value in self._closed]
@@ -52,14 +52,15 @@ class Program:
     def _given(self) -> list[Value]:
         """The arrays that the plan reads."""
         prepared = [
-            (*(chain.folded or ()), *chain.prepared.values(), chain.packed) for chain in self.chains
+            (*(chain.before or ()), *(chain.folded or ()), *chain.prepared.values(), chain.packed)
+            for chain in self.chains
         ]
         given = [*self.graph.constants, *(v for values in prepared for v in values if v)]
-        return list(filter(self._plan.needed.__contains__, given))
+        return list(filter(self.plan.needed.__contains__, given))
 
     def _run(self, closed: Sequence[Any], leaves: Sequence[Any]) -> Any:
         outside = dict(zip(self._closed, closed, strict=True))
-        return rewrite.run(self._plan, self.graph, outside, leaves)
+        return rewrite.run(self.plan, self.graph, outside, leaves)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""

@@ -1,7 +1,6 @@
 """What every benchmark's command does around its measurement."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +9,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from resfuse import ffi
-from resfuse.cli.bench import plot, report, results
+from resfuse.cli.bench import plot, report
+from resfuse.cli.bench.record import Record
 from resfuse.cli.bench.results import Result
 from resfuse.cli.ending import held_back, refuse
 from resfuse.cli.files import publish, staging
+from resfuse.cli.machine import cpus
 
 Check = Callable[[], None]
 
@@ -32,10 +33,10 @@ def run(
     with held_back() as check, _outputs(json_file, plot_file) as write:
         with progress:
             steps = progress.track(measure(check), total=count, description="Measuring")
-            measured = list(steps)
-        write(measured)
-    report.show(measured)
-    for line in (failures := report.failures(measured)):
+            record = Record.here_and_now(list(steps))
+        write(record)
+    report.show(record)
+    for line in (failures := report.failures(record.results)):
         typer.echo(f"resfuse: {line}", err=True)
     if failures:
         raise typer.Exit(1)
@@ -43,31 +44,29 @@ def run(
 
 def count_cpus(threads: int | None) -> int:
     """The CPUs of this process; refuses if they are fewer than the threads, or cannot run ours."""
-    cpus = len(os.sched_getaffinity(0))
-    if threads and threads > cpus:
-        refuse(f"--threads {threads}: there are {cpus} CPUs for this process")
+    count = cpus()
+    if threads and threads > count:
+        refuse(f"--threads {threads}: there are {count} CPUs for this process")
     if not ffi.available():
         refuse(f"nothing to measure, the kernel is not live: {ffi.unavailable_reason()}")
-    return cpus
+    return count
 
 
 @contextlib.contextmanager
-def _outputs(
-    json_file: Path | None, plot_file: Path | None
-) -> Iterator[Callable[[list[Result]], None]]:
+def _outputs(json_file: Path | None, plot_file: Path | None) -> Iterator[Callable[[Record], None]]:
     """Yields what writes the files that are asked for; whether it can is found out before."""
     if plot_file and plot_file.suffix.lower() not in plot.SUFFIXES:
         refuse(f"--plot {plot_file}: the name must end in one of {', '.join(plot.SUFFIXES)}")
-    writers = {json_file: results.write, plot_file: plot.draw}
+    writers = {json_file: Record.write, plot_file: plot.draw}
     with contextlib.ExitStack() as stack:
         places = {file: stack.enter_context(staging(file.parent)) for file in writers if file}
         for file in places:
             if file.is_dir():
                 refuse(f"cannot write to {file}: it is a directory")
 
-        def write(measured: list[Result]) -> None:
+        def write(record: Record) -> None:
             for file, scratch in places.items():
-                writers[file](scratch / file.name, measured)
+                writers[file](record, scratch / file.name)
                 publish(scratch, file)
 
         yield write

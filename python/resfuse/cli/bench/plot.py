@@ -7,22 +7,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from resfuse.cli.bench.results import Result, setting
+from resfuse.cli.bench.record import Record
+from resfuse.cli.bench.results import Result
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _MARKERS = "oDs^vPX*"
 _STEP = 0.1  # between the peers of a case, so that their markers do not cover one another
 
 
-def draw(path: Path, results: list[Result]) -> None:
+def draw(record: Record, path: Path) -> None:
     """Draws the ratios to each peer, a case beside the other."""
+    results = record.results
     cases, groups = len(results), len({each.case.group for each in results})
     letters = max(len(each.case.label) for each in results)
     width = 3.5 + max(max(0.62, 0.075 * letters) * cases, 1.2 * groups)
     figure = Figure(figsize=(width, 4.5), layout="constrained")
     axes = figure.subplots()
     title = f"Time of a {results[0].task.call} on other engines over resfuse's"
-    axes.set_title(f"{title}\n({setting()}, threads: {results[0].case.threads})")
+    axes.set_title(f"{title}\n({record.setting}, threads: {results[0].case.threads})")
     _draw_peers(axes, results)
     _draw_ticks(axes, results)
     figure.legend(loc="outside right center", frameon=False)

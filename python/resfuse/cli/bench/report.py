@@ -5,7 +5,8 @@ import statistics
 from rich.console import Console
 from rich.table import Table
 
-from resfuse.cli.bench.results import OURS, Result, setting
+from resfuse.cli.bench.record import Record
+from resfuse.cli.bench.results import OURS, Result
 
 _SUMMARY = (
     "Ratios: the time of the library's fastest engine over resfuse's in each round; median, least "
@@ -20,12 +21,12 @@ _DETAILS = (
 )
 
 
-def show(results: list[Result]) -> None:
+def show(record: Record) -> None:
     """Prints the tables."""
     console = Console()
     if not console.is_terminal:
         console.width = 200  # where rich would cut the tables at 80 columns
-    console.print(details(results), "", summary(results), sep="\n")
+    console.print(details(record.results), "", summary(record), sep="\n")
 
 
 def failures(results: list[Result]) -> list[str]:
@@ -38,15 +39,16 @@ def failures(results: list[Result]) -> list[str]:
     ]
 
 
-def summary(results: list[Result]) -> Table:
+def summary(record: Record) -> Table:
     """One row a case."""
-    title = f"Milliseconds a {results[0].task.call}, and ratios: {setting()}"
+    results = record.results
+    title = f"Milliseconds a {results[0].task.call}, and ratios: {record.setting}"
     headings = "resfuse", "fastest peer", "ratio", *results[0].libraries
     table = _table(title, _SUMMARY, "Case", *headings)
     for each in results:
-        ours = _milliseconds(each.timings[OURS].milliseconds)
-        ratios = (_spread(each.ratios(names)) for names in each.libraries.values())
-        table.add_row(each.case.name, ours, _best(each), _spread(each.ratios()), *ratios)
+        ours = milliseconds(each.timings[OURS].milliseconds)
+        ratios = (spread(each.ratios(names)) for names in each.libraries.values())
+        table.add_row(each.case.name, ours, _best(each), spread(each.ratios()), *ratios)
     return table
 
 
@@ -61,8 +63,8 @@ def details(results: list[Result]) -> Table:
         for name, timings in each.timings.items():
             table.add_row(
                 f"  {each.engines[name].heading}",
-                _milliseconds(timings.milliseconds),
-                _spread(each.ratios([name])),
+                milliseconds(timings.milliseconds),
+                spread(each.ratios([name])),
                 f"{1e3 * each.case.gflop / timings.milliseconds:.0f}",
                 f"{each.share_of_peak(name):.1%}",
                 f"{timings.first:.2f}",
@@ -82,14 +84,14 @@ def _table(title: str, caption: str, first: str, *headings: str) -> Table:
 
 def _best(result: Result) -> str:
     best = result.best_peer
-    return f"{result.engines[best].heading} {_milliseconds(result.timings[best].milliseconds)} ms"
+    return f"{result.engines[best].heading} {milliseconds(result.timings[best].milliseconds)} ms"
 
 
-def _milliseconds(value: float) -> str:
+def milliseconds(value: float) -> str:
     """With three digits, and no exponent."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _spread(ratios: list[float]) -> str:
+def spread(ratios: list[float]) -> str:
     """``1.05 (0.97-1.12)``: the median, the least and the most."""
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"

@@ -1,20 +1,14 @@
-"""What is compared, the figures from the raw timings, and both as JSON."""
+"""What is compared, and the figures from the raw timings."""
 
 import dataclasses
-import json
-import platform
 import statistics
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-import resfuse
 
 OURS = "resfuse"
 YNN_OFF = "--xla_cpu_experimental_ynn_fusion_type="
@@ -135,37 +129,3 @@ def difference(answers: NDArray[np.floating], ours: NDArray[np.floating]) -> flo
     if answers.shape != ours.shape:
         return np.inf
     return float(np.abs(answers - ours).max() / np.abs(ours).max())
-
-
-def setting() -> str:
-    """Where the figures come from, in a line: the CPU as Linux names it, and its instructions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or [platform.machine()])[0]}, {resfuse.ffi.isa()}, jax {version('jax')}"
-
-
-def write(path: Path, results: list[Result]) -> None:
-    """Writes every figure, and what it was taken with, as JSON."""
-    engines = results[0].engines
-    packages = {name for engine in engines.values() for name in engine.packages}
-    document = {
-        "versions": {"resfuse": resfuse.__version__}
-        | {name: version(name) for name in ("jax", "jaxlib", "flax", *sorted(packages))},
-        "setting": setting(),
-        "task": results[0].task.call,
-        "engines": {name: engine._asdict() for name, engine in engines.items()},
-        "results": [_as_json(each) for each in results],
-    }
-    path.write_text(json.dumps(document, indent=2) + "\n")
-
-
-def _as_json(result: Result) -> dict[str, Any]:
-    engines = {
-        name: {
-            **dataclasses.asdict(each),
-            "ratios": result.ratios([name]),
-            "share_of_peak": result.share_of_peak(name),
-        }
-        for name, each in result.timings.items()
-    }
-    return {"name": result.case.name, **result.case._asdict(), "engines": engines}

@@ -140,7 +140,13 @@ class Measurement:
 
 @contextlib.contextmanager
 def _affinity(threads: int) -> Iterator[None]:
-    """Binds this thread to the first CPUs, for a child to inherit before it starts JAX."""
+    """Binds this thread to the first CPUs, for a child to inherit before it starts JAX.
+
+    macOS binds no threads: there, ``NPROC`` alone limits them.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(allowed)[:threads])
     try:

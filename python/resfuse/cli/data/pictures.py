@@ -47,13 +47,18 @@ def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Pixels:
     """
     height, width, channels = shape
     image.draft(None, (2 * max(height, width),) * 2)  # a large JPEG need not be decoded whole
-    image.load()
-    if _orientation(image) != UPRIGHT:
-        image = ImageOps.exif_transpose(image)
-    image = _plain(image).convert("L" if channels == 1 else "RGB")
+    image = plain(image, "L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(shape)
+
+
+def plain(image: Image.Image, mode: str) -> Image.Image:
+    """The whole picture, upright, on white, in mode ``"L"`` or ``"RGB"``."""
+    image.load()
+    if _orientation(image) != UPRIGHT:
+        image = ImageOps.exif_transpose(image)
+    return _opaque(image).convert(mode)
 
 
 def upright(image: Image.Image) -> tuple[int, int]:
@@ -80,7 +85,7 @@ def _orientation(image: Image.Image) -> int:
         return UPRIGHT
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _opaque(image: Image.Image) -> Image.Image:
     """The image in a mode that Pillow converts to grey or RGB without loss of meaning."""
     if image.mode == "F":
         raise BadData("floating-point pixels, and nothing says which value is white")

@@ -1,7 +1,6 @@
 """Batches made in the background, while those before are used."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -16,7 +15,9 @@ with contextlib.ExitStack() as _quiet:
     logging.set_verbosity(logging.ERROR)
     import grain
 
-THREADS = min(8, len(os.sched_getaffinity(0)))
+from resfuse.cli.machine import cpus
+
+THREADS = min(8, cpus())
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from resfuse.cli.training.cluster import Cluster, joined, share_arrays
 from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.outputs import Intervals, Outputs
 from resfuse.cli.training.run import Diverged, Position, Run
-from resfuse.cli.training.start import check_data, start
+from resfuse.cli.training.start import Start, check_data, start
 from resfuse.cli.training.trainer import Evaluation
 
 
@@ -40,16 +40,21 @@ def run(request: Request) -> None:
     """Trains; process 0 writes into the directory ``out``, and prints what is there."""
     with joined(Cluster.of(*request.cluster)), _claimed(request):
         begun = start(request.options, request.out, request.resume)
-        options = begun.options
-        data = load(options.data, size=options.size, seed=options.seed)
-        check_data(data, begun, request.out)
-        run = Run(options, data, Devices.all())
-        position = begun.record.position if begun.record else Position()
+        run = _run(begun, request.out)
         with held_back() as check:
             if jax.process_index():
-                _follow(run, position, check)
+                _follow(run, begun, check)
             else:
-                _lead(run, position, request, check)
+                _lead(run, begun, request, check)
+
+
+def _run(begun: Start, out: Path) -> Run:
+    options, pretrained = begun.options, begun.pretrained
+    size = options.size or (pretrained.size if pretrained else None)
+    data = load(options.data, size=size, seed=options.seed)
+    check_data(data, begun, out)
+    resumed = begun.record is not None
+    return Run(options, data, Devices.all(), pretrained=pretrained, resumed=resumed)
 
 
 def _claimed(request: Request) -> contextlib.AbstractContextManager[None]:
@@ -61,38 +66,38 @@ def _claimed(request: Request) -> contextlib.AbstractContextManager[None]:
     return claimed(request.out)
 
 
-def _follow(run: Run, position: Position, check: Callable[[], None]) -> None:
+def _follow(run: Run, begun: Start, check: Callable[[], None]) -> None:
     """What processes but the first do: the same, without a word."""
     try:
-        _restore(run, None, position)
-        _train(run, position, None, check)
+        _restore(run, None, begun)
+        _train(run, begun.position, None, check)
     except (Diverged, BadData) as error:
         fail(str(error))
 
 
-def _lead(run: Run, position: Position, request: Request, check: Callable[[], None]) -> None:
+def _lead(run: Run, begun: Start, request: Request, check: Callable[[], None]) -> None:
     out = request.out
     try:
         checkpoints = Checkpoints(out, writes=True)
     except OSError as error:
         refuse(f"--out {out}: {error.strerror}")
     with _ends(out, checkpoints):
-        _restore(run, checkpoints, position)
-        outputs = Outputs(out, run, checkpoints, position, request.intervals)
+        _restore(run, checkpoints, begun)
+        outputs = Outputs(out, run, checkpoints, begun.position, request.intervals)
         with contextlib.closing(outputs):
-            tested = _train(run, position, outputs, check)
+            tested = _train(run, begun.position, outputs, check)
         picture = out / "report.png"
         _draw(picture, run, tested)
     print(f"Wrote {picture} and {_said(checkpoints)}")
 
 
-def _restore(run: Run, checkpoints: Checkpoints | None, position: Position) -> None:
-    """Brings the trainer's state to ``position``, from the checkpoint that process 0 has."""
-    if position.step == 0:
+def _restore(run: Run, checkpoints: Checkpoints | None, begun: Start) -> None:
+    """Brings the trainer's state to where the run begins, from process 0's checkpoint if any."""
+    if begun.record is None:
         return
     state = run.trainer.state
     if checkpoints:
-        state = checkpoints.state(position.step, state)
+        state = checkpoints.state(begun.position.step, state)
     run.trainer.state = run.trainer.devices.copied(share_arrays(state))
 
 

@@ -64,9 +64,14 @@ class Outputs:
         state = self._run.trainer.state
         if not _finite(state):
             raise Diverged(f"the weights are not finite after step {position.step}")
-        data = self._run.data
+        run, data = self._run, self._run.data
         record = Record(
-            self._run.options, data.classes, data.image_shape, len(data.train), position
+            run.options,
+            data.classes,
+            data.image_shape,
+            len(data.train),
+            position,
+            run.pretrained.described() if run.pretrained else None,
         )
         self._checkpoints.save(state, record, test.accuracy if test else None)
         self._saved = position.step

@@ -18,7 +18,8 @@ LOOKED_AT = 256  # test images that examples are chosen from
 def draw(path: Path, run: Run, tested: Evaluation) -> None:
     """Draws curves, what was confused, and examples."""
     options, classes = run.options, run.data.classes
-    title = f"{options.model} on {Path(options.data).name}"
+    model = options.model or Path(str(options.weights)).name
+    title = f"{model} on {Path(options.data).name}"
     with in_order(run.data.test, min(LOOKED_AT, len(run.data.test))) as stream:
         images, labels = next(stream)
     guesses = _model(run).predict(images).argmax(-1)

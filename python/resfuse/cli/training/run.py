@@ -7,17 +7,15 @@ import time
 from collections.abc import Iterator
 from typing import Self
 
-import optax  # type: ignore[import-untyped]
-
 from resfuse.cli.data import Dataset, batches, in_order
 from resfuse.cli.ending import refuse
 from resfuse.cli.training.devices import Devices
-from resfuse.cli.training.networks import network
+from resfuse.cli.training.finetuning import fine_tuned
+from resfuse.cli.training.networks import check_images, network
 from resfuse.cli.training.options import Options
+from resfuse.cli.training.pretrained import Pretrained
+from resfuse.cli.training.rates import learning_rate, optimizer, scaled
 from resfuse.cli.training.trainer import Evaluation, Outcome, Trainer
-
-STEP_FACTOR = 0.1
-STEPS_AT = (0.5, 0.75)  # of all steps, as He et al. trained on CIFAR-10
 
 
 class Diverged(ArithmeticError):  # noqa: N818
@@ -62,6 +60,8 @@ class Run:
         data: The images.
         devices: Where to do it.
         implementation: Of the network's operation; ``None`` chooses.
+        pretrained: The network of the options' weights, if there are any.
+        resumed: Whether variables will come from a checkpoint, and need not be loaded.
     """
 
     def __init__(
@@ -70,17 +70,23 @@ class Run:
         data: Dataset,
         devices: Devices,
         implementation: str | None = None,
+        pretrained: Pretrained | None = None,
+        resumed: bool = False,
     ) -> None:
         _check_batch(options, data, devices)
         self.options, self.data = options, data
         self.steps_per_epoch = len(data.train) // options.batch_size
         self.learning_rate = learning_rate(options, self.total_steps)
-        self.trainer = Trainer(
-            network(options.model, len(data.classes), data.image_shape, implementation),
-            optimizer(options, self.learning_rate),
-            devices,
-            options.seed,
-        )
+        rule = optimizer(options, self.learning_rate)
+        if pretrained is not None:
+            net, factor = fine_tuned(pretrained, options, data, resumed)
+            rule = scaled(rule, factor)
+        else:
+            assert options.model is not None
+            net = network(options.model, len(data.classes), data.image_shape, implementation)
+            check_images(net, data.image_shape, options.model)
+        self.pretrained = pretrained
+        self.trainer = Trainer(net, rule, devices, options.seed)
 
     @property
     def total_steps(self) -> int:
@@ -130,27 +136,6 @@ class Run:
                 outcome = self.trainer.step(batch)
                 yield outcome, time.perf_counter() - start
                 start = time.perf_counter()
-
-
-def learning_rate(options: Options, steps: int) -> optax.Schedule:
-    """The learning rate by step, for a run of so many ``steps``."""
-    if options.schedule == "cosine":
-        return optax.cosine_decay_schedule(options.lr, steps)
-    if options.schedule == "step":
-        drops = {max(1, round(share * steps)): STEP_FACTOR for share in STEPS_AT}
-        return optax.piecewise_constant_schedule(options.lr, drops)
-    return optax.constant_schedule(options.lr)
-
-
-def optimizer(options: Options, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The optimizer; weight decay is added to the gradients, but by adamw to the weights."""
-    if options.optimizer == "adamw":
-        return optax.adamw(schedule, weight_decay=options.weight_decay)
-    if options.optimizer == "adam":
-        update = optax.adam(schedule)
-    else:
-        update = optax.sgd(schedule, options.momentum or None)
-    return optax.chain(optax.add_decayed_weights(options.weight_decay), update)
 
 
 def _check_batch(options: Options, data: Dataset, devices: Devices) -> None:

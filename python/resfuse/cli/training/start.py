@@ -1,6 +1,7 @@
 """Where a run begins: new, or at its latest checkpoint."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from resfuse.cli.ending import refuse
 from resfuse.cli.training.checkpoints import Checkpoints, has_checkpoints
 from resfuse.cli.training.cluster import share
 from resfuse.cli.training.options import Options
+from resfuse.cli.training.pretrained import Pretrained
+from resfuse.cli.training.run import Position
 from resfuse.cli.training.storage import Record
 
 
@@ -22,6 +25,20 @@ class Start:
 
     options: Options
     record: Record | None
+
+    @property
+    def position(self) -> Position:
+        """Where the run begins."""
+        return self.record.position if self.record else Position()
+
+    @functools.cached_property
+    def pretrained(self) -> Pretrained | None:
+        """The network of the options' weights, if there are any; from the record, or the file."""
+        if self.options.weights is None:
+            return None
+        if self.record is None or self.record.pretrained is None:
+            return Pretrained.of(self.options.weights)
+        return Pretrained.from_description(self.record.pretrained)
 
 
 def start(given: Mapping[str, Any], out: Path, resume: bool) -> Start:

@@ -17,6 +17,7 @@ from absl import logging
 
 from resfuse.cli.training.networks import Shape
 from resfuse.cli.training.options import Options
+from resfuse.cli.training.pretrained import Pretrained
 from resfuse.cli.training.run import Position
 
 OVERHEAD = 1 << 20  # bytes of a checkpoint that are not arrays, at most
@@ -24,13 +25,25 @@ OVERHEAD = 1 << 20  # bytes of a checkpoint that are not arrays, at most
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """All that going on and predicting need to know beside arrays."""
+    """All that going on and predicting need to know beside arrays.
+
+    ``pretrained`` describes the network of the options' weights, if there are any.
+    """
 
     options: Options
     classes: tuple[str, ...]
     image_shape: Shape
     train_images: int
     position: Position
+    pretrained: dict[str, Any] | None = None
+
+    @property
+    def network(self) -> str | Pretrained:
+        """What :func:`resfuse.cli.training.networks.network` makes it of."""
+        if self.pretrained is not None:
+            return Pretrained.from_description(self.pretrained)
+        assert self.options.model is not None
+        return self.options.model
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Self:
@@ -41,6 +54,7 @@ class Record:
             tuple(fields["image_shape"]),
             fields["train_images"],
             Position(**fields["position"]),
+            fields.get("pretrained"),
         )
 
 

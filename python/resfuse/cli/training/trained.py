@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
+from PIL import Image
 
 import resfuse
+from resfuse.cli.data.pictures import fitted, scaled
 from resfuse.cli.ending import refuse
 from resfuse.cli.training.checkpoints import FOLDER, Checkpoints
 from resfuse.cli.training.networks import Network, Shape, Variables, network
@@ -26,6 +28,10 @@ class TrainedModel:
     variables: Variables
     classes: tuple[str, ...]
     image_shape: Shape
+
+    def prepared(self, image: Image.Image) -> NDArray[np.float32]:
+        """What the network takes for a picture: as in training."""
+        return scaled(fitted(image, self.image_shape))
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps images ``(b, H, W, C)``, values from 0 to 1, to probabilities ``(b, classes)``."""
@@ -51,7 +57,7 @@ def load_model(path: Path) -> TrainedModel:
     try:
         record = read_record(path)
         options = record.options
-        net = network(options.model, len(record.classes), record.image_shape)
+        net = network(record.network, len(record.classes), record.image_shape)
         variables = restored(path / "variables", jax.eval_shape(lambda: net.init(options.seed)))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         refuse(f"{path} is not a checkpoint of resfuse train: {first_line(error)}")
@@ -60,7 +66,7 @@ def load_model(path: Path) -> TrainedModel:
 
 def _chosen(path: Path) -> Path:
     if not path.is_dir():
-        refuse(f"{path} is not a directory with a checkpoint")
+        refuse(f"{path} is not a directory with a checkpoint; files of weights go with --weights")
     if not (path / FOLDER).is_dir():
         return path
     checkpoints = Checkpoints(path)
