@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from typer.testing import CliRunner
 
+import resfuse
 from cli_driver import assert_refused
 from data_files import write_classes
 from resfuse.cli.app import app
@@ -101,6 +103,19 @@ def test_predict_takes_such_a_run(out: Path) -> None:
     result = CliRunner().invoke(app, ["predict", str(out), str(picture), "--format", "csv"])
     assert result.exit_code == 0, result.output
     assert {line.split(",")[2] for line in result.stdout.splitlines()[1:]} == {"ape", "bee"}
+
+
+def test_convert_writes_what_such_a_run_has_learned(out: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trained.safetensors"
+    arguments = ["convert", str(out), str(file), "--scheme", "timm"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    best = Checkpoints(out).best
+    assert best is not None
+    learned = variables(out, best)
+    found = nnx.state(resfuse.nnx.load(file))
+    for name, array in zip(names_in(found), jax.tree.leaves(found), strict=True):
+        np.testing.assert_array_equal(array, learned[name])
 
 
 def test_grey_images_are_three_channels_normalized_in_the_network() -> None:
