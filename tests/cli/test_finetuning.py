@@ -84,6 +84,15 @@ def test_the_head_learns_at_the_rate_and_what_was_loaded_at_a_tenth(out: Path) -
     assert rates == pytest.approx({"conv1.kernel": 0, "layer2": 0.002, "fc": 0.02}, rel=1e-3)
 
 
+def test_a_run_that_has_ended_needs_no_weights_to_be_continued(out: Path, tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    shutil.copytree(out, ended)
+    result = train(ended, "--resume")
+    assert result.exit_code == 0, result.output
+    assert steps(ended) == steps(out)
+
+
+@pytest.mark.long
 def test_a_continued_run_ends_with_the_same_bits(out: Path, tmp_path: Path) -> None:
     """Without the file of weights, from the first checkpoint that is left."""
     broken = tmp_path / "broken"
