@@ -77,7 +77,7 @@ def accuracy(model: Any, images: Array, labels: Array) -> float:
     return float((logits.argmax(-1) == labels).mean())
 
 
-def main(weights: str | None = None, epochs: int = 5) -> Any:
+def main(weights: str | None = None, epochs: int = 10) -> Any:
     """Loads, trains and tests; returns the network."""
     with tempfile.TemporaryDirectory() as folder:
         if weights is None:
