@@ -1,26 +1,42 @@
 """The kernel against the machine: its share of one thread's FMA peak, and what a second adds.
 
-The peak is measured right after each timing, so that a change of the clock touches both.
+Depthwise convolutions do too little arithmetic for that alone: they are held against the time, too,
+in which the machine copies as many bytes as they read and write. The peaks are measured right after
+each timing, so that a change of the clock touches both.
 """
 
 import argparse
 import contextlib
 import functools
+import itertools
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 
 import resfuse
 from resfuse.cli.bench.turns import Worker
 from resfuse.cli.bench.worker import seconds_per_call
 from resfuse.kernel import extension
 
-# Of a ResNet, a ResNeXt, and depthwise: size, channels, groups.
+# Of a ResNet and a ResNeXt: size, channels, groups.
 DENSE = [(56, 64, 1), (28, 128, 1), (14, 256, 1), (7, 512, 1)]
 GROUPED = [(56, 128, 32), (28, 256, 32), (14, 512, 32), (7, 1024, 32)]
-DEPTHWISE = [(56, 128, 128), (14, 512, 512)]
+# Of MobileNets, an EfficientNet and a ConvNeXt: size, channels, window, stride.
+DEPTHWISE = [
+    (112, 32, 3, 1),
+    (112, 96, 3, 2),
+    (56, 144, 3, 1),
+    (28, 192, 3, 1),
+    (28, 240, 5, 1),
+    (14, 200, 3, 1),
+    (14, 672, 5, 2),
+    (7, 960, 3, 1),
+    (56, 96, 7, 1),
+    (14, 384, 7, 1),
+]
 SCALING = (8, 56, 64, 1)
 
 
@@ -54,6 +70,64 @@ def time(isa: str, *shape: int) -> tuple[float, float]:
     return seconds_per_call(call, 0.05), extension.fma_peak(0.02)
 
 
+@functools.cache
+def depthwise(
+    isa: str, batch: int, size: int, channels: int, window: int, stride: int
+) -> Callable[[], object]:
+    """One compiled depthwise convolution, whose output takes the memory of the last one.
+
+    New memory's pages would take several times as long as the convolution.
+    """
+    del isa
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (batch, size, size, channels))
+    kernel = jax.random.normal(keys[1], (window, window, 1, channels))
+    ones, zeros = jax.numpy.ones(channels), jax.numpy.zeros(channels)
+
+    @functools.partial(jax.jit, donate_argnums=0, keep_unused=True)
+    def compiled(last: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        del last
+        return resfuse.conv_bn_relu(
+            x, kernel, ones, zeros, zeros, ones, strides=stride, feature_group_count=channels,
+            implementation="ffi", precision="highest",
+        )  # fmt: skip
+
+    side = -(-size // stride)
+    kept = [jax.numpy.zeros((batch, side, side, channels))]
+
+    def call() -> object:
+        kept[0] = compiled(kept[0], x, kernel)
+        return kept[0].block_until_ready()
+
+    return call
+
+
+@functools.cache
+def copy_of(floats: int) -> Callable[[], object]:
+    """A copy of so many floats, between arrays that are kept: from the cache that holds both."""
+    source, target = np.ones(floats, np.float32), np.empty(floats, np.float32)
+    return lambda: np.copyto(target, source)
+
+
+def depthwise_floats(batch: int, size: int, channels: int, stride: int) -> tuple[int, int]:
+    """Of the image and of the output."""
+    return batch * size**2 * channels, batch * (-(-size // stride)) ** 2 * channels
+
+
+def time_depthwise(
+    isa: str, batch: int, size: int, channels: int, window: int, stride: int
+) -> tuple[float, float, float]:
+    """Seconds of a call, of copying as many bytes as it moves, and of its multiply-adds."""
+    extension.force_isa(isa)
+    call = depthwise(isa, batch, size, channels, window, stride)
+    read, written = depthwise_floats(batch, size, channels, stride)
+    copy = copy_of((read + written) // 2)
+    for each in (call, copy):
+        seconds_per_call(each, 0.01)  # warms up
+    seconds, copying = seconds_per_call(call, 0.05), seconds_per_call(copy, 0.02)
+    return seconds, copying, 2e-9 * window**2 * written / extension.fma_peak(0.02)
+
+
 def name(batch: int, size: int, channels: int, groups: int) -> str:
     """As 8x56x56x128/32, with the groups."""
     return f"{batch}x{size}x{size}x{channels}" + (f"/{groups}" if groups > 1 else "")
@@ -62,7 +136,7 @@ def name(batch: int, size: int, channels: int, groups: int) -> str:
 def print_shares(one: Worker, rounds: int) -> None:
     """Prints the share of the peak, for each instruction set and shape."""
     print("isa      shape                   ms    GFLOP/s  peak   share  without padding")
-    stages = DENSE + GROUPED + DEPTHWISE
+    stages = DENSE + GROUPED
     for isa in extension.isas():
         for shape in [(batch, *stage) for batch in (1, 8) for stage in stages]:
             timings = [one.ask("run", "kernel:time", isa, *shape) for _ in range(rounds)]
@@ -73,6 +147,21 @@ def print_shares(one: Worker, rounds: int) -> None:
                 f"{isa:8} {name(*shape):20} {1e3 * seconds:7.3f} "
                 f"{every / seconds:8.1f} {peak:6.1f} {every * share:7.1%} {inside * share:10.1%}",
                 flush=True,
+            )
+
+
+def print_depthwise(one: Worker, rounds: int) -> None:
+    """Prints the share of the tighter of both bounds, for each instruction set and shape."""
+    print("isa      depthwise                    us   copy, us  multiply-adds, us   share of both")
+    for isa in extension.isas():
+        for batch, (size, channels, window, stride) in itertools.product((1, 8), DEPTHWISE):
+            shape = batch, size, channels, window, stride
+            timings = [one.ask("run", "kernel:time_depthwise", isa, *shape) for _ in range(rounds)]
+            call, copy, fma = (1e6 * statistics.median(each) for each in zip(*timings, strict=True))
+            share = statistics.median(max(bounds) / seconds for seconds, *bounds in timings)
+            label = f"{name(batch, size, channels, 1)} {window}x{window}/{stride}"
+            print(
+                f"{isa:8} {label:24} {call:8.1f} {copy:10.1f} {fma:12.1f} {share:14.1%}", flush=True
             )
 
 
@@ -92,12 +181,18 @@ def main() -> None:
     """Measures in processes of one and of two threads, in turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--depthwise", action="store_true", help="depthwise convolutions alone")
+    args = parser.parse_args()
+    rounds = args.rounds
     with contextlib.ExitStack() as stack:
         here = str(Path(__file__).parent)
         workers = [Worker("the kernel", threads, folder=here) for threads in (1, 2)]
         one, two = (stack.enter_context(contextlib.closing(worker)) for worker in workers)
-        print_shares(one, rounds)
+        if not args.depthwise:
+            print_shares(one, rounds)
+        print_depthwise(one, rounds)
+        if args.depthwise:
+            return
         print_scaling(one, two, rounds)
 
 

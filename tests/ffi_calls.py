@@ -13,6 +13,7 @@ from resfuse.spec import ConvSpec
 AFFINE, STATISTICS, PACK, MAX_POOL = (
     f"resfuse_{name}" for name in ("conv_affine", "conv_statistics", "pack", "max_pool")
 )
+CASCADE = "resfuse_conv_cascade"
 BY_INPUT, BY_WEIGHTS, BY_BOTH = (
     f"resfuse_conv_{name}" for name in ("input_gradient", "weight_gradient", "gradients")
 )
@@ -25,7 +26,16 @@ GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
 DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
 PROGRAM = {"code": (), "constants": (), "returned": (0,)}
+GATE = {"gate": (), "at_least": False}
+UNPACKED = {"packed": (), "prologue": ()}
 POOL = GEOMETRY | {"window": (3, 3), "window_dilation": (1, 1)}
+
+
+NEXT = (3, 3, 6, 6)  # the kernel of a second convolution
+
+
+def of_part(number, **attributes):
+    return {f"{name}_{number}": value for name, value in attributes.items()}
 
 
 def packed_shape(kernel=KERNEL):
@@ -35,7 +45,14 @@ def packed_shape(kernel=KERNEL):
 
 # Right calls: the shapes of operands and outputs, and attributes.
 CALLS = {
-    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | {"packed": ()}),
+    AFFINE: ([X, KERNEL, CHANNELS, CHANNELS], [Y], CONV | PROGRAM | UNPACKED),
+    CASCADE: (
+        [X, packed_shape(), CHANNELS, CHANNELS, packed_shape(NEXT), CHANNELS, CHANNELS],
+        [Y],
+        {"parts": 2}
+        | of_part(0, **CONV, **PROGRAM, packed=KERNEL, operands=0)
+        | of_part(1, **CONV, **PROGRAM, packed=NEXT, operands=0),
+    ),
     STATISTICS: ([X, KERNEL], [Y, CHANNELS, CHANNELS], CONV),
     PACK: ([KERNEL], [packed_shape()], DILATION | {"groups": 1}),
     MAX_POOL: ([X], [X], POOL),
@@ -45,14 +62,15 @@ CALLS = {
     POOL_GRADIENT: ([X, X], [X], POOL),
     SUM_POOL: ([X], [X], POOL),
     SUM_POOL_GRADIENT: ([X], [X], POOL),
-    NORMALIZE: ([Y, CHANNELS, CHANNELS, CHANNELS], [Y], {"relu": True}),
-    NORM_SUMS: ([Y, Y, CHANNELS], [CHANNELS, CHANNELS], {}),
-    NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], {}),
+    NORMALIZE: ([Y, CHANNELS, CHANNELS, CHANNELS], [Y], GATE),
+    NORM_SUMS: ([Y, Y, CHANNELS], [CHANNELS, CHANNELS], GATE),
+    NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], GATE),
 }
 
 # The names of what each call takes and gives, optional ones in brackets.
 NAMES = {
     AFFINE: ("x kernel scale shift [operand_0]", "y"),
+    CASCADE: ("x kernel_0 scale_0 shift_0 kernel_1 scale_1 shift_1", "y"),
     STATISTICS: ("x kernel", "y mean var"),
     PACK: ("kernel", "packed"),
     MAX_POOL: ("x", "y"),
@@ -63,8 +81,8 @@ NAMES = {
     SUM_POOL: ("x", "y"),
     SUM_POOL_GRADIENT: ("d_y", "d_x"),
     NORMALIZE: ("conv mean scale shift [residual]", "y"),
-    NORM_SUMS: ("d_y conv mean [y]", "plain weighted"),
-    NORM_GRADIENT: ("d_y conv mean a b d [y]", "d_conv [d_residual]"),
+    NORM_SUMS: ("d_y conv mean", "plain weighted"),
+    NORM_GRADIENT: ("d_y conv mean a b d", "d_conv [d_residual]"),
 }
 
 

@@ -144,7 +144,7 @@ def statistics_tolerance(y, tile=TILE):
 
 
 def winograd_magnitude(x, kernel, padding, output, strides, dilation):
-    """What F(output, 3) on each side of a window sums for each output, all counted as positive."""
+    """What F(output, taps) on each side of a window sums for each output, all as positive."""
     x, kernel = np.pad(np.abs(_cropped(x, padding)), _pads(padding)), np.abs(kernel)
     x, kernel, strides, dilation = _in_three_dimensions(x, kernel, strides, dilation)
     (stride, *strides), (step, *steps) = strides, dilation
@@ -245,7 +245,7 @@ def _plain_weight_magnitude(x, d_y, window, output):
 def _tiling(window, output, strides):
     """``|B^T|``, ``|G|`` and ``|A^T|`` of each side; where the window is a tap, nothing changes."""
     return [
-        [np.abs(matrix) for matrix in WINOGRAD[stride, output]] if taps == 3 else [np.eye(1)] * 3
+        [np.eye(1)] * 3 if taps == 1 else [np.abs(each) for each in WINOGRAD[taps, stride, output]]
         for taps, stride in zip(window, strides, strict=True)
     ]
 
@@ -283,11 +283,23 @@ def _strided(inputs, weights, outputs):
 _FIVE_POINTS = np.array(
     [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]
 )
-# For each stride, and 5 to 2 outputs a side: the matrices B^T, G and A^T. Those of stride 1 for
-# 4 and 2 are Lavin & Gray's (2015, sections 4.3 and 4.1); five points are 0, 1, -1, 2 and infinity,
-# three are 0, 1 and infinity, seven those of 4 outputs and 1/2.
+_PAIRS = {
+    4: (
+        _FIVE_POINTS,
+        np.array([[3, 0], [-3, -3], [-1, 1], [1, 2], [0, 6]]) / 6,
+        np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 0], [0, 1, -1, 8, 1]]),
+    ),
+    2: (
+        np.array([[1, -1, 0], [0, 1, 0], [0, -1, 1]]),
+        np.array([[1, 0], [1, 1], [0, 1]]),
+        np.array([[1, 1, 0], [0, 1, 1]]),
+    ),
+}
+# For the taps of a side, each stride, and 5 to 2 outputs: the matrices B^T, G and A^T. Those of 3
+# taps with stride 1 for 4 and 2 are Lavin & Gray's (2015, sections 4.3 and 4.1); five points are 0,
+# 1, -1, 2 and infinity, three are 0, 1 and infinity, seven those of 4 outputs and 1/2.
 WINOGRAD = {
-    (1, 5): (
+    (3, 1, 5): (
         np.array([[-4, 8, 5, -10, -1, 2, 0], [0, 4, -4, -9, 1, 2, 0], [0, -4, 12, -7, -3, 2, 0],
                   [0, 2, -3, -4, 3, 2, 0], [0, -2, 5, 0, -5, 2, 0], [0, -4, 8, 5, -10, -1, 2],
                   [0, 8, 0, -10, 0, 2, 0]]) / 2,
@@ -297,31 +309,23 @@ WINOGRAD = {
                   [0, 16, 16, 64, 64, 0, 4], [0, 16, -16, 128, -128, 0, 2],
                   [0, 16, 16, 256, 256, 16, 1]]) / 16,
     ),
-    (1, 4): (
+    (3, 1, 4): (
         np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
                   [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]),
         np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
         np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0],
                   [0, 1, -1, 8, -8, 1]]),
     ),
-    (1, 3): (
+    (3, 1, 3): (
         _FIVE_POINTS,
         np.array([[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]]) / 6,
         np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 1]]),
     ),
-    (1, 2): (
+    (3, 1, 2): (
         np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]),
         np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
         np.array([[1, 1, 1, 0], [0, 1, -1, 1]]),
     ),
-    (2, 4): _strided(
-        _FIVE_POINTS,
-        np.array([[3, 0], [-3, -3], [-1, 1], [1, 2], [0, 6]]) / 6,
-        np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 0], [0, 1, -1, 8, 1]]),
-    ),
-    (2, 2): _strided(
-        np.array([[1, -1, 0], [0, 1, 0], [0, -1, 1]]),
-        np.array([[1, 0], [1, 1], [0, 1]]),
-        np.array([[1, 1, 0], [0, 1, 1]]),
-    ),
+    **{(2, 1, output): matrices for output, matrices in _PAIRS.items()},
+    **{(3, 2, output): _strided(*matrices) for output, matrices in _PAIRS.items()},
 }  # fmt: skip

@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include "base/bounds.h"
 #include "base/simd.h"
 
 #if defined(__x86_64__)
@@ -33,10 +34,11 @@ inline Vec lower(Vec a, Vec b) { return (Vec)_mm_min_ps((__m128)a, (__m128)b); }
 inline Vec upper(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec lower(Vec a, Vec b) { return a < b ? a : b; }
 #endif
-// NaN stays, being the second of each.
+// NaN stays, being the second of each, and for a bound it bounds nothing.
 inline Vec clamp(Vec value, float low, float high) {
   return lower(splat(high), upper(splat(low), value));
 }
+inline Vec bounded(Bounds bounds, Vec value) { return clamp(value, bounds.low, bounds.high); }
 
 inline Vec absolute(Vec a) { return (Vec)((Lanes)a & 0x7fffffff); }
 inline Lanes sign_bit(Vec a) { return (Lanes)a & static_cast<int32_t>(0x80000000); }

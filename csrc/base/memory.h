@@ -40,8 +40,8 @@ class Lease {
     return {slots, this_cpu(), bytes};
   }
 
-  // Holds packed weights, which all threads of a call read.
-  static Lease weights(size_t bytes) {
+  // Holds what all threads of a call read or write: packed weights, results.
+  static Lease shared(size_t bytes) {
     static Slots slots;
     return {slots, 0, bytes};
   }

@@ -8,6 +8,9 @@
 #pragma once
 
 #include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace resfuse {
 namespace {
@@ -30,8 +33,17 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
 inline Vec splat(float value) { return value - Vec{}; }
-// Differs from max(0, v): the comparison is false for NaN, which must pass.
-inline Vec relu(Vec value) { return value < 0.0f ? Vec{} : value; }
+
+// The same value, which compilers take for a new one: loaded once for all that use it. They would
+// rather repeat a load in each multiply-add, for want of registers.
+inline Vec in_register(Vec value) {
+#if defined(__x86_64__)
+  asm("" : "+v"(value));
+#elif defined(__aarch64__)
+  asm("" : "+w"(value));
+#endif
+  return value;
+}
 
 // As many doubles as a vector has floats, at any double's address. No function takes or returns one
 // by value: without wide registers that would depend on the compiler.
@@ -59,15 +71,43 @@ inline bool all_finite(Vec value) {
 }
 
 // The first `count` lanes, where an array ends; the others read as zero and are left unwritten.
-inline Vec load_some(const float* from, int64_t count) {
-  if (count >= kLanes) return load(from);
+#if defined(__AVX512F__)
+inline __mmask16 first_lanes_mask(int64_t count) {
+  return static_cast<__mmask16>(count <= 0 ? 0 : 0xffff >> (kLanes - count));
+}
+inline Vec load_part(const float* from, int64_t count) {
+  return _mm512_maskz_loadu_ps(first_lanes_mask(count), from);
+}
+inline void store_part(float* to, Vec value, int64_t count) {
+  _mm512_mask_storeu_ps(to, first_lanes_mask(count), value);
+}
+#elif defined(__AVX2__)
+inline __m256i first_lanes_mask(int64_t count) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(count)), lanes);
+}
+inline Vec load_part(const float* from, int64_t count) {
+  return _mm256_maskload_ps(from, first_lanes_mask(count));
+}
+inline void store_part(float* to, Vec value, int64_t count) {
+  _mm256_maskstore_ps(to, first_lanes_mask(count), value);
+}
+#else
+inline Vec load_part(const float* from, int64_t count) {
   Vec value = {};
   for (int64_t lane = 0; lane < count; ++lane) value[lane] = from[lane];
   return value;
 }
-inline void store_some(float* to, Vec value, int64_t count) {
-  if (count >= kLanes) return store(to, value);
+inline void store_part(float* to, Vec value, int64_t count) {
   for (int64_t lane = 0; lane < count; ++lane) to[lane] = value[lane];
+}
+#endif
+
+inline Vec load_some(const float* from, int64_t count) {
+  return count >= kLanes ? load(from) : load_part(from, count);
+}
+inline void store_some(float* to, Vec value, int64_t count) {
+  count >= kLanes ? store(to, value) : store_part(to, value, count);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
-// The windows of a block's pixels, as all panels share them: copied side by side (kGathered), or as
-// pointers to their pixels (kShared). Both lie at the start of the work space.
+// The windows of a block's pixels, as all panels share them: copied side by side (kGathered), where
+// a prologue has its place, or as pointers to their pixels (kShared). Both lie at the start of the
+// work space.
 
 #pragma once
 
+#include "conv/run_prologue.h"
 #include "conv/tile.h"
 #include "conv/window.h"
 
@@ -12,7 +14,11 @@ namespace {
 class BlockWindows {
  public:
   BlockWindows(const Job& job, float* work)
-      : conv_(job.conv), plan_(job.plan), in_(job.operands.in), work_(work) {}
+      : conv_(job.conv),
+        plan_(job.plan),
+        in_(job.operands.in),
+        prologue_(job.operands.prologue),
+        work_(work) {}
 
   // Copies the windows of pixels [begin, end), or points at them.
   void prepare(int64_t begin, int64_t end) {
@@ -37,8 +43,9 @@ class BlockWindows {
       Corner corners[kMR];
       const int64_t m = smaller(kMR, end - pixel);
       locate(conv_, pixel, m, corners);
+      if (prologue_) run_prologue(*prologue_, conv_, corners, m, plan_.direct.pixel_floats, to);
       for (int64_t p = 0; p < m; ++p, to += plan_.direct.pixel_floats)
-        gather_window(conv_, in_, corners[p], to);
+        if (!prologue_) gather_window(conv_, in_, corners[p], to);
     }
   }
 
@@ -71,6 +78,7 @@ class BlockWindows {
   const Conv& conv_;
   const Plan& plan_;
   const float* const in_;
+  const Prologue* const prologue_;
   float* const work_;
 };
 

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 
+#include "base/bounds.h"
 #include "base/side.h"
 
 namespace resfuse {
@@ -37,13 +38,35 @@ struct Conv {
 
 struct Program;  // program.h
 
-// What follows the accumulator: relu(scale * acc + shift + residual), or a program of it.
+// What follows the accumulator: scale * acc + shift + residual within bounds, of which ReLU has
+// one, or a program of it.
 struct Epilogue {
   const float* scale;      // (out_c,)
   const float* shift;      // (out_c,)
   const float* residual;   // the shape of the output, or null
-  bool relu;               // NaN stays NaN, as in max(NaN, 0)
-  const Program* program;  // or null; neither residual nor relu come with one
+  Bounds bounds;           // NaN stays NaN, as in max(NaN, 0)
+  const Program* program;  // or null; neither residual nor bounds come with one
+};
+
+// Images that lie side by side along the channels: each has some of them, and all pixels.
+struct Part {
+  const float* data;
+  int64_t channels;
+};
+
+// As resfuse/kernel/prologue.py has them.
+constexpr int kMaxParts = 26;
+enum class Before { kCopy, kScale, kAffine, kAffineRelu };  // as far as scale, shift or ReLU
+
+// What comes before a convolution whose windows are single pixels:
+//   in[pixel, c] = relu(scale[c] * parts[pixel, c] + shift[c]),
+// where scale may have a row for each image.
+struct Prologue {
+  Before before;
+  int parts;
+  Part part[kMaxParts];
+  const float *scale, *shift;  // (in_c,), or null
+  int64_t image_scale;         // floats from an image's scale to that of the next, or 0
 };
 
 // Where outputs go, in floats: pixel (b, z, y, x) is at
@@ -57,11 +80,12 @@ struct Scatter {
 // and sums holds, for each block of pixels (see plan.h), three rows of out_c doubles: Moments
 // (norm/statistics.h).
 struct Operands {
-  const float* in;
+  const float* in;      // means nothing with a prologue
   const float* kernel;  // packed as in pack.h, or HWIO: Plan::packing says which
   float* out;
   const Epilogue* epilogue = nullptr;  // in inference
   double* sums = nullptr;              // (blocks, 3, out_c), in training
+  const Prologue* prologue = nullptr;  // if Request::prologue says so
 };
 
 }  // namespace resfuse

@@ -13,206 +13,11 @@
 
 #pragma once
 
-#include "conv/block_windows.h"
-#include "conv/grouped.h"
-#include "conv/scratch.h"
+#include "conv/direct_panel.h"
+#include "conv/rows.h"
 
 namespace resfuse {
 namespace {
-
-// A panel on the pixels [begin, end) of a block, whose windows are prepared.
-class DirectPanel {
- public:
-  DirectPanel(const Job& job, Scratch& scratch, const BlockWindows& windows, int64_t panel,
-              const float* packed)
-      : conv_(job.conv),
-        plan_(job.plan),
-        operands_(job.operands),
-        scatter_(job.scatter),
-        scratch_(scratch),
-        windows_(windows),
-        packed_(packed),
-        panel_(panel_at(conv_, plan_.layout, panel)),
-        vectors_(panel_.columns <= kLanes ? 1 : kVectors),
-        first_input_(plan_.layout.grouped ? panel_.channel : panel_.group * conv_.group_in()),
-        row_runs_(conv_.row_runs()),
-        output_(job, panel_, scratch.registers) {}
-
-  void run(int64_t begin, int64_t end) {
-    switch (plan_.direct.inputs) {
-      case Inputs::kPointwise:
-        return run_whole(begin, end, operands_.in + begin * conv_.in_c, conv_.in_c);
-      case Inputs::kGathered:
-        return run_whole(begin, end, windows_.gathered(), plan_.direct.pixel_floats);
-      case Inputs::kShared:
-        return is_cut() ? run_passes(begin, end) : run_shared(begin, end);
-      case Inputs::kWindows:
-        return run_passes(begin, end);
-    }
-  }
-
-  // Writes the sums as those of the block.
-  void write_sums(int64_t block) {
-    store_sums(conv_, panel_, scratch_.sums, operands_.sums, block);
-  }
-
- private:
-  // Reads each window in one run, `stride` floats from the last.
-  void run_whole(int64_t begin, int64_t end, const float* in, int64_t stride) {
-    for_each_tile(end - begin, [&](int64_t first, int64_t m) {
-      Tile tile = tile_at(begin + first, m);
-      tile.runs = 1;
-      tile.length = conv_.reduction();
-      tile.first = tile.last = true;
-      for (int64_t p = 0; p < m; ++p) scratch_.rows[p] = in + (first + p) * stride;
-      tile_function<Dense>(m, vectors_)(tile);
-    });
-  }
-
-  void run_shared(int64_t begin, int64_t end) {
-    for_each_tile(end - begin, [&](int64_t first, int64_t m) {
-      Tile tile = tile_at(begin + first, m);
-      tile.rows = windows_.rows(first);
-      tile.offset = first_input_;
-      tile.runs = plan_.direct.passes.runs;
-      tile.length = conv_.group_in();
-      tile.first = tile.last = true;
-      tile_for(m)(tile);
-    });
-  }
-
-  void run_passes(int64_t begin, int64_t end) {
-    for_each_tile(end - begin, [&](int64_t first, int64_t m) {
-      Tile tile = tile_at(begin + first, m);
-      Corner corners[kMR];
-      locate(conv_, begin + first, m, corners);
-      run_passes_of_tile(corners, m, tile);
-    });
-  }
-
-  void run_passes_of_tile(const Corner* corners, int64_t m, Tile& tile) {
-    const Passes& passes = plan_.direct.passes;
-    const TileFunction compute = tile_for(m);
-    tile.first = true;
-    for (int64_t run = 0; run < passes.runs; run += passes.pass_runs) {
-      const Place place = place_of(run);
-      for (int64_t offset = 0; offset < passes.run_length; offset += passes.pass_length) {
-        const int64_t length = smaller(passes.pass_length, passes.run_length - offset);
-        tile.runs = smaller(passes.pass_runs, passes.runs - run);
-        tile.length = plan_.layout.grouped ? conv_.group_in() : length;
-        tile.last = run + tile.runs == passes.runs && offset + length == passes.run_length;
-        for (int64_t p = 0; p < m; ++p) point(corners[p], p, m, place, offset, tile, length);
-        compute(tile);
-        tile.panel += tile.runs * tile.length * kNR;
-        tile.first = false;
-      }
-    }
-  }
-
-  Tile tile_at(int64_t pixel, int64_t m) {
-    Tile tile{};
-    tile.rows = scratch_.rows;
-    tile.panel = packed_;
-    tile.acc = scratch_.acc;
-    tile.output = &output_;
-    tile.pixel = pixel * conv_.out_c;
-    tile.pixel_stride = conv_.out_c;
-    if (!scatter_.dense) scatter(pixel, m, tile);
-    tile.columns = panel_.columns;
-    tile.sums = operands_.sums ? &scratch_.sums : nullptr;
-    return tile;
-  }
-
-  // Says where the outputs of m pixels go: a stride apart, if they are in one row.
-  void scatter(int64_t pixel, int64_t m, Tile& tile) {
-    tile.pixel = place_of_output(conv_, scatter_, pixel);
-    tile.pixel_stride = scatter_.pixel;
-    if (pixel % conv_.w.out + m <= conv_.w.out) return;
-    for (int64_t i = 0; i < m; ++i)
-      scratch_.pixels[i] = place_of_output(conv_, scatter_, pixel + i);
-    tile.pixels = scratch_.pixels;
-  }
-
-  TileFunction tile_for(int64_t m) const {
-    return plan_.layout.grouped ? grouped_tile_function(conv_.group_in(), m, vectors_)
-                                : tile_function<Dense>(m, vectors_);
-  }
-
-  // A run of a window: that of row (k, i) which begins with tap j.
-  struct Place {
-    int64_t k, i, j;
-  };
-  Place place_of(int64_t run) const {
-    const int64_t row = run / row_runs_;
-    return {row / conv_.h.kernel, row % conv_.h.kernel, run % row_runs_};
-  }
-
-  // Points pixel p of m at `length` floats of each of the pass's runs, from `offset` on.
-  void point(const Corner& corner, int64_t p, int64_t m, const Place& first, int64_t offset,
-             const Tile& tile, int64_t length) {
-    const int64_t channel = first_input_ + offset;
-    if (corner.inside && !is_cut())
-      point_inside(corner, p, m, first, channel, tile.runs);
-    else
-      point_at_edge(corner, p, m, first, channel, tile.runs, length);
-  }
-
-  void point_inside(const Corner& corner, int64_t p, int64_t m, Place at, int64_t channel,
-                    int64_t runs) {
-    // Locals, for rows might alias members.
-    const float* const in = operands_.in;
-    const int64_t row_runs = row_runs_, rows = conv_.h.kernel;
-    const int64_t step = conv_.w.window_dilation * conv_.in_c;
-    const int64_t row_floats = conv_.w.in * conv_.in_c;
-    const int64_t row_step = conv_.h.window_dilation * row_floats;
-    const int64_t plane_step = conv_.d.window_dilation * conv_.h.in * row_floats;
-    const float** to = scratch_.rows + p;
-    int64_t begin =
-        row_of_window(conv_, corner, at.k, at.i).at + corner.x * conv_.in_c + at.j * step + channel;
-    for (int64_t run = 0; run < runs; ++run, to += m) {
-      *to = in + begin;
-      begin += step;
-      if (++at.j < row_runs) continue;
-      begin += row_step - row_runs * step;
-      at.j = 0;
-      if (++at.i < rows) continue;
-      begin += plane_step - rows * row_step;
-      at.i = 0;
-    }
-  }
-
-  void point_at_edge(const Corner& corner, int64_t p, int64_t m, Place at, int64_t channel,
-                     int64_t runs, int64_t length) {
-    const int64_t step = conv_.w.window_dilation * conv_.in_c;
-    const int64_t real = plan_.layout.grouped ? panel_.columns : length;
-    const float** to = scratch_.rows + p;
-    float* copy = windows_.rest() + p * length;
-    Row row = row_of_window(conv_, corner, at.k, at.i);
-    for (int64_t run = 0; run < runs; ++run, to += m, copy += kMR * length) {
-      const int64_t begin = corner.x * conv_.in_c + at.j * step + channel;
-      *to = point_at_run(conv_, operands_.in, row, {begin, real, length}, copy);
-      if (++at.j < row_runs_) continue;
-      at.j = 0;
-      if (++at.i == conv_.h.kernel) at.i = 0, ++at.k;
-      row = row_of_window(conv_, corner, at.k, at.i);
-    }
-  }
-
-  // Whole vectors of whole groups would read beyond the last channel.
-  bool is_cut() const { return plan_.layout.grouped && panel_.columns < kNR; }
-
-  const Conv& conv_;
-  const Plan& plan_;
-  const Operands& operands_;
-  const Scatter& scatter_;
-  Scratch& scratch_;
-  const BlockWindows& windows_;
-  const float* const packed_;
-  const Panel panel_;
-  const int64_t vectors_;
-  const int64_t first_input_, row_runs_;
-  const Output output_;
-};
 
 class Direct {
  public:
@@ -233,9 +38,12 @@ class Direct {
     const int64_t begin = block * job_.plan.blocks.size;
     const int64_t end = smaller(begin + job_.plan.blocks.size, job_.conv.pixels());
     if (replace(memory_.prepared_block, block)) windows_.prepare(begin, end);
+    if (job_.plan.direct.inputs == Inputs::kRows)
+      return Rows(job_, scratch_, windows_, unit_, packed_).run(block, begin, end);
     const float* packed = packed_;
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
-      DirectPanel on_block(job_, scratch_, windows_, panel, packed);
+      DirectPanel on_block(job_, scratch_, windows_, panel_at(job_.conv, job_.plan.layout, panel),
+                           packed);
       if (job_.operands.sums) clear_sums(scratch_.sums);
       on_block.run(begin, end);
       if (job_.operands.sums) on_block.write_sums(block);

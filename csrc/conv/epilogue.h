@@ -1,6 +1,6 @@
 // From an accumulator to the output: the one place where an output is stored. What is common (scale
-// and shift, a tensor to add, ReLU) is compiled for accumulators in registers. All else is a
-// program, which runs on a tile of them in L1.
+// and shift, a tensor to add, bounds such as ReLU's) is compiled for accumulators in registers. All
+// else is a program, which runs on a tile of them in L1.
 
 #pragma once
 
@@ -16,7 +16,7 @@ namespace {
 struct Output {
   float* out;
   const float *residual, *scale, *shift;
-  bool relu;
+  Bounds bounds;
   const Program* program;  // or null; then what follows means nothing
   Registers& registers;
   int64_t channel, columns, vectors;  // the panel's
@@ -29,7 +29,7 @@ struct Output {
         residual(nullptr),
         scale(nullptr),
         shift(nullptr),
-        relu(false),
+        bounds(kNoBounds),
         program(nullptr),
         registers(registers),
         channel(panel.channel),
@@ -42,7 +42,7 @@ struct Output {
     residual = epilogue->residual ? epilogue->residual + channel : nullptr;
     scale = epilogue->scale + channel;
     shift = epilogue->shift + channel;
-    relu = epilogue->relu;
+    bounds = epilogue->bounds;
     program = epilogue->program;
     if (program) prepare();
   }
@@ -58,6 +58,17 @@ struct Output {
       if (operand.per == Per::kOutput) note(operand.data);
     }
     for (int i = 1; i < program->outputs; ++i) note(program->output[i].data);
+  }
+
+  // Moves to another vector of channels, where there are no numbers for each channel in slots.
+  void move_to(const Panel& vector) {
+    const int64_t by = vector.channel - channel;
+    out += by;
+    if (residual) residual += by;
+    if (scale) scale += by, shift += by;
+    for (int i = 0; i < others; ++i) other[i] += by;
+    channel = vector.channel;
+    columns = vector.columns;
   }
 
   bool is_whole() const { return columns == vectors * kLanes; }
@@ -120,7 +131,7 @@ inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, Vec 
   if (to.scale) {
     acc = scale_and_shift(to, channel, acc);
     if (to.residual) acc += load_some(to.residual + at, count);
-    if (to.relu) acc = relu(acc);
+    acc = bounded(to.bounds, acc);
   }
   store_some(to.out + at, acc, count);
 }
@@ -156,11 +167,16 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) acc[m][n] += load(to.residual + pixel + m * stride + n * kLanes);
-  if (to.relu)
+  if (is_bound(to.bounds.low))
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) acc[m][n] = relu(acc[m][n]);
+      for (int n = 0; n < N; ++n) acc[m][n] = upper(splat(to.bounds.low), acc[m][n]);
+  if (is_bound(to.bounds.high))
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[m][n] = lower(splat(to.bounds.high), acc[m][n]);
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2

@@ -3,16 +3,15 @@
 #include <algorithm>
 
 #include "conv/phases.h"
+#include "conv/winograd_plan.h"
 
 namespace resfuse {
 namespace {
 
-// Weights that are packed for all phases lie farther apart than those of one.
-Plan plan_phase(const Phase& phase, int64_t all_taps, TileShape tile, const Machine& machine,
-                const Request& request) {
-  Plan plan = make_plan(phase.conv, tile, machine, request);
-  if (plan.packing != Packing::kUnit) plan.layout.all_taps = all_taps;
-  return plan;
+Parts choose_parts(const Conv& conv, TileShape tile, Choice choice) {
+  const int64_t whole = products(conv, winograd_output(conv, tile, choice));
+  const bool regions = choice != Choice::kWinograd && cutting_pays(conv, whole);
+  return regions ? Parts::kRegions : Parts::kPhases;
 }
 
 }  // namespace
@@ -33,13 +32,13 @@ void Jobs::write_sums_to(double* sums) {
 Jobs make_jobs(const Conv& conv, bool mirrored, const Operands& operands, TileShape tile,
                const Machine& machine, const Request& request) {
   Jobs all{conv, mirrored, make_layout(conv, tile.nr), {}, {}, 1};
-  const std::vector<Phase> parts = phases(conv, mirrored);
+  const auto parts = phases(conv, mirrored, choose_parts(conv, tile, request.choice));
   double work = 0.0;
   for (const Phase& phase : parts) work += multiply_adds(phase.conv);
   Request of_phase = request;
   of_phase.max_threads = useful_threads(work, request.max_threads);
   for (const Phase& phase : parts) {
-    const Plan plan = plan_phase(phase, conv.taps(), tile, machine, of_phase);
+    const Plan plan = make_plan(phase.conv, phase.taps, tile, machine, of_phase);
     all.jobs.push_back({phase.conv, phase.taps, phase.scatter, plan, operands});
     all.ends.push_back(all.units() + plan.units());
   }

@@ -22,6 +22,7 @@ inline Vec minimum(Vec a, Vec b) { return a != a ? a : lower(a, b); }
 
 // The bounds are numbers, and NaN stays.
 inline Vec bounded(Vec low, Vec a, Vec high) { return lower(high, upper(low, a)); }
+inline Vec add_and_bound(Vec a, Vec b, Vec low, Vec high) { return bounded(low, a + b, high); }
 
 inline Vec rsqrt(Vec a) { return 1.0f / sqrt(a); }
 // Zeros keep their sign, and NaN passes.
@@ -39,6 +40,12 @@ inline Vec both(Vec a, Vec b) { return a * b; }
 inline Vec either(Vec a, Vec b) { return upper(a, b); }
 inline Vec negation(Vec a) { return 1.0f - a; }
 inline Vec select(Vec mask, Vec otherwise, Vec chosen) { return mask != 0.0f ? chosen : otherwise; }
+inline Vec select_greater(Vec a, Vec b, Vec otherwise, Vec chosen) {
+  return a > b ? chosen : otherwise;
+}
+inline Vec select_at_least(Vec a, Vec b, Vec otherwise, Vec chosen) {
+  return a >= b ? chosen : otherwise;
+}
 
 }  // namespace
 }  // namespace resfuse

@@ -110,6 +110,8 @@ Layout make_layout(const Conv& conv, int64_t nr) {
   layout.panels_per_group = ((layout.grouped ? conv.out_c : group_out) + nr - 1) / nr;
   layout.panels = layout.panels_per_group * (layout.grouped ? 1 : conv.groups);
   layout.taps = layout.all_taps = conv.taps();
+  layout.plane_taps = conv.h.kernel * conv.w.kernel;
+  layout.row_taps = conv.w.kernel;
   layout.depth = conv.group_in();
   layout.nr = nr;
   return layout;
@@ -125,7 +127,8 @@ Panel panel_at(const Conv& conv, const Layout& layout, int64_t index) {
 void pack_panel(const Conv& conv, const Layout& layout, const Taps& taps, const float* kernel,
                 int64_t index, float* to) {
   const Panel panel = panel_at(conv, layout, index);
-  const auto pack = taps.mirrored ? pack_transposed : pack_tap;
+  // A single row is the same as its transpose.
+  const auto pack = taps.mirrored && conv.in_c > 1 ? pack_transposed : pack_tap;
   const int64_t kernel_tap = layout.depth * conv.out_c;
   for_each_tap(taps, [&](int64_t tap, int64_t of_kernel) {
     pack(conv, layout, panel, kernel + of_kernel * kernel_tap, to + tap * layout.tap_floats());

@@ -20,7 +20,9 @@ struct Layout {
                  // the output r lanes further in its group
   int64_t panels_per_group, panels;
   int64_t taps, depth, nr;
-  int64_t all_taps;  // from panel to panel, of which `taps` are the convolution's (phases.h)
+  // From panel to panel, and from one plane or row of the window to the next: of all packed taps
+  // some may be those of other phases (phases.h).
+  int64_t all_taps, plane_taps, row_taps;
 
   int64_t tap_floats() const;
   int64_t panel_floats() const;
@@ -38,15 +40,21 @@ struct SideTaps {
   int64_t first, step, count, whole;
 };
 
-// Which taps of a kernel are a convolution's, and how many are packed before them. An input
-// gradient's kernel is *mirrored*: flipped, and its input channels are the convolution's outputs.
+// Which taps of a kernel are a convolution's, how many are packed before them, and how many from
+// one plane or row of them to the next. An input gradient's kernel is *mirrored*: flipped, and its
+// input channels are the convolution's outputs.
 struct Taps {
   SideTaps d, h, w;
-  int64_t before;
+  int64_t before, plane, row;
   bool mirrored;
 
   int64_t count() const { return d.count * h.count * w.count; }
-  bool are_all() const { return count() == d.whole * h.whole * w.whole; }
+  int64_t whole() const { return d.whole * h.whole * w.whole; }
+  bool are_all() const { return count() == whole(); }
+  // Whether none of another phase lie between them.
+  bool side_by_side() const {
+    return (w.count == row || d.count * h.count == 1) && (h.count * row == plane || d.count == 1);
+  }
   // The kernel's tap that is tap (k, i, j) of the convolution.
   int64_t at(int64_t k, int64_t i, int64_t j) const;
 };

@@ -13,6 +13,11 @@
 // outputs of an empty sum. A class belongs to one phase at most. Where the image is not dilated,
 // all is one phase.
 //
+// A dilated window may hang so far over the edge that a third or half of its taps meet nothing but
+// padding. Then a phase is cut further, into *regions*: on each side, outputs that meet the same
+// taps inside the image, a subset of the phase's. For the weight gradient it is cut by taps
+// instead, each with the outputs that meet it.
+//
 // The input gradient is a convolution of the output's gradient as well:
 //
 //   d_in[x] = sum over (y, i) with x b = y s - pad + i d  of  d_out[y] * kernel[i],
@@ -26,6 +31,7 @@
 
 #include "conv/conv.h"
 #include "conv/pack.h"
+#include "conv/side_phases.h"
 
 namespace resfuse {
 
@@ -35,8 +41,11 @@ struct Phase {
   Scatter scatter;
 };
 
-// All phases, with an input gradient's kernel if `mirrored`.
-std::vector<Phase> phases(const Conv& conv, bool mirrored);
+// All phases, whole or cut, with an input gradient's kernel if `mirrored`.
+std::vector<Phase> phases(const Conv& conv, bool mirrored, Parts parts = Parts::kPhases);
+// Whether parts cost less than so many products of an input and an output channel, what the whole
+// takes: only where runs of a tile are long, and taps few enough that parts are not many.
+bool cutting_pays(const Conv& conv, int64_t products);
 // How many there are at most; a double does not overflow.
 double count_phases(const Conv& conv);
 // All classes of taps, in the order in which packed weights hold them. It depends on the kernel's

@@ -15,14 +15,16 @@ constexpr double kThreadWork = 1 << 20;
 // So many panels a unit packs for itself.
 constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 
-Passes cut_window(const Conv& conv, const Layout& layout) {
+// A pass ends where the weights of other taps lie between those of its runs, unless `in_one`.
+Passes cut_window(const Conv& conv, const Layout& layout, bool in_one) {
   Passes passes{};
   const int64_t row_taps = conv.w.kernel / conv.row_runs();
   passes.run_length = layout.grouped ? layout.nr : row_taps * conv.group_in();
   passes.runs = layout.taps / row_taps;
   passes.pass_length = std::min(passes.run_length, kMaxPassFloats);
-  passes.pass_runs = std::clamp<int64_t>(kMaxPassFloats / passes.run_length, 1,
-                                         std::min(passes.runs, kMaxPassRuns));
+  const int64_t together = in_one ? passes.runs : conv.row_runs();
+  passes.pass_runs =
+      std::clamp<int64_t>(kMaxPassFloats / passes.run_length, 1, std::min(together, kMaxPassRuns));
   return passes;
 }
 
@@ -50,18 +52,41 @@ bool can_share(const Conv& conv, const Layout& layout, const Passes& passes) {
   return taps && single_pass && whole_panel && conv.in_c <= kMaxPassFloats;
 }
 
-DirectPlan plan_direct(const Conv& conv, const Layout& layout) {
+// Whether there is a register tile along the rows (row_tile.h) for depthwise windows like these.
+// It reads them in a single pass.
+bool goes_along_rows(const Conv& conv, const Layout& layout, const Passes& passes) {
+  const Side& w = conv.w;
+  const bool is_depthwise = layout.grouped && conv.group_in() == 1;
+  const bool is_narrow = w.kernel <= 3 || w.kernel == 5 || w.kernel == 7;
+  const bool has_stride = w.stride == 1 || (w.stride == 2 && w.kernel >= 3);
+  return is_depthwise && is_narrow && has_stride && w.window_dilation == 1 &&
+         passes.pass_runs == passes.runs;
+}
+
+// Whole panels of channels, as many as leave the rows that a window meets in half of L1: the other
+// is for outputs and weights.
+int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
+  const double pixels =
+      static_cast<double>(conv.d.kernel * conv.h.kernel) * static_cast<double>(conv.w.in);
+  const auto fitting = static_cast<double>(machine.l1d / 2) / sizeof(float) / std::max(pixels, 1.0);
+  return std::max<int64_t>(1, static_cast<int64_t>(fitting) / layout.nr) * layout.nr;
+}
+
+DirectPlan plan_direct(const Conv& conv, const Layout& layout, const Machine& machine, bool in_one,
+                       bool prologue) {
   constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
   // Without taps there is nothing to read.
-  if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0};
-  const Passes passes = cut_window(conv, layout);
+  if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0, 0};
+  const Passes passes = cut_window(conv, layout, in_one);
   // Up to a vector beyond its window is overwritten with each copy.
-  if (gathering_pays(conv, passes))
-    return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15)};
-  if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0};
+  if (prologue || (in_one && gathering_pays(conv, passes)))
+    return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0};
+  if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0};
+  if (in_one && goes_along_rows(conv, layout, passes))
+    return {Inputs::kRows, passes, 0, strip_channels(conv, layout, machine)};
   if (can_share(conv, layout, passes))
-    return {Inputs::kShared, passes, passes.runs * kPointerFloats};
-  return {Inputs::kWindows, passes, 0};
+    return {Inputs::kShared, passes, passes.runs * kPointerFloats, 0};
+  return {Inputs::kWindows, passes, 0, 0};
 }
 
 // What a block holds in the cache for each of its pixels, where the strides' product of pixels of
@@ -81,17 +106,19 @@ bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
          static_cast<double>(layout.panels * layout.panel_floats());
 }
 
-// Cuts the pixels into blocks of whole tiles.
+// Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them.
 Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine& machine,
                bool training) {
-  const int64_t tiles = std::max<int64_t>(1, ceil_div(conv.pixels(), tile.mr));
-  const int64_t fitting = block_floats(machine) / cached_floats(conv, plan.direct) / tile.mr;
-  int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, fitting));
+  const int64_t pixels = block_floats(machine) / cached_floats(conv, plan.direct);
+  const bool by_rows = plan.direct.inputs == Inputs::kRows && conv.w.out <= pixels;
+  const int64_t step = by_rows ? std::max<int64_t>(1, conv.w.out) : tile.mr;
+  const int64_t tiles = std::max<int64_t>(1, ceil_div(conv.pixels(), step));
+  int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, pixels / step));
   if (training)
     blocks = std::min(blocks, kMaxBlocks);
   else if (blocks > 1 || !sharing_panels_pays(conv, plan.layout))
     blocks = balanced(blocks, plan.threads);
-  const int64_t size = ceil_div(tiles, blocks) * tile.mr;
+  const int64_t size = ceil_div(tiles, blocks) * step;
   return {size, ceil_div(conv.pixels(), size)};
 }
 
@@ -101,6 +128,13 @@ Packing choose_packing(const Conv& conv, const Plan& plan, bool packed) {
   const bool pays = plan.algorithm == Algorithm::kWinograd ? plan.blocks.count > 1
                                                            : conv.pixels() >= kPackFirstPixels;
   return pays ? Packing::kCall : Packing::kUnit;
+}
+
+// Weights that are packed for all phases lie farther apart than those of one.
+void lie_among_all(const Taps& taps, Layout& layout) {
+  layout.all_taps = taps.whole();
+  layout.plane_taps = taps.plane;
+  layout.row_taps = taps.row;
 }
 
 struct UnitSize {
@@ -173,24 +207,27 @@ int64_t padded_row(int64_t floats) {
   return row % 32 == 0 ? row + 16 : row;
 }
 
-Plan make_plan(const Conv& conv, TileShape tile, const Machine& machine, const Request& request) {
+Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine& machine,
+               const Request& request) {
   Plan plan{};
   plan.layout = make_layout(conv, tile.nr);
   plan.threads = useful_threads(multiply_adds(conv), request.max_threads);
   // Sums are kept by block in training, so there neither caches nor threads may cut the blocks.
   const Machine& caches = request.training ? kReferenceMachine : machine;
   const int64_t threads = request.training ? 1 : plan.threads;
-  const int64_t output = winograd_output(conv, tile, request.choice);
+  const bool in_one = taps.side_by_side();
+  const int64_t output = in_one ? winograd_output(conv, tile, request.choice) : 0;
   if (output > 0) {
     plan.algorithm = Algorithm::kWinograd;
     plan.winograd = plan_winograd(conv, plan.layout, caches, output);
     plan.blocks = cut_tiles(conv, tile, plan.winograd, caches, threads);
   } else {
     plan.algorithm = plan.layout.grouped ? Algorithm::kGrouped : Algorithm::kDirect;
-    plan.direct = plan_direct(conv, plan.layout);
+    plan.direct = plan_direct(conv, plan.layout, caches, in_one, request.prologue);
     plan.blocks = cut_pixels(conv, tile, plan, caches, request.training);
   }
   plan.packing = choose_packing(conv, plan, request.packed);
+  if (plan.packing != Packing::kUnit) lie_among_all(taps, plan.layout);
   cut_units(plan);
   set_scratch(conv, tile, plan);
   return plan;

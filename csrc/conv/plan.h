@@ -38,9 +38,10 @@ enum class Packing {
 // Where the register tile finds its inputs.
 enum class Inputs {
   kPointwise,  // in the image itself: windows of 1x1 with stride 1 lie side by side in it
-  kGathered,   // in copies of a block's windows, which all panels share
+  kGathered,   // in copies of a block's windows, which all panels share, after a prologue if any
   kShared,     // by pointers to a block's windows, which all panels share
   kWindows,    // by pointers that each tile finds for each pass
+  kRows,       // along the rows of the image itself: depthwise
 };
 
 // The way of a window through the register tile: a pass reads `pass_runs` whole runs, or
@@ -54,6 +55,7 @@ struct DirectPlan {
   Inputs inputs;
   Passes passes;
   int64_t pixel_floats;  // what a pixel of a block takes in the work space: its copy or pointers
+  int64_t strip;  // of kRows: channels whose rows stay in L1 from one row of outputs to the next
 };
 
 // Winograd's tiles along one side of an image, `outputs` each. A dilated window meets pixels
@@ -106,9 +108,12 @@ struct Request {
   bool packed;  // the weights came so
   bool training;
   int64_t max_threads;
+  bool prologue = false;  // the images have one
 };
 
-Plan make_plan(const Conv& conv, TileShape tile, const Machine& machine, const Request& request);
+// `taps` are the convolution's, among all that are packed.
+Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine& machine,
+               const Request& request);
 
 struct Unit {
   int64_t first_panel, last_panel, first_block, last_block;

@@ -2,7 +2,7 @@
 // outputs, operands or results; a value's slot is where the tile lies in a thread's scratch.
 //
 //   slot 0 = scale * acc + shift, then for each instruction
-//   slot to = operation(slots and constants it takes) [* factor]
+//   slot to = operation(slots and constants it takes) [* factor [* factor]]
 
 #pragma once
 
@@ -17,7 +17,8 @@ constexpr int kMaxOutputs = 4;
 // An instruction takes at most two besides its mask or number, and each output may be one.
 constexpr int kMaxConstants = 2 * kMaxInstructions + kMaxOutputs;
 constexpr int kMaxSlots = 1 + kMaxOperands + kMaxInstructions;
-constexpr int kMostTaken = 3;  // by an instruction
+constexpr int kMostTaken = 4;    // by an instruction
+constexpr int kMostFactors = 2;  // of an instruction
 
 // What an operand has a number for.
 enum class Per {
@@ -35,8 +36,8 @@ struct Value {
 struct Instruction {
   int operation;  // in operations.inc
   Value taken[kMostTaken];
-  bool has_factor;
-  Value factor;
+  int factors;
+  Value factor[kMostFactors];
   int to;  // a slot
 };
 

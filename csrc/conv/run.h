@@ -73,7 +73,7 @@ bool run(const Isa& isa, Jobs& all, Schedule schedule) {
   if (jobs.empty()) return true;
   const bool packs = std::any_of(jobs.begin(), jobs.end(),
                                  [](const Job& job) { return job.plan.packing == Packing::kCall; });
-  const Lease lease = Lease::weights(packs ? all.layout.bytes() : 0);
+  const Lease lease = Lease::shared(packs ? all.layout.bytes() : 0);
   if (packs && !lease.data()) return false;
   if (packs) pack_first(all, reinterpret_cast<float*>(lease.data()), schedule);
   point_at_packed(all, Packing::kCaller, jobs.front().operands.kernel);

@@ -26,12 +26,18 @@ struct Target {
   int64_t vectors;
 };
 
-// Writes so many rows of results, each times a factor where there are factors.
-using Loop = void (*)(Target target, const Source* from, Source factor, int64_t rows);
+// Writes so many rows of results, each times its factors.
+using Loop = void (*)(Target target, const Source* from, const Source* factor, int64_t rows);
 
-template <bool has_factor, typename Result>
-inline void write_all(Target target, Source factor, int64_t rows, Result result) {
-  const auto value = [&](int64_t i) { return has_factor ? result(i) * factor[i] : result(i); };
+template <int factors, typename Result>
+inline void write_all(Target target, const Source* factor, int64_t rows, Result result) {
+  const Source first = factor[0], second = factor[1];
+  const auto value = [&](int64_t i) {
+    Vec product = result(i);
+    if (factors > 0) product *= first[i];
+    if (factors > 1) product *= second[i];
+    return product;
+  };
   if (!target.rows) {
     for (int64_t i = 0; i < rows * target.vectors; ++i) store(target.to + i * kLanes, value(i));
     return;
@@ -43,29 +49,35 @@ inline void write_all(Target target, Source factor, int64_t rows, Result result)
   }
 }
 
-template <bool has_factor, Vec (*operation)(Vec)>
-void loop_1(Target target, const Source* from, Source factor, int64_t rows) {
+template <int factors, Vec (*operation)(Vec)>
+void loop_1(Target target, const Source* from, const Source* factor, int64_t rows) {
   const Source a = from[0];
-  write_all<has_factor>(target, factor, rows, [&](int64_t i) { return operation(a[i]); });
+  write_all<factors>(target, factor, rows, [&](int64_t i) { return operation(a[i]); });
 }
 
-template <bool has_factor, Vec (*operation)(Vec, Vec)>
-void loop_2(Target target, const Source* from, Source factor, int64_t rows) {
+template <int factors, Vec (*operation)(Vec, Vec)>
+void loop_2(Target target, const Source* from, const Source* factor, int64_t rows) {
   const Source a = from[0], b = from[1];
-  write_all<has_factor>(target, factor, rows, [&](int64_t i) { return operation(a[i], b[i]); });
+  write_all<factors>(target, factor, rows, [&](int64_t i) { return operation(a[i], b[i]); });
 }
 
-template <bool has_factor, Vec (*operation)(Vec, Vec, Vec)>
-void loop_3(Target target, const Source* from, Source factor, int64_t rows) {
+template <int factors, Vec (*operation)(Vec, Vec, Vec)>
+void loop_3(Target target, const Source* from, const Source* factor, int64_t rows) {
   const Source a = from[0], b = from[1], c = from[2];
-  write_all<has_factor>(target, factor, rows,
-                        [&](int64_t i) { return operation(a[i], b[i], c[i]); });
+  write_all<factors>(target, factor, rows, [&](int64_t i) { return operation(a[i], b[i], c[i]); });
 }
 
-// Each operation without a factor, and with one.
-constexpr Loop kLoops[][2] = {
+template <int factors, Vec (*operation)(Vec, Vec, Vec, Vec)>
+void loop_4(Target target, const Source* from, const Source* factor, int64_t rows) {
+  const Source a = from[0], b = from[1], c = from[2], d = from[3];
+  write_all<factors>(target, factor, rows,
+                     [&](int64_t i) { return operation(a[i], b[i], c[i], d[i]); });
+}
+
+// Each operation with every number of factors.
+constexpr Loop kLoops[][1 + kMostFactors] = {
 #define RESFUSE_OPERATION(name, taken, function) \
-  {loop_##taken<false, function>, loop_##taken<true, function>},
+  {loop_##taken<0, function>, loop_##taken<1, function>, loop_##taken<2, function>},
 #include "conv/operations.inc"
 #undef RESFUSE_OPERATION
 };
@@ -87,13 +99,13 @@ inline void run_code(const Program& program, Registers& registers, int64_t rows,
                      const Target* last) {
   for (int i = 0; i < program.instructions; ++i) {
     const Instruction& instruction = program.code[i];
-    Source from[kMostTaken];
+    Source from[kMostTaken], factor[kMostFactors];
     for (int n = 0; n < kMostTaken; ++n) from[n] = registers.source(instruction.taken[n]);
+    for (int n = 0; n < kMostFactors; ++n) factor[n] = registers.source(instruction.factor[n]);
     const bool is_last = last && i + 1 == program.instructions;
     const Target target =
         is_last ? *last : Target{registers.slots[instruction.to], nullptr, vectors};
-    kLoops[instruction.operation][instruction.has_factor](
-        target, from, registers.source(instruction.factor), rows);
+    kLoops[instruction.operation][instruction.factors](target, from, factor, rows);
   }
 }
 

@@ -15,6 +15,21 @@
 namespace resfuse {
 namespace {
 
+// A row of the image that a window meets; outside the image zeros, of which there is one pixel.
+struct ImageRow {
+  const float* at;
+  int64_t is_real;  // 1 or 0
+};
+
+// What a tile along the image's rows reads (row_tile.h): columns `step` floats apart, of which
+// [first, last) are in the image; `all` if the tile needs no others.
+struct AlongRows {
+  const ImageRow* rows;
+  int64_t step, first, last;
+  bool all;
+  const float* zeros;  // what is read for the others
+};
+
 // Says which runs a register tile reads, and what becomes of it.
 struct Tile {
   const float* const* rows;  // (runs, m): each row's pointer into each run
@@ -28,6 +43,7 @@ struct Tile {
   const int64_t* pixels;        // each row's place in the output, or null: a stride apart
   int64_t columns;              // how many of NR are real
   Sums* sums;                   // null but in training
+  const AlongRows* along;       // of a tile that goes along the image's rows, without `rows`
 
   int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
 };

@@ -42,6 +42,11 @@ inline void locate(const Conv& conv, int64_t pixel, int64_t count, Corner* corne
   }
 }
 
+// The first pixel of a window that lies in the image, as pixels of all images are numbered.
+inline int64_t pixel_at(const Conv& conv, const Corner& corner) {
+  return ((corner.image * conv.d.in + corner.z) * conv.h.in + corner.y) * conv.w.in + corner.x;
+}
+
 // Where a pixel's outputs go.
 inline int64_t place_of_output(const Conv& conv, const Scatter& to, int64_t pixel) {
   const int64_t row = pixel / conv.w.out, plane = row / conv.h.out;

@@ -1,5 +1,6 @@
 // Winograd's minimal filtering F(n, 3) for n = 5, 4, 3 and 2 (Lavin & Gray 2015), and likewise for
-// stride 2 (winograd_strided.h), along the height, the width or both. For n = 4 on both sides:
+// stride 2 (winograd_strided.h) and for windows of two (winograd_pairs.h), along the height, the
+// width or both. For n = 4 on both sides:
 //
 //   U = G g G^T       each 3x3 kernel g, to 6x6 points                    (transform_weights)
 //   V = B^T d B       each 6x6 tile d of inputs, likewise                 (transform_inputs)
@@ -265,9 +266,9 @@ class Winograd {
 template <typename Function>
 inline void with_side(const Side& side, const TilingSide& tiling, Function function) {
   if (side.stride == 2)
-    return tiling.outputs == 4 ? function(Strided<Even4>{}) : function(Strided<Even2>{});
+    return tiling.outputs == 4 ? function(Strided<Pair4>{}) : function(Strided<Pair2>{});
   if (tiling.outputs == 5) return function(F5{});
-  with_outputs(tiling.outputs, function);
+  with_outputs(side, tiling.outputs, function);
 }
 
 // Calls `function(h, w)` with the transforms of both sides, which are the same, unless one is none.

@@ -29,10 +29,19 @@ constexpr int64_t kPassChannels = 128;
 
 bool is_transformed(const Side& side) { return side.kernel > 1; }
 
+// Of the sides that are transformed.
+int64_t stride_of(const Conv& conv) {
+  return is_transformed(conv.h) ? conv.h.stride : conv.w.stride;
+}
+
+// Whether the window has two taps where it is transformed.
+bool is_pair(const Conv& conv) { return std::max(conv.h.kernel, conv.w.kernel) == 2; }
+
 bool side_applies(const Side& side) {
   const bool strided = side.stride == 2 && side.window_dilation == 1;
+  const bool window = side.kernel == 3 ? side.stride == 1 || strided : side.stride == 1;
   return side.image_dilation == 1 &&
-         (side.kernel == 1 || (side.kernel == 3 && (side.stride == 1 || strided)));
+         (side.kernel == 1 || ((side.kernel == 2 || side.kernel == 3) && window));
 }
 
 // Tiles of neighbours interleave: the first dilation * outputs pixels are as many tiles as the
@@ -46,12 +55,14 @@ TilingSide tile_side(const Side& side, int64_t output) {
 }
 
 int64_t input_points(const Side& side, const TilingSide& tiling) {
-  return is_transformed(side) ? (tiling.outputs - 1) * side.stride + 3 : 1;
+  return is_transformed(side) ? (tiling.outputs - 1) * side.stride + side.kernel : 1;
 }
 
-// The weights of a kernel's side are transformed to so many points, with stride 1 and 2.
+// The weights of a kernel's side are transformed to so many points: with stride 2 the odd inputs
+// share one.
 int64_t kernel_points(const Side& side, const TilingSide& tiling) {
-  return is_transformed(side) ? tiling.outputs + 2 : 1;
+  if (side.stride == 2) return is_transformed(side) ? tiling.outputs + 2 : 1;
+  return input_points(side, tiling);
 }
 
 // The points of a slice of a kernel.
@@ -70,15 +81,25 @@ int64_t output_slices(const Conv& conv, const Tiling& tiling) {
   return conv.batch * conv.d.out * tiling.h.tiles * tiling.w.tiles;
 }
 
+// For each slice of the window.
+int64_t work_of_slice(const Conv& conv, int64_t output) {
+  const Tiling tiling = tile_images(conv, output);
+  return input_points(conv, tiling) * output_slices(conv, tiling) +
+         kernel_points(conv, tiling) * 5 / 2;
+}
+
 // Transforms must be few beside the products, so there must be some channels. Errors grow with
 // them: beyond 1024, or in tiles of 5x5 beyond 512, they would pass 2e-5 of the largest output. And
 // 5x5 have a third more transformed weights, which few tiles do not repay: one image of 14x14x256
 // in a network at batch 1 took 1.07 times as long, eight 0.87. With stride 2, products save least
-// and a tile has most points: 3x3x3 at 8x56x56x64 took as long as directly.
+// and a tile has most points: 3x3x3 at 8x56x56x64 took as long as directly, and lines need many
+// channels: 3000x384 takes 0.94.
 int64_t paying_output(const Conv& conv) {
   if (conv.d.kernel > 1 && std::max(conv.h.stride, conv.w.stride) > 1) return 0;
-  const bool channels_pay = conv.in_c >= 32 && conv.in_c <= 1024 && conv.out_c >= 32;
-  const bool fives_pay = conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
+  const int64_t fewest = is_line(conv) && stride_of(conv) > 1 ? 256 : 32;
+  const bool channels_pay = conv.in_c >= fewest && conv.in_c <= 1024 && conv.out_c >= 32;
+  const bool fives_pay =
+      !is_pair(conv) && conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
   return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
 }
 
@@ -116,13 +137,14 @@ bool is_line(const Conv& conv) { return is_transformed(conv.h) != is_transformed
 
 bool winograd_applies(const Conv& conv, TileShape tile) {
   const bool window = is_transformed(conv.h) || is_transformed(conv.w);
-  const bool same_strides = is_line(conv) || conv.h.stride == conv.w.stride;
+  const bool same =
+      is_line(conv) || (conv.h.stride == conv.w.stride && conv.h.kernel == conv.w.kernel);
   // A phase may have no taps, and each is a run of the register tile.
   const bool depth =
       conv.d.image_dilation == 1 && conv.d.kernel >= 1 && conv.d.kernel <= kMaxPassRuns;
   // Transforms work on whole vectors of input channels.
   const bool channels = conv.in_c % (tile.nr / 2) == 0 && conv.in_c <= kWinogradMaxChannels;
-  return window && same_strides && depth && channels && conv.groups == 1 && conv.pixels() > 0 &&
+  return window && same && depth && channels && conv.groups == 1 && conv.pixels() > 0 &&
          side_applies(conv.h) && side_applies(conv.w) &&
          slices_of(conv, tile_images(conv, 4)) <= kMaxSlices;
 }
@@ -136,19 +158,20 @@ int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice) {
 int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles) {
   // A fifth of direct convolution's work must remain for the transforms of inputs and outputs, and
   // more for those of lines, which fewer products repay.
-  const int64_t direct = conv.pixels() * conv.h.kernel * conv.w.kernel;
-  int64_t best = 0, least = direct * (is_line(conv) ? 7 : 8) / 10;
-  const int64_t stride = is_transformed(conv.h) ? conv.h.stride : conv.w.stride;
+  const int64_t direct = conv.pixels() * conv.h.kernel * conv.w.kernel, stride = stride_of(conv);
+  int64_t best = 0, least = direct * (is_line(conv) && stride == 1 ? 7 : 8) / 10;
   for (int64_t output = largest; output > 1; --output) {
-    if (stride == 2 && output != 4 && output != 2) continue;
-    const Tiling tiling = tile_images(conv, output);
-    const int64_t tiles = output_slices(conv, tiling);
-    const int64_t work = input_points(conv, tiling) * tiles + kernel_points(conv, tiling) * 5 / 2;
-    if (tiles < fewest_tiles || work >= least) continue;
+    if ((stride == 2 || is_pair(conv)) && output != 4 && output != 2) continue;
+    const int64_t work = work_of_slice(conv, output);
+    if (output_slices(conv, tile_images(conv, output)) < fewest_tiles || work >= least) continue;
     best = output;
     least = work;
   }
   return best;
+}
+
+int64_t products(const Conv& conv, int64_t output) {
+  return output > 0 ? conv.d.kernel * work_of_slice(conv, output) : conv.pixels() * conv.taps();
 }
 
 Tiling tile_images(const Conv& conv, int64_t output) {

@@ -1,10 +1,10 @@
 // How Winograd's algorithm is cut into work: where it pays, in which tiles, and what they take. The
 // weight gradient (grad/weight_plan.h) asks the same of its own.
 //
-// Windows of 3 along the height, along the width or both are transformed, on sides where the window
-// is a single tap there is one point for one output. The depth is not: the products of an output
-// slice run over the input slices that its window meets, as they do over the channels. So each
-// input slice of a tile is transformed once for all the output slices that it reaches.
+// Windows of 3 or 2 along the height, along the width or both are transformed, on sides where the
+// window is a single tap there is one point for one output. The depth is not: the products of an
+// output slice run over the input slices that its window meets, as they do over the channels. So
+// each input slice of a tile is transformed once for all the output slices that it reaches.
 
 #pragma once
 
@@ -24,9 +24,13 @@ int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice);
 // The outputs of a tile's side that need the least work, counted in products for each pair of an
 // input and an output channel and each slice of the window: one for each point of each tile, also
 // where the image ends within it, and 5/2 for each point of the transformed weights. From 2 to
-// `largest`, with stride 2 only 2 or 4; or 0, if direct convolution, a product for each tap and
-// output, is not clearly more, or there are fewer tiles.
+// `largest`, with stride 2 and windows of two only 2 or 4; or 0, if direct convolution, a product
+// for each tap and output, is not clearly more, or there are fewer tiles.
 int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles);
+
+// The products of an input and an output channel that the convolution takes: Winograd's, or if
+// `output` is 0 the direct ones.
+int64_t products(const Conv& conv, int64_t output);
 
 // In tiles of `output` pixels along the sides whose windows are transformed.
 Tiling tile_images(const Conv& conv, int64_t output);

@@ -10,63 +10,23 @@
 
 #pragma once
 
-#include "conv/winograd_transforms.h"
+#include "conv/winograd_pairs.h"
 
 namespace resfuse {
 namespace {
 
-// F(4, 2), from the interpolation points 0, 1, -1, 2 and infinity.
-struct Even4 {
-  static constexpr int kOutput = 4;
-
-  static void kernel(Vec first, Vec last, Vec* u) {
-    u[0] = first * splat(0.5f);
-    u[1] = (first + last) * splat(-0.5f);
-    u[2] = (last - first) * splat(1.0f / 6);
-    u[3] = first * splat(1.0f / 6) + last * splat(1.0f / 3);
-    u[4] = last;
-  }
-
-  static void output(const Vec* m, Vec* y) {
-    const Vec even = m[1] + m[2], odd = m[1] - m[2];
-    y[0] = m[0] + even + m[3];
-    y[1] = odd + splat(2.0f) * m[3];
-    y[2] = even + splat(4.0f) * m[3];
-    y[3] = odd + splat(8.0f) * m[3] + m[4];
-  }
-
-  static void input(const Vec (&d)[5], Vec (&v)[5]) { F3::input(d, v); }
-};
-
-// F(2, 2), from 0, 1 and infinity.
-struct Even2 {
-  static constexpr int kOutput = 2;
-
-  static void kernel(Vec first, Vec last, Vec* u) {
-    u[0] = first;
-    u[1] = first + last;
-    u[2] = last;
-  }
-
-  static void input(const Vec (&d)[3], Vec (&v)[3]) {
-    v[0] = d[0] - d[1];
-    v[1] = d[1];
-    v[2] = d[2] - d[1];
-  }
-
-  static void output(const Vec* m, Vec* y) {
-    y[0] = m[0] + m[1];
-    y[1] = m[1] + m[2];
-  }
-};
-
+// Even is the transform of the window of two.
 template <typename Even>
 struct Strided {
   static constexpr int kOutput = Even::kOutput, kInput = 2 * kOutput + 1;
-  static constexpr int kEven = kOutput + 1;
+  static constexpr int kEven = Even::kInput;
 
   static void kernel(const Vec (&g)[3], Vec (&u)[kEven + 1]) {
-    Even::kernel(g[0], g[2], u);
+    const Vec pair[2] = {g[0], g[2]};
+    Vec result[kEven];
+    Even::kernel(pair, result);
+#pragma GCC unroll 9
+    for (int i = 0; i < kEven; ++i) u[i] = result[i];
     u[kEven] = g[1];
   }
 
@@ -82,7 +42,10 @@ struct Strided {
   }
 
   static void output(const Vec (&m)[kInput], Vec (&y)[kOutput]) {
-    Even::output(m, y);
+    Vec even[kEven];
+#pragma GCC unroll 9
+    for (int i = 0; i < kEven; ++i) even[i] = m[i];
+    Even::output(even, y);
 #pragma GCC unroll 9
     for (int i = 0; i < kOutput; ++i) y[i] += m[kEven + i];
   }

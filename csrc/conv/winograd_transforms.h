@@ -231,13 +231,5 @@ __attribute__((always_inline)) inline void transform_both(Read in, Write out) {
   }
 }
 
-// Calls `function` with the F of so many outputs a side, of those that have gradients.
-template <typename Function>
-inline void with_outputs(int64_t outputs, Function function) {
-  if (outputs == 4) return function(F4{});
-  if (outputs == 3) return function(F3{});
-  function(F2{});
-}
-
 }  // namespace
 }  // namespace resfuse

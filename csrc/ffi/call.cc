@@ -1,6 +1,7 @@
 #include "ffi/call.h"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <sstream>
@@ -30,7 +31,8 @@ Call::Call(ffi::ThreadPool threads, const ffi::RemainingArgs& operands,
 }
 
 template <typename Float>
-Array<Float> Call::take(Buffers& from, const char* name, bool optional) {
+Array<Float> Call::take(Buffers& from, const char* plain, bool optional) {
+  const std::string name = plain + suffix_;
   const size_t index = from.taken.size();
   from.taken.push_back(name);
   if (index >= from.given.size()) {
@@ -60,7 +62,8 @@ size_t Call::operands_left() const {
 }
 
 template <typename T>
-T Call::attribute(const char* name) {
+T Call::attribute(const char* plain) {
+  const std::string name = plain + suffix_;
   taken_attributes_.push_back(name);
   if (!check.that(attributes_.contains(name), "the attribute ", name, " is missing")) return {};
   const auto value = attributes_.get<T>(name);
@@ -76,10 +79,22 @@ Shape Call::integers(const char* name) {
   return {values.begin(), values.end()};
 }
 
+std::vector<float> Call::floats(const char* name) {
+  const Shape bits = integers(name);
+  std::vector<float> numbers(bits.size());
+  for (size_t index = 0; index < bits.size(); ++index) {
+    check.that(bits[index] >= 0 && bits[index] < (int64_t{1} << 32), name,
+               " must be the bits of floats, got ", bits);
+    const auto word = static_cast<uint32_t>(bits[index]);
+    std::memcpy(&numbers[index], &word, sizeof(word));
+  }
+  return numbers;
+}
+
 void Call::check_all_taken(const char* what, const Buffers& buffers) {
   if (buffers.given.size() <= buffers.taken.size()) return;
   std::string names;
-  for (const char* name : buffers.taken) names += (names.empty() ? "" : ", ") + std::string(name);
+  for (const std::string& name : buffers.taken) names += (names.empty() ? "" : ", ") + name;
   check.that(false, "got ", static_cast<int64_t>(buffers.given.size()), what,
              ", expected no more than ", names);
 }

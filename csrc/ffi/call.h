@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,7 +19,7 @@ namespace ffi = xla::ffi;
 // An operand or a result. One that is optional may be absent, its data is null then.
 template <typename Float>
 struct Array {
-  const char* name;
+  std::string name;
   Shape shape;
   Float* data;
   bool absent;
@@ -37,12 +37,15 @@ class Call {
   Operand optional_operand(const char* name);
   Result result(const char* name);
   Result optional_result(const char* name);
+  // From here on, names are those of a part: "kernel" stands for "kernel_0" and so on.
+  void enter_part(int64_t part) { suffix_ = "_" + std::to_string(part); }
   // How many operands were not taken yet.
   size_t operands_left() const;
   // Takes an attribute. A wrong one gives a complaint and is zero.
   int64_t integer(const char* name);
   bool flag(const char* name);
   Shape integers(const char* name);
+  std::vector<float> floats(const char* name);  // which come as their bits
 
   // Complains unless the array, if it is there, has this shape.
   template <typename Float>
@@ -65,7 +68,7 @@ class Call {
  private:
   struct Buffers {
     std::vector<ffi::AnyBuffer> given;
-    std::vector<const char*> taken;
+    std::vector<std::string> taken;
   };
   template <typename Float>
   Array<Float> take(Buffers& from, const char* name, bool optional);
@@ -76,7 +79,8 @@ class Call {
   ffi::ThreadPool threads_;
   Buffers operands_, results_;
   ffi::Dictionary attributes_;
-  std::vector<std::string_view> taken_attributes_;
+  std::vector<std::string> taken_attributes_;
+  std::string suffix_;
 };
 
 // What the attributes say that every call of a convolution has: strides, padding, dilations,
@@ -111,6 +115,7 @@ XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
 
 // All handlers: each file lists its own, at its end.
 std::vector<Handler> conv_handlers();
+std::vector<Handler> cascade_handlers();
 std::vector<Handler> gradient_handlers();
 std::vector<Handler> norm_handlers();
 std::vector<Handler> pool_handlers();

@@ -6,6 +6,7 @@
 #include "conv/run.h"
 #include "ffi/call.h"
 #include "ffi/epilogue.h"
+#include "ffi/prologue.h"
 #include "norm/statistics.h"
 
 namespace resfuse {
@@ -15,33 +16,40 @@ ffi::Error run_jobs(Call& call, const Isa& isa, Jobs& jobs) {
   return success_if(run(isa, jobs, call.schedule()), "packed weights or scratch");
 }
 
-// (x, kernel, scale, shift, operands...) -> (y, outputs...). `packed` is the shape of a kernel that
-// came packed, and otherwise empty.
+// (x, parts..., [prologue_scale, prologue_shift], kernel, scale, shift, operands...)
+// -> (y, outputs...). `packed` is the shape of a kernel that came packed, and otherwise empty.
 ffi::Error conv_affine(Call& call) {
-  const Operand x = call.operand("x"), kernel = call.operand("kernel");
+  const BoundImages x = bind_images(call);
+  const Operand kernel = call.operand("kernel");
   const Result y = call.result("y");
   const Shape packed = call.integers("packed");
   const bool is_packed = !packed.empty();
   const auto [conv, choice, output] = bind_conv(call, x.shape, is_packed ? packed : kernel.shape);
   const Isa& isa = is_packed ? find_isa(conv, kernel.shape, call.check) : isa_in_use();
+  if (x.has_prologue) check_prologue(conv, call.check);
   call.expect(y, output);
   const BoundEpilogue bound = bind_epilogue(call, conv, output, y);
   if (!call.is_valid()) return call.invalid();
 
   const Epilogue epilogue = bound.epilogue();
-  Jobs jobs = make_jobs(conv, false, {x.data, kernel.data, y.data, &epilogue}, isa.tile,
-                        machine_in_use(), {choice, is_packed, false, call.max_threads()});
+  Operands operands{x.data, kernel.data, y.data, &epilogue};
+  if (x.has_prologue) operands.prologue = &x.prologue;
+  Jobs jobs = make_jobs(conv, false, operands, isa.tile, machine_in_use(),
+                        {choice, is_packed, false, call.max_threads(), x.has_prologue});
   return run_jobs(call, isa, jobs);
 }
 
-// (x, kernel) -> y, mean, var
+// (x, kernel) -> y, mean, var. Where these have fewer channels than y, every so many of y's count
+// as one (kernel/fold.py).
 ffi::Error conv_statistics(Call& call) {
   const Operand x = call.operand("x"), kernel = call.operand("kernel");
   const Result y = call.result("y"), mean = call.result("mean"), var = call.result("var");
   const auto [conv, choice, output] = bind_conv(call, x.shape, kernel.shape);
   call.expect(y, output);
-  call.expect(mean, {conv.out_c});
-  call.expect(var, {conv.out_c});
+  const int64_t channels = mean.shape.size() == 1 ? mean.shape[0] : 0;
+  call.check.that(channels > 0 && conv.out_c % channels == 0, "mean has shape ", mean.shape,
+                  ", expected a number that divides ", conv.out_c);
+  call.expect(var, mean.shape);
   if (!call.is_valid()) return call.invalid();
 
   const Isa& isa = isa_in_use();
@@ -53,7 +61,7 @@ ffi::Error conv_statistics(Call& call) {
   jobs.write_sums_to(moments.get());
   const ffi::Error error = run_jobs(call, isa, jobs);
   if (error.success())
-    combine_statistics(moments.get(), jobs.blocks(), conv.out_c, mean.data, var.data);
+    combine_statistics(moments.get(), jobs.blocks(), conv.out_c, channels, mean.data, var.data);
   return error;
 }
 

@@ -11,16 +11,18 @@ namespace resfuse {
 
 struct BoundEpilogue {
   const float *scale, *shift, *residual;
-  bool relu, is_compiled;
+  Bounds bounds;
+  bool is_compiled;
   Program program;
 
   // Points into this.
   Epilogue epilogue() const {
-    return {scale, shift, residual, relu, is_compiled ? nullptr : &program};
+    return {scale, shift, residual, bounds, is_compiled ? nullptr : &program};
   }
 };
 
-// Takes scale, shift and all other operands, all results after `y`, and the attributes
+// Takes scale, shift and `most` other operands, all of them by default, all results after `y`, and
+// the attributes
 //
 //   code       for each instruction its operation, as operations.inc numbers them, and the
 //   registers
@@ -30,6 +32,7 @@ struct BoundEpilogue {
 //   returned   the register of each result
 //
 // Tensors have the shape `output`. What it returns is meaningless unless the call is valid.
-BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y);
+BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y,
+                            int64_t most = kMaxOperands);
 
 }  // namespace resfuse

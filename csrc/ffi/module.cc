@@ -16,8 +16,9 @@ namespace {
 
 nb::dict registrations() {
   nb::dict targets;
-  for (const auto& family : {resfuse::conv_handlers(), resfuse::gradient_handlers(),
-                             resfuse::norm_handlers(), resfuse::pool_handlers()})
+  for (const auto& family :
+       {resfuse::conv_handlers(), resfuse::cascade_handlers(), resfuse::gradient_handlers(),
+        resfuse::norm_handlers(), resfuse::pool_handlers()})
     for (const auto& [name, handle] : family)
       targets[("resfuse_" + std::string(name)).c_str()] =
           nb::capsule(reinterpret_cast<void*>(handle));

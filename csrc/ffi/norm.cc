@@ -21,14 +21,36 @@ Extent extent_of(const Operand& image, Check& check) {
   return {pixels, shape.back()};
 }
 
+struct BoundGate {
+  bool is_given;
+  Gate gate;
+};
+
+// Takes the attribute `gate`: nothing, or the bits of the bounds and of `otherwise`; and
+// `at_least`.
+BoundGate bind_gate(Call& call) {
+  const std::vector<float> numbers = call.floats("gate");
+  const bool at_least = call.flag("at_least");
+  if (numbers.empty()) return {false, {}};
+  if (!call.check.that(numbers.size() == 3, "gate must be none or 3 numbers, got ",
+                       static_cast<int64_t>(numbers.size())))
+    return {true, {}};
+  return {true, {{numbers[0], numbers[1]}, at_least, numbers[2]}};
+}
+
+// Takes what is given after all other operands of a backward pass: with a gate, its value.
+Operand take_value(Call& call, const BoundGate& bound) {
+  return bound.is_given ? call.operand("y") : Operand{"y", {}, nullptr, true};
+}
+
 // What both passes of the backward norm read.
 Norm bind_norm(Call& call, const Operand& d_y, const Operand& conv, const Operand& mean,
-               const Operand& y) {
+               const Operand& y, const BoundGate& bound) {
   const Extent extent = extent_of(d_y, call.check);
   call.expect(conv, d_y.shape);
   call.expect(mean, {extent.channels});
   call.expect(y, d_y.shape);
-  return {extent.pixels, extent.channels, d_y.data, conv.data, mean.data, y.data};
+  return {extent.pixels, extent.channels, d_y.data, conv.data, mean.data, y.data, bound.gate};
 }
 
 // (conv, mean, scale, shift[, residual]) -> y
@@ -37,15 +59,16 @@ ffi::Error normalize(Call& call) {
   const Operand scale = call.operand("scale"), shift = call.operand("shift");
   const Operand residual = call.optional_operand("residual");
   const Result y = call.result("y");
-  const bool relu = call.flag("relu");
+  const BoundGate bound = bind_gate(call);
   const Extent extent = extent_of(conv, call.check);
   for (const Operand* operand : {&mean, &scale, &shift}) call.expect(*operand, {extent.channels});
   call.expect(residual, conv.shape);
   call.expect(y, conv.shape);
   if (!call.is_valid()) return call.invalid();
 
+  const Gate* const gate = bound.is_given ? &bound.gate : nullptr;
   const Normalize norm{extent.pixels, extent.channels, conv.data,     mean.data,
-                       scale.data,    shift.data,      residual.data, relu};
+                       scale.data,    shift.data,      residual.data, gate};
   run_normalize(isa_in_use(), norm, y.data, call.max_threads(), call.schedule());
   return ffi::Error::Success();
 }
@@ -53,9 +76,10 @@ ffi::Error normalize(Call& call) {
 // (d_y, conv, mean[, y]) -> plain = sum of g, weighted = sum of g * (conv - mean)
 ffi::Error norm_sums(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
-  const Operand y = call.optional_operand("y");
+  const BoundGate bound = bind_gate(call);
+  const Operand y = take_value(call, bound);
   const Result plain = call.result("plain"), weighted = call.result("weighted");
-  const Norm norm = bind_norm(call, d_y, conv, mean, y);
+  const Norm norm = bind_norm(call, d_y, conv, mean, y, bound);
   call.expect(plain, {norm.channels});
   call.expect(weighted, {norm.channels});
   if (!call.is_valid()) return call.invalid();
@@ -68,10 +92,11 @@ ffi::Error norm_sums(Call& call) {
 ffi::Error norm_gradient(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
   const Operand a = call.operand("a"), b = call.operand("b"), d = call.operand("d");
-  const Operand y = call.optional_operand("y");
+  const BoundGate bound = bind_gate(call);
+  const Operand y = take_value(call, bound);
   const Result d_conv = call.result("d_conv");
   const Result d_residual = call.optional_result("d_residual");
-  const Norm norm = bind_norm(call, d_y, conv, mean, y);
+  const Norm norm = bind_norm(call, d_y, conv, mean, y, bound);
   for (const Operand* operand : {&a, &b, &d}) call.expect(*operand, {norm.channels});
   call.expect(d_conv, conv.shape);
   call.expect(d_residual, conv.shape);

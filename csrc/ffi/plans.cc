@@ -2,13 +2,16 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
 
 #include "base/machine.h"
+#include "conv/cascade.h"
 #include "conv/jobs.h"
 #include "conv/phases.h"
+#include "conv/winograd_plan.h"
 #include "ffi/select.h"
 #include "grad/weight_plan.h"
 
@@ -42,7 +45,7 @@ const char* name_of(Packing packing) {
   return names[static_cast<int>(packing)];
 }
 const char* name_of(Inputs inputs) {
-  const char* const names[] = {"pointwise", "gathered", "shared", "windows"};
+  const char* const names[] = {"pointwise", "gathered", "shared", "windows", "rows"};
   return names[static_cast<int>(inputs)];
 }
 
@@ -70,6 +73,7 @@ nb::dict describe(const DirectPlan& direct) {
   result["passes"] =
       nb::make_tuple(passes.run_length, passes.runs, passes.pass_length, passes.pass_runs);
   result["pixel_floats"] = direct.pixel_floats;
+  result["strip"] = direct.strip;
   return result;
 }
 
@@ -142,11 +146,59 @@ nb::list weight_plans_in_full(const Shape& x, const Shape& kernel, const Shape& 
                               const Shape& padding, const Shape& image_dilation,
                               const Shape& window_dilation, int64_t groups, bool winograd) {
   const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
+  const TileShape tile = isa_in_use().tile;
+  const Choice choice = choice_in_use(winograd);
   nb::list result;
-  for (const Phase& phase : phases(conv, false))
+  for (const Phase& phase : weight_phases(conv, tile, choice))
     if (phase.conv.taps() > 0)
-      result.append(describe(phase.conv,
-                             plan_weight_phase(phase, isa_in_use().tile, choice_in_use(winograd))));
+      result.append(describe(phase.conv, make_weight_plan(phase.conv, tile, choice)));
+  return result;
+}
+
+// Kernel, strides, padding, dilations of image and window, groups, and whether Winograd is allowed.
+using Part = std::tuple<Shape, Shape, Shape, Shape, Shape, int64_t, bool>;
+
+// The parts on images of shape `x`; none where these are not two-dimensional, a part does not go
+// directly, or together they make no cascade.
+std::vector<Conv> parts_of(Shape x, const std::vector<Part>& parts) {
+  if (x.size() != 4) return {};
+  std::vector<Conv> convs;
+  for (const auto& [kernel, strides, padding, image, window, groups, winograd] : parts) {
+    const Conv conv = checked(x, kernel, {strides, padding, image, window, groups});
+    if (winograd_output(conv, isa_in_use().tile, choice_in_use(winograd)) > 0) return {};
+    convs.push_back(conv);
+    x = output_shape(x.size(), conv);
+  }
+  return is_cascade(convs) ? convs : std::vector<Conv>{};
+}
+
+nb::tuple to_tuple(const Rows& rows) { return nb::make_tuple(rows.first, rows.last); }
+
+// For each step of each unit its part, and the rows that it reads, makes and then holds.
+nb::list describe(const std::vector<std::vector<Step>>& units) {
+  nb::list result;
+  for (const std::vector<Step>& unit : units) {
+    nb::list steps;
+    for (const auto& [part, band, read, made, held] : unit)
+      steps.append(nb::make_tuple(part, to_tuple(read), to_tuple(made), to_tuple(held)));
+    result.append(steps);
+  }
+  return result;
+}
+
+// How these convolutions run as a cascade, or None where they make none.
+nb::object cascade_plan(const Shape& x, const std::vector<Part>& parts, int64_t threads,
+                        std::optional<int64_t> l2) {
+  const std::vector<Conv> convs = parts_of(x, parts);
+  if (convs.empty()) return nb::none();
+  const CascadePlan plan = plan_cascade(convs, isa_in_use().tile, with_l2(l2), threads);
+  nb::dict result;
+  result["pays"] = plan.pays;
+  result["images"] = plan.images;
+  result["groups"] = plan.groups;
+  result["units"] = describe(plan.units);
+  result["buffer_floats"] = plan.buffer_floats;
+  result["threads"] = plan.threads;
   return result;
 }
 
@@ -163,6 +215,8 @@ void bind_plans(nb::module_& m) {
   m.def("weight_plans_in_full", weight_plans_in_full, nb::arg("x"), nb::arg("kernel"),
         nb::arg("strides"), nb::arg("padding"), nb::arg("image_dilation"),
         nb::arg("window_dilation"), nb::arg("groups"), nb::arg("winograd"));
+  m.def("cascade_plan", cascade_plan, nb::arg("x"), nb::arg("parts"), nb::kw_only(),
+        nb::arg("threads") = 1, nb::arg("l2").none() = nb::none());
   m.def("machine", [] {
     const Machine& machine = machine_in_use();
     return nb::make_tuple(machine.l1d, machine.l2, machine.l3);

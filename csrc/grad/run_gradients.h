@@ -51,12 +51,12 @@ void add_phase(const Phase& phase, const float* results, int64_t chunks, float* 
 template <typename Schedule>
 bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const float* d_out,
                       float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
-  WeightJob job{phase.conv, phase.scatter, plan_weight_phase(phase, isa.tile, choice),
+  WeightJob job{phase.conv, phase.scatter, make_weight_plan(phase.conv, isa.tile, choice),
                 in,         d_out,         d_kernel};
   const int64_t chunks = job.plan.chunks.count;
   const bool in_place = chunks == 1 && phase.taps.are_all();
   const int64_t floats = chunks * phase.conv.reduction() * phase.conv.out_c;
-  const Lease results = Lease::weights(in_place ? 0 : static_cast<size_t>(floats) * sizeof(float));
+  const Lease results = Lease::shared(in_place ? 0 : static_cast<size_t>(floats) * sizeof(float));
   if (!in_place) job.d_kernel = reinterpret_cast<float*>(results.data());
   if (!job.d_kernel) return false;
   const bool done = run_units(
@@ -71,9 +71,9 @@ bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const
 template <typename Schedule>
 bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, const float* d_out,
                          float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
-  const std::vector<Phase> parts = phases(conv, false);
+  const std::vector<Phase> parts = weight_phases(conv, isa.tile, choice);
   const bool whole = conv.pixels() > 0 && parts.front().taps.are_all();
-  // No output meets the taps of some classes.
+  // No output meets some taps.
   if (!whole) fill_zeros(d_kernel, conv.reduction() * conv.out_c, max_threads, schedule);
   bool done = true;
   for (const Phase& phase : parts)

@@ -19,30 +19,11 @@
 
 #include "conv/tile.h"
 #include "conv/window.h"
+#include "grad/depthwise_weights.h"
 #include "grad/weight_plan.h"
 
 namespace resfuse {
 namespace {
-
-// A tile of the result: M rows, N vectors of columns.
-struct WeightTile {
-  const float* rows;   // the first pixel's, `stride` floats from one to the next
-  const float* panel;  // kNR floats for each pixel
-  int64_t stride, pixels;
-  float* out;  // the result, `out_stride` floats from row to row
-  int64_t out_stride, columns;
-  bool first;  // store, do not add
-};
-
-template <int M, int N>
-inline void add_to_result(const WeightTile& tile, const Vec (&acc)[M][N]) {
-  for (int m = 0; m < M; ++m)
-    for (int n = 0; n < N; ++n) {
-      float* const to = tile.out + m * tile.out_stride + n * kLanes;
-      const int64_t count = tile.columns - n * kLanes;
-      store_some(to, tile.first ? acc[m][n] : acc[m][n] + load_some(to, count), count);
-    }
-}
 
 template <int M, int N>
 void sum_products(const WeightTile& tile) {
@@ -94,7 +75,7 @@ void sum_grouped_products(const WeightTile& tile, int first) {
     for (int n = 0; n < kVectors; ++n) {
       const Vec d = load(panel + n * kLanes), x = load(row + n * kLanes);
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) acc[c][n] += (G == 1 ? x : shuffle(x, lanes + c)) * d;
+      for (int c = 0; c < C; ++c) acc[c][n] += shuffle(x, lanes + c) * d;
     }
   add_to_result<C, kVectors>(tile, acc);
 }
@@ -113,8 +94,8 @@ inline WeightFunction weight_function(int64_t m, int64_t columns) {
                            : pick_weight_function<2>(m, Heights{});
 }
 
-// Sums all channels of the narrow groups, up to eight at a time. G is 1, 2, 4, ... up to the lanes.
-template <int G = 1>
+// Sums all channels of the narrow groups, up to eight at a time. G is 2, 4, ... up to the lanes.
+template <int G = 2>
 inline void sum_all_grouped(int64_t group, WeightTile tile) {
   if (group != G && G != kLanes) return sum_all_grouped<(G < kLanes ? 2 * G : G)>(group, tile);
   constexpr int kChannels = G < 8 ? G : 8;
@@ -130,6 +111,7 @@ class WeightGradient {
         job_(job),
         unit_(unit),
         grouped_(plan_.algorithm == Algorithm::kGrouped),
+        depthwise_(grouped_ && conv_.group_in() == 1),
         taps_(conv_.taps()),
         tap_floats_(grouped_ ? kNR : unit.channels),
         whole_(!grouped_ && unit.channels == conv_.in_c &&
@@ -141,7 +123,7 @@ class WeightGradient {
   void run() {
     for (int64_t first = unit_.first; first < unit_.last; first += plan_.block_size) {
       const int64_t pixels = smaller(plan_.block_size, unit_.last - first);
-      gather(first, pixels);
+      if (!depthwise_) gather(first, pixels);
       for (int64_t column = 0; column < unit_.columns; column += kNR) {
         gather_panel(first, pixels, unit_.first_column + column);
         add_block(first, pixels, column);
@@ -204,6 +186,7 @@ class WeightGradient {
     tile.out_stride = conv_.out_c;
     tile.first = first == unit_.first;
     tile.columns = smaller(kNR, unit_.columns - column);
+    if (depthwise_) return add_depthwise(first, tile);
     const int64_t depth = conv_.group_in(), channel = grouped_ ? 0 : unit_.first_channel;
     for (int64_t tap = 0; tap < (whole_ ? 1 : taps_); ++tap) {
       tile.rows = rows_ + tap * tap_floats_;
@@ -213,6 +196,20 @@ class WeightGradient {
       else
         add_rows(tile, whole_ ? taps_ * depth : unit_.channels);
     }
+  }
+
+  // Adds a block's products, up to kTaps of a row of the window at a time.
+  void add_depthwise(int64_t first, WeightTile& tile) {
+    tile.rows = job_.in + unit_.first_channel;
+    tile.out = result_ + unit_.first_column;
+    for (int64_t k = 0; k < conv_.d.kernel; ++k)
+      for (int64_t i = 0; i < conv_.h.kernel; ++i)
+        for (int64_t j = 0; j < conv_.w.kernel;) {
+          const int64_t taps = smaller(kTaps, conv_.w.kernel - j);
+          depthwise_function(taps, tile.columns)(conv_, first, {k, i, j}, tile);
+          tile.out += taps * conv_.out_c;
+          j += taps;
+        }
   }
 
   // Adds the products of so many rows, from those of `tile` on.
@@ -229,7 +226,7 @@ class WeightGradient {
   const WeightPlan& plan_;
   const WeightJob& job_;
   const WeightUnit unit_;
-  const bool grouped_;
+  const bool grouped_, depthwise_;
   const int64_t taps_, tap_floats_;  // from one tap of a window to the next
   const bool whole_;                 // rows of windows lie in one piece
   float *const rows_, *const panel_, *const result_;

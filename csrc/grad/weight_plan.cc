@@ -95,6 +95,12 @@ int64_t weight_output(const Conv& conv, TileShape tile, Choice choice) {
 
 }  // namespace
 
+std::vector<Phase> weight_phases(const Conv& conv, TileShape tile, Choice choice) {
+  const int64_t whole = products(conv, weight_output(conv, tile, choice));
+  const bool taps = choice != Choice::kWinograd && cutting_pays(conv, whole);
+  return phases(conv, false, taps ? Parts::kTaps : Parts::kPhases);
+}
+
 WeightPlan make_weight_plan(const Conv& conv, TileShape tile, Choice choice) {
   WeightPlan plan{};
   if (const int64_t output = weight_output(conv, tile, choice); output > 0)
@@ -102,10 +108,6 @@ WeightPlan make_weight_plan(const Conv& conv, TileShape tile, Choice choice) {
   else
     plan_direct(conv, tile, plan);
   return plan;
-}
-
-WeightPlan plan_weight_phase(const Phase& phase, TileShape tile, Choice choice) {
-  return make_weight_plan(phase.conv, tile, phase.scatter.dense ? choice : Choice::kDirect);
 }
 
 int64_t weight_threads(const Conv& conv, const WeightPlan& plan, int64_t max_threads) {

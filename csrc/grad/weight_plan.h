@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/arithmetic.h"
 #include "conv/conv.h"
@@ -49,9 +50,9 @@ struct WeightUnit {
   int64_t first, last, chunk;              // pixels or tiles
 };
 
+// The convolution's parts, each with a gradient of its own.
+std::vector<Phase> weight_phases(const Conv& conv, TileShape tile, Choice choice);
 WeightPlan make_weight_plan(const Conv& conv, TileShape tile, Choice choice);
-// Winograd's transforms read tiles of dense outputs.
-WeightPlan plan_weight_phase(const Phase& phase, TileShape tile, Choice choice);
 // As many threads as are worth waking.
 int64_t weight_threads(const Conv& conv, const WeightPlan& plan, int64_t max_threads);
 WeightUnit weight_unit_at(const Conv& conv, const WeightPlan& plan, int64_t index);

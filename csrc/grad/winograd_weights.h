@@ -17,6 +17,7 @@
 
 #pragma once
 
+#include "conv/winograd_pairs.h"
 #include "conv/winograd_tile.h"
 #include "grad/weight_gradient.h"
 
@@ -87,13 +88,25 @@ class WinogradWeights {
   // Of a slice of a tile.
   void transform_outputs(const Grid& grid, int64_t column, float* to) {
     const float* pixels[H::kOutput][W::kOutput];
-    point_at_pixels(job_.d_out, {conv_.h.out, conv_.w.out, conv_.out_c}, conv_.d.out, grid, pixels);
+    point_at_outputs(grid, pixels);
     for (int64_t n = 0; n < kNR; n += kLanes) {
       const int64_t at = unit_.first_column + column + n, count = unit_.columns - column - n;
       transform_both<H::gradient, W::gradient>(
           [&](int i, int j) { return load_some(pixels[i][j] + at, count); },
           [&](int i, int j, Vec z) { store(to + (i * W::kInput + j) * panel_point_ + n, z); });
     }
+  }
+
+  // Points at the first channel of each output of a grid, or at zeros beyond the image.
+  void point_at_outputs(const Grid& grid, const float* (&to)[H::kOutput][W::kOutput]) const {
+    const Scatter& at = job_.scatter;
+    const float* const slice = job_.d_out + (at.first + grid.image * at.image + grid.z * at.plane);
+    for (int64_t i = 0; i < H::kOutput; ++i)
+      for (int64_t j = 0; j < W::kOutput; ++j) {
+        const int64_t y = grid.y + i * grid.step_y, x = grid.x + j * grid.step_x;
+        const bool inside = grid.z < conv_.d.out && y < conv_.h.out && x < conv_.w.out;
+        to[i][j] = inside ? slice + y * at.row + x * at.pixel : kZeros;
+      }
   }
 
   void multiply(int64_t tiles, int64_t column, bool first) {
@@ -165,8 +178,9 @@ class WinogradWeights {
 // Calls `function(h, w)` as with_transforms does, of those that have gradients.
 template <typename Function>
 inline void with_gradients(const Conv& conv, const Tiling& tiling, Function function) {
-  if (conv.h.kernel == 1) return with_outputs(tiling.w.outputs, [&](auto w) { function(F1{}, w); });
-  with_outputs(tiling.h.outputs, [&](auto h) {
+  if (conv.h.kernel == 1)
+    return with_outputs(conv.w, tiling.w.outputs, [&](auto w) { function(F1{}, w); });
+  with_outputs(conv.h, tiling.h.outputs, [&](auto h) {
     if (conv.w.kernel == 1) return function(h, F1{});
     function(h, h);
   });

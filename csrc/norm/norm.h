@@ -1,8 +1,8 @@
-// Batch norm with the statistics of the batch, followed by a residual and ReLU:
+// Batch norm with the statistics of the batch, followed by a residual and a gate, such as ReLU:
 //
-//   forward   y = relu(scale * (c - mean) + shift + residual)      c the convolution
+//   forward   y = gate(scale * (c - mean) + shift + residual)      c the convolution
 //
-// and the backward pass, with g = d_y where y > 0 (without ReLU: g = d_y):
+// and the backward pass, with g = gate'(y) d_y (without a gate: g = d_y):
 //
 //   sums      s1 = sum g,  s2 = sum g * (c - mean)              over the pixels, for each channel
 //   gradient  d_c = a * g + b * (c - mean) + d,  d_residual = g     with a, b, d for each channel
@@ -14,19 +14,32 @@
 
 #include <cstdint>
 
+#include "base/bounds.h"
+
 namespace resfuse {
+
+// A function whose derivative follows from its value: 1 where it is open, between the bounds, and
+// `otherwise` elsewhere. Where that is 0 the function is the nearer bound there (ReLU, ReLU6,
+// clip); else the lower bound is 0 and the function `otherwise` times its argument (leaky ReLU). It
+// is closed for NaN, which stays.
+struct Gate {
+  Bounds bounds;
+  bool at_least;  // whether it is open at the lower bound
+  float otherwise;
+};
 
 struct Norm {
   int64_t pixels, channels;
   const float *d_y, *conv, *mean;
-  const float* y;  // null without ReLU
+  const float* y;  // null without a gate
+  Gate gate;
 };
 
 struct Normalize {
   int64_t pixels, channels;
   const float *conv, *mean, *scale, *shift;
   const float* residual;  // null without
-  bool relu;
+  const Gate* gate;       // or null
 };
 
 struct NormCoefficients {

@@ -2,11 +2,28 @@
 
 #pragma once
 
-#include "base/simd.h"
+#include "base/math.h"
 #include "norm/norm.h"
 
 namespace resfuse {
 namespace {
+
+inline Lanes is_open(const Gate& gate, Vec y) {
+  const Lanes above = gate.at_least ? y >= gate.bounds.low : y > gate.bounds.low;
+  return above & ~(y >= gate.bounds.high);
+}
+
+// What passes the gate of a cotangent; what does not is not multiplied by 0, for it may be NaN.
+inline Vec passing(const Gate& gate, Vec y, Vec d_y) {
+  const Vec rest = gate.otherwise == 0.0f ? Vec{} : gate.otherwise * d_y;
+  return is_open(gate, y) ? d_y : rest;
+}
+
+inline Vec apply(const Gate& gate, Vec value) {
+  const Vec inside = bounded(gate.bounds, value);
+  if (gate.otherwise == 0.0f) return inside;
+  return is_open(gate, value) ? inside : gate.otherwise * value;
+}
 
 // Writes y of `pixels` pixels from `first` on.
 inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, float* out) {
@@ -18,7 +35,7 @@ inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, floa
       Vec y = deviation * load_some(norm.scale + channel, count) +
               load_some(norm.shift + channel, count);
       if (norm.residual) y += load_some(norm.residual + at, count);
-      store_some(out + at, norm.relu ? relu(y) : y, count);
+      store_some(out + at, norm.gate ? apply(*norm.gate, y) : y, count);
     }
 }
 
@@ -29,8 +46,7 @@ struct NormVector {
   NormVector(const Norm& norm, int64_t pixel, int64_t channel, int64_t count) {
     const int64_t at = pixel * norm.channels + channel;
     g = load_some(norm.d_y + at, count);
-    // y is NaN: g passes neither here nor in jax.nn.relu.
-    if (norm.y) g = load_some(norm.y + at, count) > 0.0f ? g : Vec{};
+    if (norm.y) g = passing(norm.gate, load_some(norm.y + at, count), g);
     deviation = load_some(norm.conv + at, count) - load_some(norm.mean + channel, count);
   }
 };
@@ -42,7 +58,7 @@ __attribute__((noinline)) inline void add_norm_sums_in_doubles(const Norm& norm,
   for (int64_t p = first; p < first + pixels; ++p)
     for (int64_t c = channel; c < channel + count; ++c) {
       const int64_t at = p * norm.channels + c;
-      const double g = !norm.y || norm.y[at] > 0.0f ? norm.d_y[at] : 0.0;
+      const double g = NormVector(norm, p, channel, count).g[c - channel];
       sums[c] += g;
       sums[norm.channels + c] += g * (static_cast<double>(norm.conv[at]) - norm.mean[c]);
     }

@@ -25,15 +25,15 @@ struct Moments {
   }
 };
 
-// `moments` are (blocks, 3, channels); they are added in the order of the blocks. Without any, mean
-// and variance are NaN.
-inline void combine_statistics(const double* moments, int64_t blocks, int64_t channels, float* mean,
-                               float* var) {
+// `moments` are (blocks, 3, columns), where column o has numbers of channel o mod `channels`; they
+// are added in their order. Without any, mean and variance are NaN.
+inline void combine_statistics(const double* moments, int64_t blocks, int64_t columns,
+                               int64_t channels, float* mean, float* var) {
   std::vector<Moments> all(static_cast<size_t>(channels));
-  for (int64_t block = 0; block < blocks; ++block, moments += 3 * channels)
-    for (int64_t o = 0; o < channels; ++o)
-      all[static_cast<size_t>(o)].add(
-          {moments[o], moments[channels + o], moments[2 * channels + o]});
+  for (int64_t block = 0; block < blocks; ++block, moments += 3 * columns)
+    for (int64_t o = 0; o < columns; ++o)
+      all[static_cast<size_t>(o % channels)].add(
+          {moments[o], moments[columns + o], moments[2 * columns + o]});
   for (const Moments& channel : all) {
     const bool any = channel.count > 0.0;
     *mean++ = any ? static_cast<float>(channel.sum / channel.count)

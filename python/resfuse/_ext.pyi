@@ -45,5 +45,14 @@ def weight_plans_in_full(
     groups: int,
     winograd: bool,
 ) -> list[dict[str, Any]]: ...
+def cascade_plan(
+    x: Sequence[int],
+    parts: Sequence[
+        tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int], Sequence[int], int, bool]
+    ],
+    *,
+    threads: int = 1,
+    l2: int | None = None,
+) -> dict[str, Any] | None: ...
 def machine() -> tuple[int, int, int]: ...
 def use_machine(l1d: int, l2: int, l3: int) -> None: ...

@@ -20,8 +20,10 @@ from resfuse.kernel.epilogue import (
     IDENTITY,
     RELU,
     Epilogue,
+    Gate,
     Kind,
     activation_epilogue,
+    gate_of,
 )
 from resfuse.kernel.train import train_on_cpu
 from resfuse.spec import ConvSpec, check_arrays
@@ -163,6 +165,12 @@ def _ending(
     return (compiled, None) if compiled else (_COMPILED[None][residuals], activation)
 
 
+def _gate(activation: Activation | None) -> Gate | None:
+    if activation is None or activation in _COMPILED:
+        return _COMPILED[activation][0].gate
+    return gate_of(activation)
+
+
 def _check_elementwise(activation: Activation | None, arrays: Arrays, spec: ConvSpec) -> None:
     if activation is None or activation in _COMPILED:
         return
@@ -202,9 +210,9 @@ def _training(
 
     def on_cpu(arrays: Arrays) -> tuple[Array, Array, Array]:
         operands = {name: array for name, array in arrays.items() if name != "conv_bias"}
-        relu = activation is jax.nn.relu
-        y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, relu=relu)
-        y = y if relu or activation is None else activation(y)
+        gate = _gate(activation)
+        y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, gate=gate or Gate())
+        y = y if gate or activation is None else activation(y)
         # The mean takes the convolution's bias away again.
         conv_bias = arrays["conv_bias"]
         return y, mean if conv_bias is None else mean + conv_bias, var

@@ -154,7 +154,8 @@ def conv_bn_act_train(
         kernel: see there.
         scale: ``(Cout,)``, or None for 1.
         bias: ``(Cout,)``, or None for 0.
-        activation: see there. The kernel computes ReLU, XLA any other.
+        activation: see there. The kernel computes ReLU, leaky ReLU and clipping such as ReLU6; XLA
+            any other.
         conv_bias: see there.
         residual: see there.
         strides: see there.

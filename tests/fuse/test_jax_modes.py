@@ -14,10 +14,11 @@ from jax.sharding import PartitionSpec as P
 
 import agreement
 import resfuse
-from fuse_chains import A, X, conv, loss, table
+from fuse_chains import KERNEL, A, X, conv, loss, table
 from two_devices import BATCH, mesh
 
 SCALE = A.reshape(1, 1, 1, 4)
+POINT = jnp.concatenate([KERNEL[:1, :1], KERNEL[1:2, :1]], 2)
 
 
 def network(x, scale=SCALE):
@@ -39,7 +40,19 @@ def gated(x, scale=SCALE):
     return jnp.where(y > 0, y * x.mean((1, 2), keepdims=True), jnp.tanh(y) * scale)
 
 
-NETWORKS = {"inference": network, "training": in_training, "gated": gated}
+def preactivated(x, scale=SCALE):
+    """A prologue: two images side by side, with numbers for each channel."""
+    y = jnp.concatenate([x, conv(x)], -1)
+    scales = jnp.concatenate([scale, scale], -1)
+    return conv(jax.nn.relu(y * scales - scales), POINT) + x
+
+
+NETWORKS = {
+    "inference": network,
+    "training": in_training,
+    "gated": gated,
+    "preactivated": preactivated,
+}
 MODES = {
     "x64": lambda: jax.enable_x64(True),
     "rank promotion": lambda: jax.numpy_rank_promotion("raise"),

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import resfuse
 from agreement import EPSILON, images
-from resfuse.fusion import slices
+from resfuse.fusion import cascades, slices
 from two_devices import mesh
 
 BATCH, SIZE, CHANNELS = 6, 64, 16
@@ -105,6 +105,7 @@ FUNCTIONS = {
 def small(monkeypatch):
     """Slices of a few images already for the activations of these tests."""
     monkeypatch.setattr(slices, "_LEAST", 1)
+    monkeypatch.setattr(cascades, "_LEAST", 1 << 60)  # each convolution is a node
     monkeypatch.setattr(slices, "_MOST", 2 * 4 * 3 * SIZE * SIZE * CHANNELS)
 
 
@@ -129,6 +130,17 @@ def test_slices(function):
     assert (len(found.nodes) if found else 0) == FUNCTIONS[function]
     assert not found or 1 <= found.images < BATCH
     agree(fused(x), function(x))
+
+
+@pytest.mark.usefixtures("small")
+def test_cascades_in_slices(monkeypatch):
+    """The stem alone, then both convolutions of each block as one call."""
+    monkeypatch.setattr(cascades, "_LEAST", 1)
+    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(network)
+    plan = program(fused, x).plan
+    assert [len(cascade.chains) for cascade in plan.cascades] == [2, 2]
+    assert len(plan.slices.nodes) == 4
+    agree(fused(x), network(x))
 
 
 @pytest.mark.usefixtures("small")

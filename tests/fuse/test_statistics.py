@@ -119,6 +119,8 @@ FOUND = {
     "Flax's slow variance": (by_flax, ["bn(batch)"]),
     "relu": (lambda x: jax.nn.relu(batch_norm(conv(x) + B)), ["bn(batch)+relu"]),
     "maximum": (lambda x: jnp.maximum(batch_norm(conv(x)), 0), ["bn(batch)"]),
+    "relu6": (lambda x: jax.nn.relu6(batch_norm(conv(x)) + x), ["bn(batch)+add+relu6"]),
+    "leaky relu": (lambda x: jax.nn.leaky_relu(batch_norm(conv(x))), ["bn(batch)+leaky_relu"]),
     "residual": (lambda x: jax.nn.relu(x + batch_norm(conv(x))), ["bn(batch)+add+relu"]),
     "in two steps": (in_two_steps, ["bn(batch)"]),
     "multiplied out": (folded, ["bn(batch)"]),

@@ -151,9 +151,33 @@ def factors(builder):
     return [builder.instruct("add", builder.instruct("mul", first, square), square), third]
 
 
+def pairs(builder):
+    """Two operations in one pass, with as many factors as there can be and one more."""
+    acc, tensor = builder.accumulator, builder.operand("tensor")
+    three, six = builder.constant(3.0), builder.constant(6.0)
+    moved = builder.instruct("add", acc, three)
+    ramp = builder.instruct("clamp", builder.constant(-6.0), moved, six)
+    for factor in (three, acc, tensor):
+        ramp = builder.instruct("mul", ramp, factor)
+    greater, at_least = (builder.instruct(name, acc, tensor) for name in ("gt", "ge"))
+    larger = builder.instruct("select_n", greater, tensor, acc)
+    other = builder.instruct("select_n", at_least, six, larger)
+    shared = builder.instruct("add", other, moved)
+    return [builder.instruct("sub", ramp, shared), greater]
+
+
+def bounds(builder):
+    """What is compiled into the tile: a sum within two numbers."""
+    total = builder.instruct("add", builder.accumulator, builder.operand("tensor"))
+    low, high = builder.constant(-20.0), builder.constant(50.0)
+    return [builder.instruct("clamp", low, total, high)]
+
+
 @pytest.mark.parametrize(
-    "build", [many_live, all_operands, four_outputs, products, factors, lambda b: [b.accumulator]]
-)
+    "build",
+    [many_live, all_operands, four_outputs, products, factors, pairs, bounds,
+     lambda b: [b.accumulator]],
+)  # fmt: skip
 def test_any_program_is_exact_on_integers(build):
     epilogue = program_of(build)
     case = Case(2, (3, 7), (2, 37), (1, 1))

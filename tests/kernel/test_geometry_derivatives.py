@@ -40,7 +40,7 @@ def training(case, implementation):
     """With the statistics of the batch."""
 
     def function(x, kernel, scale, shift, residual):
-        static = {"spec": case.spec(x, kernel), "epsilon": EPSILON, "relu": case.relu}
+        static = {"spec": case.spec(x, kernel), "epsilon": EPSILON, "gate": case.epilogue.gate}
         if implementation == "ffi":
             return train_on_cpu(x, kernel, scale, shift, residual, **static)
         return reference.conv_bn_act_train(

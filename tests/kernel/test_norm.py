@@ -1,7 +1,5 @@
 """The passes of batch norm against their formulas in float64, within bounds on their roundings."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from kernel_case import assert_same_bits, on_every_isa
 from oracle import EPSILON
 from resfuse.kernel import batch_norm
+from resfuse.kernel.gate import Gate
 
 # Around vectors of 4, 8 and 16 lanes; pixels around the 16 that are added up in floats, the 64 of
 # the smallest block of sums and the 32 blocks; enough for several threads.
@@ -18,6 +17,11 @@ SHAPES = [
     (3, 41, 43, 20),
     (5, 28, 29, 67),
 ]
+GATES = {
+    "relu": Gate((("gt", 0.0),)),
+    "clip": Gate((("gt", -0.5), ("lt", 1.0))),
+    "leaky": Gate((("ge", 0.0),), 0.25),
+}
 # Of what is added up. Each bound has one rounding more than the longest path of operations, for
 # the products of roundings; a sum of 16 has 15, and totals are in doubles.
 NORMALIZE = 5 * EPSILON / 2
@@ -32,34 +36,57 @@ def arrays(shape, ratio=0.0, seed=0):
     channels = {name: random.normal(size=shape[-1:]) for name in ("mean", "a", "b", "d")}
     images["conv"] += ratio
     channels["mean"] += ratio
-    images["y"] = np.maximum(images["y"], 0)
-    for value in (np.nan, np.inf, -np.inf, -0.0):
+    images["y"] = np.maximum(images["y"], -1)
+    for value in (np.nan, np.inf, -np.inf, -0.0, 0.0, -0.5, 1.0):
         images["y"][random.random(shape) < 0.05] = value
     return {name: array.astype(np.float32) for name, array in (images | channels).items()}
+
+
+PASSES = (
+    *("normalize", "normalize, residual", "normalize, relu", "normalize, residual, relu"),
+    *("normalize, clip", "normalize, leaky", "sums", "sums, relu", "sums, clip", "sums, leaky"),
+    *("gradient", "gradient, residual", "gradient, relu", "gradient, relu, residual"),
+    *("gradient, clip, residual", "gradient, leaky, residual"),
+)
+
+
+def gate_in(name):
+    return next((gate for gate in GATES if gate in name), None)
+
+
+def gated(gate, value):
+    """The gate's function in float64."""
+    functions = {
+        "relu": np.maximum(value, 0),
+        "clip": np.clip(value, -0.5, 1),
+        "leaky": np.where(value >= 0, value, value / 4),
+    }
+    return functions.get(gate, value)
+
+
+def passed(gate, y, d_y):
+    """What passes of a cotangent; nothing where ``y`` is NaN."""
+    derivatives = {
+        "relu": np.where(y > 0, d_y, 0),
+        "clip": np.where((y > -0.5) & (y < 1), d_y, 0),
+        "leaky": np.where(y >= 0, d_y, d_y / 4),
+    }
+    return derivatives.get(gate, d_y)
 
 
 def passes(conv, d_y, residual, y, mean, a, b, d):
     """Each pass with all of its options, by name."""
 
-    def normalize(*residual, relu):
-        return batch_norm.normalize(relu, conv, mean, a, d, *residual)
+    def run(name):
+        gate, mask = GATES.get(gate_in(name), Gate()), (y,) if gate_in(name) else ()
+        if "normalize" in name:
+            addend = (residual,) if "residual" in name else ()
+            return batch_norm.normalize(gate, conv, mean, a, d, *addend)
+        if "sums" in name:
+            return batch_norm.norm_sums(gate, d_y, conv, mean, *mask)
+        return batch_norm.norm_gradient(gate, "residual" in name, d_y, conv, mean, a, b, d, *mask)
 
-    def gradient(*y, residual):
-        return batch_norm.norm_gradient(residual, d_y, conv, mean, a, b, d, *y)
-
-    sums = functools.partial(batch_norm.norm_sums, d_y, conv, mean)
-    return {
-        "normalize": normalize(relu=False),
-        "normalize, relu": normalize(relu=True),
-        "normalize, residual": normalize(residual, relu=False),
-        "normalize, residual, relu": normalize(residual, relu=True),
-        "sums": sums(),
-        "sums, y": sums(y),
-        "gradient": gradient(residual=False),
-        "gradient, y": gradient(y, residual=False),
-        "gradient, residual": gradient(residual=True),
-        "gradient, y, residual": gradient(y, residual=True),
-    }
+    return {name: run(name) for name in PASSES}
 
 
 def exact(options, conv, d_y, residual, y, mean, a, b, d):
@@ -68,11 +95,11 @@ def exact(options, conv, d_y, residual, y, mean, a, b, d):
         array.astype(np.float64) for array in (conv, d_y, residual, mean, a, b, d)
     )
     deviation = conv - mean
-    g = np.where(y > 0, d_y, 0) if "y" in options else d_y
+    gate = next(filter(GATES.get, options), None)
+    g = passed(gate, y, d_y)
     if options[0] == "normalize":
         terms = [a * deviation, d, *([residual] if "residual" in options else [])]
-        value = sum(terms)
-        return [(np.maximum(value, 0) if "relu" in options else value, size_of(terms))]
+        return [(gated(gate, sum(terms)), size_of(terms))]
     if options[0] == "sums":
         return [(t.sum((0, 1, 2)), np.abs(t).sum((0, 1, 2))) for t in (g, g * deviation)]
     terms = [a * g, b * deviation, d]
@@ -98,9 +125,9 @@ def assert_right(operands):
                 assert ours.shape == value.shape, f"{name} on {isa}"
                 error = np.abs(ours - value)
                 assert (error <= BOUNDS[options[0]] * size).all(), f"{name} on {isa}"
-        for mask in ("", ", y"):
-            alone, (both, _) = by_name[f"gradient{mask}"][0], by_name[f"gradient{mask}, residual"]
-            assert_same_bits(both, alone, f"gradient{mask} on {isa}")
+        for gate in ("", ", relu"):
+            alone, (both, _) = by_name[f"gradient{gate}"][0], by_name[f"gradient{gate}, residual"]
+            assert_same_bits(both, alone, f"gradient{gate} on {isa}")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -134,7 +161,7 @@ def test_sums_beyond_float32(scale):
     call = jax.jit(passes)
     results = on_every_isa(lambda: jax.tree.map(np.asarray, call(**operands)))
     for isa, by_name in results.items():
-        for name in ("sums", "sums, y"):
+        for name in ("sums", "sums, relu"):
             truth = exact(name.split(", "), **operands)
             for ours, (value, size) in zip(by_name[name], truth, strict=True):
                 with np.errstate(over="ignore"):
@@ -149,24 +176,25 @@ def test_cotangents_where_relu_let_nothing_through_do_not_count():
     with_nan = operands | {"d_y": np.where(operands["y"] > 0, operands["d_y"], np.nan)}
     call = jax.jit(passes)
     for isa, (one, other) in on_every_isa(lambda: (call(**operands), call(**with_nan))).items():
-        for name in ("sums, y", "gradient, y", "gradient, y, residual"):
+        for name in ("sums, relu", "gradient, relu", "gradient, relu, residual"):
             for ours, theirs in zip(other[name], one[name], strict=True):
                 assert_same_bits(np.asarray(ours), np.asarray(theirs), f"{name} on {isa}")
 
 
-def test_nan_passes_relu():
+def test_nan_passes_every_gate():
     """As in ``jax.nn.relu``."""
     operands = arrays((1, 3, 4, 9))
     operands["conv"][0, 1, 2, 3] = np.nan
-    for isa, y in on_every_isa(
-        lambda: np.asarray(jax.jit(passes)(**operands)["normalize, relu"])
-    ).items():
-        assert np.argwhere(np.isnan(y)).tolist() == [[0, 1, 2, 3]], isa
+    call = jax.jit(passes)
+    for isa, results in on_every_isa(lambda: jax.tree.map(np.asarray, call(**operands))).items():
+        for gate in GATES:
+            y = results[f"normalize, {gate}"]
+            assert np.argwhere(np.isnan(y)).tolist() == [[0, 1, 2, 3]], f"{gate} on {isa}"
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 3, 5), (2, 0, 3, 17)], ids=str)
 def test_no_pixels(shape):
     """Sums of nothing are 0."""
     for isa, results in on_every_isa(lambda: jax.jit(passes)(**arrays(shape))).items():
-        assert all(not np.any(total) for total in results["sums"] + results["sums, y"]), isa
+        assert all(not np.any(total) for total in results["sums"] + results["sums, relu"]), isa
         assert results["normalize"].shape == results["gradient"][0].shape == shape

@@ -63,11 +63,11 @@ CASES = [
     Case(2, (3000,), (80, 384), (3,), padding=((1, 1),)),
     Case(1, (16, 56, 56), (64, 64), (3, 3, 3), padding=(*SAME, (1, 1))),
     Case(2, (5, 6, 7), (32, 32), (2, 3, 3), (1, 2, 2), dilation=(2, 1, 1), groups=32),
-    Case(1, (64, 64), (64, 64), (3, 3), padding=((12, 12), (12, 12)), dilation=(12, 12)),
-    Case(1, (33, 33), (2048, 256), (3, 3), padding=((6, 6), (6, 6)), dilation=(6, 6)),
+    Case(1, (96, 96), (64, 64), (3, 3), padding=((6, 6), (6, 6)), dilation=(6, 6)),
+    Case(1, (33, 33), (2048, 256), (3, 3), padding=((2, 2), (2, 2)), dilation=(2, 2)),
     Case(1, (16000,), (64, 64), (3,), padding=((1, 1),)),
     Case(1, (3000,), (384, 384), (3,), padding=((4, 0),), dilation=(2,)),
-    Case(8, (33, 33), (256, 256), (3, 3), padding=((12, 12), (12, 12)), dilation=(12, 12)),
+    Case(8, (66, 66), (256, 256), (3, 3), padding=((3, 3), (3, 3)), dilation=(3, 3)),
     Case(2, (2, 14, 14), (256, 256), (3, 3, 3), padding=((1, 1), *SAME)),
     Case(1, (100, 64, 64), (32, 32), (5, 3, 3), padding=((2, 2), *SAME)),
     Case(1, (16, 28, 28), (128, 256), (3, 3, 3), (2, 2, 2), ((1, 1), *SAME)),
@@ -213,9 +213,27 @@ def test_phases_cover_the_output(case, taps):
         made = _ext.plans_in_full(*arguments(case), True, training=training, threads=3)
         assert [phase["taps"] for phase in made] == taps
         assert sum(phase["pixels"] for phase in made) == math.prod(case.shapes[2][:-1])
-        assert all(is_cut(phase["blocks"], phase["pixels"]) for phase in made)
+        assert all(is_cut(phase["blocks"], pieces(case, phase)) for phase in made)
     weights = _ext.weight_plans_in_full(*arguments(case), True)
     assert [plan["pixels"] for plan in weights] == [p["pixels"] for p in made if p["taps"]]
+
+
+# Dilated windows that hang far over the edges, and the pairs of an output and a tap inside.
+REGIONS = {
+    Case(1, (33, 33), (64, 48), (3, 3), None, ((18, 18), (18, 18)), dilation=(18, 18)): 63**2,
+    Case(2, (33, 20), (2048, 16), (3, 1), None, ((9, 9), (0, 0)), dilation=(9, 3)): 2 * 20 * 81,
+    Case(1, (7,), (48, 16), (5,), None, ((20, 20),), dilation=(10,)): 7,
+}
+
+
+@pytest.mark.parametrize(("case", "inside"), REGIONS.items(), ids=repr)
+def test_regions_leave_out_the_padding(case, inside):
+    for threads in THREADS:
+        made = _ext.plans_in_full(*arguments(case), True, threads=threads)
+        assert sum(region["pixels"] for region in made) == math.prod(case.shapes[2][:-1])
+        assert sum(region["pixels"] * region["taps"] for region in made) == inside
+    weights = _ext.weight_plans_in_full(*arguments(case), True)
+    assert sum(tap["pixels"] for tap in weights) == inside
 
 
 def test_each_machine_has_plans_of_its_own():

@@ -30,7 +30,12 @@ from kernel_case import (
 )
 from resfuse import ffi, linen
 from resfuse.kernel import batch_norm
+from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.cascade import Part, PartArrays, cascade_on_cpu
+from resfuse.kernel.epilogue import IDENTITY, RELU
 from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
+from resfuse.kernel.prologue import Prologue
+from resfuse.spec import ConvSpec
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"  # as conftest.py has it
 THREADS = (1, 3)
@@ -58,9 +63,10 @@ CASES = [
     Case(1, (3000,), (64, 48), (3,), padding=((2, 2),), dilation=(2,)),
     Case(2, (2, 14, 15), (160, 65), (3, 3, 3), padding=((1, 1), *SAME)),
     Case(1, (9, 20, 21), (32, 48), (3, 3, 3), padding=((1, 1), *SAME), dilation=(1, 2, 3)),
-    # Phases, which are one queue; dilated windows; other dimensions.
+    # Regions and phases, which are one queue; dilated windows; other dimensions.
     Case(2, (14, 15), (64, 48), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)),
     Case(1, (3000,), (33, 64), (3,), None, ((8, 8),), dilation=(8,)),
+    Case(1, (25, 26), (64, 48), (3, 3), None, ((14, 14), (15, 15)), dilation=(14, 15)),
     Case(2, (5, 14, 14), (32, 40), (3, 3, 3), (1, 2, 1), ((1, 1), (0, 1), (1, 1))),
 ]
 # Images whose batch norm several threads share out: pixels of few channels and of many.
@@ -95,11 +101,12 @@ def pools(x, *geometry):
 def norm(conv, d_y, *channels):
     """All passes of batch norm, with a residual and ReLU."""
     mean, a, b, d = channels
-    y = batch_norm.normalize(True, conv, mean, a, d, d_y)
+    gate = RELU.gate
+    y = batch_norm.normalize(gate, conv, mean, a, d, d_y)
     return (
         y,
-        *batch_norm.norm_sums(d_y, conv, mean, y),
-        *batch_norm.norm_gradient(True, d_y, conv, mean, a, b, d, y),
+        *batch_norm.norm_sums(gate, d_y, conv, mean, y),
+        *batch_norm.norm_gradient(gate, True, d_y, conv, mean, a, b, d, y),
     )
 
 
@@ -121,6 +128,33 @@ def network():
     return [jax.tree.leaves([fast(x), *map(fast, jnp.split(x, 3))])]
 
 
+def prologue():
+    """Of two parts, with fewer blocks than threads and with more."""
+    cases = [Case(2, (7, 7), (1000, 64), (1, 1)), Case(2, (40, 40), (500, 40), (1, 1))]
+    before, found = Prologue(2, "image", True, jax.nn.relu), []
+    for case in cases:
+        (x, kernel, *rest), random = normals(case), np.random.default_rng(0)
+        channels = case.channels[0]
+        shapes = (case.batch, channels), (channels,)
+        numbers = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+        operands, spec = [*np.split(x, [31], -1), *numbers, kernel, *rest], case.spec(x, kernel)
+        y = affine_on_cpu(*operands, spec=spec, epilogue=case.epilogue, prologue=before)
+        found.append([y])
+    return found
+
+
+def cascades(x, kernels):
+    """Two convolutions as one call; the first is depthwise."""
+    geometries = (SAME, kernels[0].shape[-1]), (((0, 0), (0, 0)), 1)
+    specs = [ConvSpec((1, 1), pads, (1, 1), (1, 1), groups, None) for pads, groups in geometries]
+    parts = tuple(Part(spec, IDENTITY) for spec in specs)
+    arrays = [
+        PartArrays(ffi.pack(kernel, spec), kernel, *2 * [kernel[0, 0, 0]], ())
+        for kernel, spec in zip(kernels, specs, strict=True)
+    ]
+    return cascade_on_cpu(x, *arrays, parts=parts)
+
+
 def calls():
     """By name: functions of nothing, for a list of arrays of each of their cases."""
     may_take_winograd = [case for case in CASES if case.window == (3, 3) and case.groups == 1]
@@ -139,6 +173,9 @@ def calls():
     def draw(shape):
         return random.normal(size=shape).astype(np.float32)
 
+    # On one thread, whose cache holds all of it, the parts run one after the other.
+    arrays = draw((1, 28, 30, 96)), [draw((3, 3, 1, 96)), draw((1, 1, 96, 40))]
+    yield "cascade", lambda: [cascades(*arrays)]
     for shape, *geometry in POOLS:
         call = jax.jit(functools.partial(pools, draw(shape), *geometry))
         yield f"pool of {shape}", lambda call=call: [call()]
@@ -146,6 +183,7 @@ def calls():
         operands_of_norm = [draw(size) for size in [shape] * 2 + [shape[-1:]] * 4]
         call = jax.jit(functools.partial(norm, *operands_of_norm))
         yield f"norm of {shape}", lambda call=call: [call()]
+    yield "prologue", prologue
     yield "network", network
 
 

@@ -97,6 +97,9 @@ LINES = {
     Case(1, (12, 3), (512, 40), (3, 1), padding=COLUMN): 4,
     Case(1, (8, 9), (64, 33), (1, 3), padding=ROW): 3,
     Case(30, (8, 2), (48, 32), (1, 3), padding=ROW): 2,
+    # With a stride, where there are many channels.
+    Case(1, (1, 240), (272, 33), (1, 3), (1, 2), ROW): 4,
+    Case(2, (64, 3), (256, 48), (3, 1), (2, 1), COLUMN): 4,
 }
 
 
@@ -131,6 +134,16 @@ DEEP = {
     Case(1, (5, 3, 40), (32, 33), (3, 1, 3), padding=pad(1, 0, 1)): 5,
     Case(1, (3, 5, 40), (32, 33), (2, 1, 3), padding=((1, -1), (0, 0), (1, 1))): 5,
 }
+# Windows of two: planes, lines and with a depth, dilated, whole tiles and cut ones, several passes.
+PAIRS = {
+    Case(2, (9, 9), (32, 32), (2, 2)): 4,
+    Case(3, (7, 9), (48, 47), (2, 2), padding=((1, 0), (0, 1)), relu=False): 4,
+    Case(1, (21, 48), (256, 33), (2, 2), padding=((0, 1), (1, 0)), residual=False): 4,
+    Case(1, (2, 24, 24), (64, 64), (2, 2, 2)): 4,
+    Case(1, (24, 26), (32, 33), (2, 2), padding=((0, 2), (1, 1)), dilation=(2, 3)): 4,
+    Case(2, (403,), (32, 48), (2,), padding=((7, 0),), dilation=(7,)): 4,
+    Case(30, (3, 3), (64, 65), (2, 2)): 2,
+}
 TAKEN = (
     dict.fromkeys(LARGEST, 5)
     | dict.fromkeys([*LARGE, *STRIDED], 4)
@@ -139,7 +152,15 @@ TAKEN = (
     | LINES
     | DILATED
     | DEEP
+    | PAIRS
 )
+# Phases of an image with zeros between its pixels that are windows of two and of three, scattered.
+PHASES = [
+    Case(1, (16, 17), (64, 33), (4, 4), padding=pad(2, 2), image_dilation=(2, 2)),
+    Case(2, (130,), (32, 48), (8,), padding=((3, 2),), image_dilation=(4,), relu=False),
+    Case(2, (12, 5, 6), (32, 40), (3, 4, 4), None, pad(1, 1, 2), image_dilation=(1, 2, 2)),
+    Case(1, (16, 16), (32, 32), (6, 6), padding=pad(3, 3), image_dilation=(2, 2)),
+]
 # Wherever whole vectors of channels allow it, also where it does not pay: one tile, one pixel, one
 # output channel, few inputs, images of nothing but padding, many channels.
 FORCED = [
@@ -187,10 +208,11 @@ LEFT = [
     Case(1, (14, 14), (32, 32), (3, 3), (2, 2), SAME),
     Case(1, (8, 8), (32, 32), (3, 3), (2, 2), SAME),
     Case(2, (1, 400), (64, 64), (1, 3), (1, 2), ROW),
+    Case(2, (48, 48), (64, 64), (2, 2), (2, 2)),
     Case(2, (400, 5), (64, 64), (3, 1), (2, 2), COLUMN),
     Case(1, (1, 3), (32, 32), (1, 3), padding=ROW),
     Case(2, (24, 24), (32, 32), (3, 3), (2, 2), pad(2, 2), dilation=(2, 2)),
-    Case(1, (2, 24, 24), (64, 64), (2, 2, 2)),
+    Case(1, (2, 24, 24), (64, 64), (2, 3, 2)),
     Case(1, (24, 24), (32, 32), (3, 3), padding=pad(20, 20), dilation=(20, 20)),
     Case(2, (1, 100), (64, 64), (1, 5), padding=((0, 0), (2, 2))),
     Case(2, (100, 100), (64, 64), (1, 1)),
@@ -228,7 +250,7 @@ def truth_of(case):
     return oracle.affine(conv, *rest, relu=case.relu), conv
 
 
-@in_programs(TAKEN)
+@in_programs([*TAKEN, *PHASES])
 def test_accuracy(cases):
     for case, isa, direct, free in both_ways(cases):
         what = f"of {case} on {isa}"
@@ -240,7 +262,7 @@ def test_accuracy(cases):
             assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), f"{name} {what}"
 
 
-@in_programs(TAKEN)
+@in_programs([*TAKEN, *PHASES])
 def test_statistics(cases):
     """Of the numbers that the transforms gave, as accurate as those of direct convolution."""
     for case, isa, (_, conv, *got) in run(cases):
@@ -287,7 +309,7 @@ def assert_right_integers(cases):
             assert (np.rint(packed[isa]) == y).all(), f"{case} packed on {isa}"
 
 
-@in_programs([*TAKEN])
+@in_programs([*TAKEN, *PHASES])
 def test_integers(cases):
     assert_right_integers(cases)
 

@@ -44,7 +44,10 @@ Doubles finish(const Conv& conv, const Arrays& arrays, Doubles acc) {
 Floats run_once(const Isa& isa, const Case& of, const Arrays& arrays, const Floats& packed,
                 int64_t threads) {
   Floats out(arrays.residual.size());
-  const Epilogue epilogue{arrays.scale.data(), arrays.shift.data(), arrays.residual.data(), true,
+  const Epilogue epilogue{arrays.scale.data(),
+                          arrays.shift.data(),
+                          arrays.residual.data(),
+                          {0.0f, kUnbounded},
                           nullptr};
   const Floats& kernel = packed.empty() ? arrays.kernel : packed;
   Jobs jobs = make_jobs(of.conv, false, {arrays.in.data(), kernel.data(), out.data(), &epilogue},
@@ -74,7 +77,8 @@ void check_statistics(const Isa& isa, const Case& of, const Arrays& arrays, cons
   jobs.write_sums_to(moments.data());
   Threads workers;
   report.that(run(isa, jobs, workers.schedule()), "there is memory");
-  combine_statistics(moments.data(), jobs.blocks(), conv.out_c, mean.data(), var.data());
+  combine_statistics(moments.data(), jobs.blocks(), conv.out_c, conv.out_c, mean.data(),
+                     var.data());
   report.close(out, acc, of.tolerance(), of.name + std::string(" in training"));
 
   // Of the outputs as they are, for those of Winograd's algorithm have its errors.

@@ -8,6 +8,8 @@
 namespace resfuse::test {
 namespace {
 
+constexpr Gate kRelu = {{0.0f, kUnbounded}, false, 0.0f};
+
 struct Arrays {
   int64_t pixels, channels;
   Floats conv, residual, y, d_y, mean, scale, shift;
@@ -23,7 +25,9 @@ struct Arrays {
   double deviation(size_t i) const { return static_cast<double>(conv[i]) - mean[channel_of(i)]; }
   // The gradient that ReLU lets pass.
   double gated(size_t i) const { return y[i] > 0.0f ? d_y[i] : 0.0; }
-  Norm norm() const { return {pixels, channels, d_y.data(), conv.data(), mean.data(), y.data()}; }
+  Norm norm() const {
+    return {pixels, channels, d_y.data(), conv.data(), mean.data(), y.data(), kRelu};
+  }
 };
 
 void check_normalize(const Isa& isa, const Arrays& of, Report& report) {
@@ -35,7 +39,7 @@ void check_normalize(const Isa& isa, const Arrays& of, Report& report) {
   }
   Threads workers;
   const Normalize norm{of.pixels,       of.channels,     of.conv.data(),     of.mean.data(),
-                       of.scale.data(), of.shift.data(), of.residual.data(), true};
+                       of.scale.data(), of.shift.data(), of.residual.data(), &kRelu};
   run_normalize(isa, norm, out.data(), 2, workers.schedule());
   report.close(out, expected, 0.0, "normalized");
 }

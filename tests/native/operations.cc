@@ -71,9 +71,9 @@ Floats apply(const Isa& isa, int operation, const Floats& numbers) {
   Program program{};
   program.operands = program.instructions = program.outputs = 1;
   program.operand[0] = {numbers.data(), Per::kOutput, 1};
-  program.code[0] = {operation, {{false, 1}, {}, {}}, false, {}, 2};
+  program.code[0] = {operation, {{false, 1}}, 0, {}, 2};
   program.output[0] = {out.data(), {false, 2}};
-  const Epilogue epilogue{zeros.data(), zeros.data(), nullptr, false, &program};
+  const Epilogue epilogue{zeros.data(), zeros.data(), nullptr, kNoBounds, &program};
   Jobs jobs = make_jobs(conv, false, {in.data(), kernel.data(), out.data(), &epilogue}, isa.tile,
                         machine_in_use(), {Choice::kDirect, false, false, 1});
   Threads workers;

@@ -114,9 +114,7 @@ SHAPES = {
         ([Y, (240,), (6,)], None, "conv has shape"),
         ([Y, Y, (5,)], None, "mean has shape"),
         ([Y, Y, ()], None, "mean has shape"),
-        ([Y, Y, (6,), X], None, "y has shape"),
-        ([Y, Y, (6,), (6,)], None, "y has shape"),
-        ([Y, Y, (6,), Y, Y], None, "got 5 operands, expected no more than d_y, conv, mean, y"),
+        ([Y, Y, (6,), Y], None, "got 4 operands, expected no more than d_y, conv, mean"),
         ([Y, Y, (6,)], [(5,), (6,)], "plain has shape"),
         ([Y, Y, (6,)], [(6,), ()], "weighted has shape"),
         ([Y, Y], None, "mean is missing"),
@@ -130,8 +128,7 @@ SHAPES = {
         ([Y, Y, (6,), (5,), (6,), (6,)], None, "a has shape"),
         ([Y, Y, (6,), (6,), (), (6,)], None, "b has shape"),
         ([Y, Y, *FOUR[:3], (1, 6)], None, "d has shape"),
-        ([Y, Y, *FOUR, X], None, "y has shape"),
-        ([Y, Y, *FOUR, Y, Y], None, "got 8 operands"),
+        ([Y, Y, *FOUR, Y], None, "got 7 operands"),
         ([Y, Y, *FOUR], [X], "d_conv has shape"),
         ([Y, Y, *FOUR], [(240,)], "d_conv has shape"),
         ([Y, Y, *FOUR], [Y, X], "d_residual has shape"),
@@ -148,3 +145,23 @@ SHAPES = {
 )
 def test_shapes(target, operands, outputs, message):
     refuses(message, target, operands=operands, outputs=outputs)
+
+
+SOME = (0, 0, 0)
+GATES = [
+    (NORMALIZE, {"gate": (0,)}, "gate must be none or 3 numbers, got 1"),
+    (NORMALIZE, {"gate": (0, 0, 2**32)}, "gate must be the bits of floats"),
+    (NORMALIZE, {"gate": (0, -1, 0)}, "gate must be the bits of floats"),
+    (NORM_SUMS, {"gate": SOME}, "y is missing"),
+    (NORM_SUMS, {"gate": SOME, "operands": [Y, Y, CHANNELS, X]}, "y has shape"),
+    (NORM_SUMS, {"gate": SOME, "operands": [Y, Y, CHANNELS, CHANNELS]}, "y has shape"),
+    (NORM_SUMS, {"gate": SOME, "operands": [Y, Y, CHANNELS, Y, Y]}, "got 5 operands"),
+    (NORM_GRADIENT, {"gate": SOME}, "y is missing"),
+    (NORM_GRADIENT, {"gate": SOME, "operands": [Y, Y, *FOUR, X]}, "y has shape"),
+    (NORM_GRADIENT, {"gate": SOME, "operands": [Y, Y, *FOUR, Y, Y]}, "got 8 operands"),
+]
+
+
+@pytest.mark.parametrize(("target", "bad", "message"), GATES)
+def test_gates(target, bad, message):
+    refuses(message, target, **bad)

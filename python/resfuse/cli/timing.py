@@ -87,7 +87,9 @@ def _seconds(call: Call) -> float:
 def _calls(program: Program) -> list[tuple[Row, Call]]:
     """The convolutions and poolings, each as a function and what to call it with."""
     chains = {chain.conv: chain for chain in program.chains}
-    convolutions = {row.node: row for row in rows(program.graph, chains, None)}
+    convolutions = {
+        row.node: row for row in rows(program.graph, chains, program.plan.cascades, None)
+    }
     found = []
     images: dict[Any, Any] = {}
     for node in program.graph.walk():

@@ -5,22 +5,15 @@ from collections.abc import Mapping, Sequence
 
 from resfuse.fusion.geometry import Geometry
 from resfuse.fusion.graph import Node, Value
+from resfuse.fusion.head import Head
 from resfuse.fusion.layout import Layout
 from resfuse.fusion.operands import Operand
+from resfuse.fusion.steps import Step
 from resfuse.fusion.symbolic.polynomial import Polynomial
 from resfuse.fusion.tail import Tail
 from resfuse.spec import ConvSpec
 
-__all__ = ["Chain", "Norm", "Step"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """``y * a``, ``y + a`` and so on for one number ``a`` per channel; ``swapped``: ``a - y``."""
-
-    kind: str
-    operand: Value | None
-    swapped: bool = False
+__all__ = ["Chain", "Norm"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +36,9 @@ class Norm:
 class Chain:
     """A convolution and what follows it; the tail follows ``start``, which has the ``layout``.
 
-    ``x`` are the images, which ``geometry`` pads. ``refused`` are elementwise nodes that are not in
-    the tail, and why. ``prepare.py`` adds what it computed of weights that do not change.
+    ``x`` are the images, which ``geometry`` pads; the ``head`` says what they are computed from.
+    ``refused`` are elementwise nodes that are not in the tail, and why. ``prepare.py`` adds what it
+    computed of weights that do not change.
     """
 
     conv: Node
@@ -55,9 +49,11 @@ class Chain:
     nodes: list[Node]
     steps: list[Step] = dataclasses.field(default_factory=list)
     norm: Norm | None = None
+    head: Head | None = None
     tail: Tail | None = None
     refused: Mapping[Node, str] = dataclasses.field(default_factory=dict)
     folded: tuple[Value, Value] | None = None  # scale and shift, if they are known
+    before: tuple[Value, ...] | None = None  # the head's scale and shift, if they are known
     prepared: dict[Operand, Value] = dataclasses.field(default_factory=dict)
     packed: Value | None = None
 
@@ -82,6 +78,16 @@ class Chain:
         return self.tail.operands if self.tail else ()
 
     @property
+    def images(self) -> Sequence[Value]:
+        """The images that it reads: the head's parts, or ``x``."""
+        return self.head.parts if self.head else [self.x]
+
+    @property
+    def claims(self) -> list[Node]:
+        """The equations that no other chain shall compute."""
+        return [*(self.head.nodes if self.head else ()), *self.nodes]
+
+    @property
     def numbers(self) -> list[Value]:
         """What the steps read, and the norm."""
         operands = [step.operand for step in self.steps if step.operand is not None]
@@ -92,7 +98,9 @@ class Chain:
         """All that its call needs."""
         operands = [self.prepared.get(operand, operand.value) for operand in self.operands]
         packed = [] if self.packed is None else [self.packed]
-        return [self.x, self.kernel, *packed, *(self.folded or self.numbers), *operands]
+        before = self.before or (self.head.numbers if self.head else ())
+        numbers = self.folded or self.numbers
+        return [*self.images, *before, self.kernel, *packed, *numbers, *operands]
 
     @property
     def results(self) -> Sequence[tuple[Value, Layout]]:

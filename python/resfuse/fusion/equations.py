@@ -70,8 +70,11 @@ def _reference_of_our_op(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """
     if jax_compat.platforms(eqn.params) != (("cpu",), None):
         return None
-    ours = own_calls(eqn) & {"resfuse_conv_affine", "resfuse_max_pool", "resfuse_sum_pool"}
+    ours = own_calls(eqn) & {f"resfuse_{name}" for name in _WITH_REFERENCE}
     return jax_compat.branches(eqn.params)[1] if ours else None
+
+
+_WITH_REFERENCE = ("conv_affine", "conv_cascade", "max_pool", "sum_pool")
 
 
 def _call(params: dict[str, Any]) -> list[Body]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from resfuse.fusion import pooling, weight_gradient
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.geometry import reason_against
@@ -38,16 +39,21 @@ class Row:
 _COLUMNS = [field.name for field in dataclasses.fields(Row)][1:]
 
 
-def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
+def table(
+    graph: Graph, chains: Sequence[Chain], cascades: Sequence[Cascade], elsewhere: str | None
+) -> str:
     """A row for each convolution of ``graph``, and lines that sum up.
 
     Args:
         graph: with the bodies in it.
         chains: what the kernel takes.
+        cascades: which of them are one call.
         elsewhere: why the whole program does not run on the kernel, if so.
     """
     taken = {} if elsewhere else {chain.conv: chain for chain in chains}
-    cells = [[getattr(row, name) for name in _COLUMNS] for row in rows(graph, taken, elsewhere)]
+    cells = [
+        [getattr(row, name) for name in _COLUMNS] for row in rows(graph, taken, cascades, elsewhere)
+    ]
     lines = [[name.replace("_", " ") for name in _COLUMNS], *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
@@ -56,18 +62,26 @@ def table(graph: Graph, chains: Sequence[Chain], elsewhere: str | None) -> str:
     return "\n".join([*("  ".join(line).rstrip() for line in padded), summary, *found])
 
 
-def rows(graph: Graph, taken: Mapping[Node, Chain], elsewhere: str | None) -> Iterator[Row]:
+def rows(
+    graph: Graph,
+    taken: Mapping[Node, Chain],
+    cascades: Sequence[Cascade],
+    elsewhere: str | None,
+) -> Iterator[Row]:
     """A row for each convolution.
 
     Args:
         graph: as in :func:`table`.
         taken: the chains by their convolutions.
+        cascades: as in :func:`table`.
         elsewhere: as in :func:`table`.
     """
+    numbers = {chain: n for n, cascade in enumerate(cascades, 1) for chain in cascade.chains}
     for node in graph.walk():
         if node.name == "conv_general_dilated":
             reason = elsewhere or reason_against(node) or "?"
-            yield _taken(taken[node]) if node in taken else _left(node, node.eqn, reason)
+            chain = taken.get(node)
+            yield _taken(chain, numbers.get(chain)) if chain else _left(node, node.eqn, reason)
         elif not node.bodies:
             for eqn in convolutions_within(node.eqn):
                 yield _left(None, eqn, elsewhere or _inside(node))
@@ -77,10 +91,11 @@ def _inside(node: Node) -> str:
     return "resfuse's own operation" if own_calls(node.eqn) else f"inside {node.name}"
 
 
-def _taken(chain: Chain) -> Row:
+def _taken(chain: Chain, cascade: int | None) -> Row:
     geometry, spec = chain.geometry, chain.spec
     x, kernel = geometry.images_shape, geometry.kernel.start
     gradient = weight_gradient.takes(geometry)
+    within = "" if cascade is None else f" in cascade {cascade}"
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     return Row(
         chain.conv,
@@ -90,7 +105,7 @@ def _taken(chain: Chain) -> Row:
         _times(spec.kernel_dilation),
         str(spec.feature_group_count),
         _parts(chain),
-        "weight gradient" if gradient else extension.algorithm(x, kernel, spec),
+        "weight gradient" if gradient else extension.algorithm(x, kernel, spec) + within,
         "" if gradient else packed,
     )
 
@@ -100,7 +115,22 @@ def _parts(chain: Chain) -> str:
     names = ["bn(batch)" if chain.norm else steps]
     if chain.tail is not None:
         names.append(name_of(chain.tail.epilogue.program))
-    return "+".join(filter(None, names)) or "-"
+    after = "+".join(filter(None, names))
+    return " ".join(filter(None, (_before(chain), after))) or "-"
+
+
+def _before(chain: Chain) -> str:
+    """What the convolution's prologue does, with a colon."""
+    if chain.head is None:
+        return ""
+    names = [
+        "concat" if len(chain.head.parts) > 1 else "",
+        "excitation"
+        if chain.head.excitation
+        else affine_name(step.kind for step in chain.head.steps),
+        "relu" if chain.head.relu else "",
+    ]
+    return "+".join(filter(None, names)) + ":"
 
 
 def _left(node: Node | None, eqn: JaxprEqn, reason: str) -> Row:
@@ -142,7 +172,7 @@ def _summary(graph: Graph, taken: Mapping[Node, Chain], count: int, elsewhere: s
 
 def _outside(chains: Sequence[Chain]) -> list[str]:
     """Elementwise operations that read a chain's values, and why they are not part of it."""
-    inside = {node for chain in chains for node in chain.nodes}
+    inside = {node for chain in chains for node in chain.claims}
     reasons = {node: why for chain in chains for node, why in chain.refused.items()}
     counts = collections.Counter((n.name, why) for n, why in reasons.items() if n not in inside)
     return [f"left to XLA: {n} {name}, {why}" for (name, why), n in counts.most_common()]

@@ -35,6 +35,11 @@ def fuse(fn: F) -> F:
     is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``,
     ``while_loop`` and ``cond``. :func:`explain` shows what was found.
 
+    Convolutions of single pixels, channels last and without padding, also do what stands before
+    them, where the value is needed for nothing else and no convolution before can have it: batch
+    norm, scale, shift and ReLU of what is used elsewhere too, or behind a pooling; the product with
+    a number for each image and channel, as in squeeze and excitation; and concatenation.
+
     Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
     of windows, the gradients of the maxima, and means, sums and maxima over large images.
 
@@ -79,10 +84,11 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     with a zero between the pixels of the images: a transposed convolution), dilation of the window,
     groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
     channel; ``bn(batch)``: batch norm with the statistics of the batch; activations by name, and
-    operations of which none is known by their number), the kernel's algorithm and the size of the
-    packed weights; or why it stays with XLA. A line sums up, and counts what is pooled on the
-    kernel; others say which elementwise operations on a convolution's result stayed outside, and
-    why.
+    operations of which none is known by their number; before a colon, what stands in front of the
+    convolution, such as ``concat+bn+relu:``), the kernel's algorithm (and the cascade, if several
+    convolutions are one call, a few rows of each at a time) and the size of the packed weights; or
+    why it stays with XLA. A line sums up, and counts what is pooled on the kernel; others say which
+    elementwise operations on a convolution's result stayed outside, and why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
@@ -142,7 +148,7 @@ class _Fused:
         """The table."""
         reason = _elsewhere(jax.tree.leaves((args, kwargs)))
         program = self._program(args, kwargs, run=reason is None)
-        return table(program.graph, program.chains, reason)
+        return table(program.graph, program.chains, program.plan.cascades, reason)
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
         leaves, tree = jax.tree.flatten((args, kwargs))

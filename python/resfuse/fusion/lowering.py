@@ -9,19 +9,22 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse.fusion import weight_gradient
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain, Norm
 from resfuse.fusion.graph import Value
 from resfuse.fusion.operands import Operand
-from resfuse.fusion.prepare import fold
+from resfuse.fusion.steps import fold
 from resfuse.fusion.symbolic.formulas import MEAN, VAR
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
-from resfuse.kernel import affine
+from resfuse.kernel import affine, cascade
+from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
-from resfuse.ops import conv_bn_relu_train
+from resfuse.kernel.prologue import Prologue
+from resfuse.ops import conv_bn_act_train
 from resfuse.spec import ConvSpec
 
-__all__ = ["compute"]
+__all__ = ["compute", "compute_cascade"]
 
 Read = Callable[[Value], Any]
 
@@ -31,12 +34,45 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
     if weight_gradient.takes(chain.geometry):
         y = weight_gradient.convolve(chain.geometry, read(chain.x), read(chain.kernel))
         return _images(chain, (y,))
-    x = chain.geometry.images_from(read(chain.x))
     kernel = chain.geometry.kernel.undo(read(chain.kernel))
     operands = [_operand(chain, operand, read) for operand in chain.operands]
     if chain.norm is not None:
+        x = chain.geometry.images_from(read(chain.x))
         return _with_statistics(chain, chain.norm, read, wanted, (x, kernel, *operands))
-    return _images(chain, _without_statistics(chain, read, x, kernel, operands))
+    return _images(chain, _without_statistics(chain, read, _before(chain, read), kernel, operands))
+
+
+def _before(chain: Chain, read: Read) -> tuple[Array, ...]:
+    """The images, or the arrays of the head's prologue."""
+    if chain.head is None:
+        return (chain.geometry.images_from(read(chain.x)),)
+    numbers = map(read, chain.before) if chain.before else chain.head.arrays(read)
+    return (*map(read, chain.head.parts), *numbers)
+
+
+def compute_cascade(found: Cascade, read: Read) -> dict[Value, Any]:
+    """The images of its last chain."""
+    first, last = found.chains[0], found.chains[-1]
+    parts = tuple(Part(chain.spec, _epilogue(chain)) for chain in found.chains)
+    arrays = [_arrays(chain, read) for chain in found.chains]
+    in_place = _in_place(last) and last.operands[-1].value is not found.x
+    return _images(
+        last, _cascade(parts, in_place, first.geometry.images_from(read(first.x)), *arrays)
+    )
+
+
+def _arrays(chain: Chain, read: Read) -> PartArrays:
+    assert chain.packed is not None
+    scale, shift = (
+        map(read, chain.folded) if chain.folded else fold(chain.steps, chain.channels, read)
+    )
+    operands = (_operand(chain, operand, read) for operand in chain.operands)
+    kernel = chain.geometry.kernel.undo(read(chain.kernel))
+    return PartArrays(read(chain.packed), kernel, scale, shift, tuple(operands))
+
+
+def _epilogue(chain: Chain) -> Epilogue:
+    return chain.tail.epilogue if chain.tail else IDENTITY
 
 
 def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
@@ -45,14 +81,17 @@ def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
 
 
 def _without_statistics(
-    chain: Chain, read: Read, x: Array, kernel: Array, operands: Sequence[Array]
+    chain: Chain,
+    read: Read,
+    images: tuple[Array, ...],
+    kernel: Array,
+    operands: Sequence[Array],
 ) -> tuple[Array, ...]:
     packed = None if chain.packed is None else read(chain.packed)
-    scale, shift = map(read, chain.folded) if chain.folded else fold(chain, read)
-    epilogue = chain.tail.epilogue if chain.tail else IDENTITY
-    return _affine(
-        chain.spec, epilogue, _in_place(chain), packed, x, kernel, scale, shift, *operands
-    )
+    folded = map(read, chain.folded) if chain.folded else fold(chain.steps, chain.channels, read)
+    prologue = chain.head.prologue if chain.head else None
+    static = chain.spec, _epilogue(chain), _in_place(chain), prologue
+    return _affine(*static, packed, images, kernel, *folded, *operands)
 
 
 def _with_statistics(
@@ -75,12 +114,12 @@ def _batch_norm(
         array = polynomial.evaluate(lambda index: jnp.reshape(read(norm.inputs[index]), -1))
         return jnp.broadcast_to(array, (chain.channels,))
 
-    return conv_bn_relu_train(
+    return conv_bn_act_train(
         x,
         kernel,
         None if norm.scale == number(1) else per_channel(norm.scale),
         None if norm.bias == number(0) else per_channel(norm.bias),
-        conv_bias=fold(chain, read)[1] if chain.steps else None,
+        conv_bias=fold(chain.steps, chain.channels, read)[1] if chain.steps else None,
         residual=residual,
         strides=chain.spec.strides,
         padding=chain.spec.padding,
@@ -89,13 +128,13 @@ def _batch_norm(
         feature_group_count=chain.spec.feature_group_count,
         precision=chain.spec.precision,
         epsilon=norm.epsilon,
-        relu=chain.tail is not None and bool(chain.tail.epilogue.program.constants),
+        activation=None if chain.tail is None else chain.tail.epilogue.gate,
     )
 
 
 def _in_place(chain: Chain) -> bool:
     tail = chain.tail
-    return tail is not None and tail.in_place and tail.operands[-1].value is not chain.x
+    return tail is not None and tail.in_place and tail.operands[-1].value not in chain.images
 
 
 def _images(chain: Chain, arrays: Sequence[Array]) -> dict[Value, Any]:
@@ -106,12 +145,32 @@ def _images(chain: Chain, arrays: Sequence[Array]) -> dict[Value, Any]:
     }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)
 def _affine(
-    spec: ConvSpec, epilogue: Epilogue, in_place: bool, packed: Array | None, *operands: Array
+    spec: ConvSpec,
+    epilogue: Epilogue,
+    in_place: bool,
+    prologue: Prologue | None,
+    packed: Array | None,
+    images: tuple[Array, ...],
+    *operands: Array,
 ) -> tuple[Array, ...]:
     """As :func:`resfuse.kernel.affine.affine`, traced once for all chains of the same sizes."""
     outputs = affine.affine(
-        *operands, spec=spec, epilogue=epilogue, packed=packed, in_place=in_place
+        images,
+        *operands,
+        spec=spec,
+        epilogue=epilogue,
+        packed=packed,
+        in_place=in_place,
+        prologue=prologue,
     )
     return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _cascade(
+    parts: tuple[Part, ...], in_place: bool, x: Array, *arrays: PartArrays
+) -> tuple[Array, ...]:
+    """As :func:`resfuse.kernel.cascade.cascade`, traced once as well."""
+    return cascade.cascade(x, *arrays, parts=parts, in_place=in_place)

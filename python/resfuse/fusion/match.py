@@ -9,16 +9,17 @@ import itertools
 from collections.abc import Sequence
 
 from resfuse.fusion import layout, weight_gradient
-from resfuse.fusion.chain import Chain, Step
+from resfuse.fusion.chain import Chain
 from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
+from resfuse.fusion.head import heads
 from resfuse.fusion.moves import is_move, moved
 from resfuse.fusion.operands import per_channel
 from resfuse.fusion.order import settle
 from resfuse.fusion.padding import unpadded
 from resfuse.fusion.region import Region
+from resfuse.fusion.steps import Step
 from resfuse.fusion.tail import tails
-from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
 
 __all__ = ["chains", "finish"]
 
@@ -29,12 +30,14 @@ def chains(graph: Graph) -> list[Chain]:
     Of two convolutions that are added the later one takes the addition, with the other's result as
     its operand: hence from the end.
     """
-    claimed: set[Node] = set()
+    in_front = heads(graph)
+    claimed = {node for head in in_front.values() for node in head.nodes}
     found: list[Chain] = []
     for node in reversed(list(graph.walk())):
         if node.name == "conv_general_dilated" and reason_against(node) is None:
             x, geometry = unpadded(node)
             chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
+            chain.head = in_front.get(node)
             if not weight_gradient.takes(geometry):
                 _add_steps(chain, claimed)
                 finish(chain, claimed, found)
@@ -61,12 +64,13 @@ def _is_possible(chain: Chain, others: Sequence[Chain]) -> bool:
     """Whether there is a call for it, and a place where that finds all that it reads."""
     if chain.tail is not None and chain.norm is not None:
         epilogue = chain.tail.epilogue
-        return (epilogue.program, epilogue.gate) in _AFTER_NORM
+        return epilogue.gate is not None and epilogue.program.operands in ((), ("tensor",))
     return len(chain.results) == 1 or settle(chain, others)
 
 
-_ONLY_AFTER_NORM = "as with the statistics of a batch the kernel only adds and has ReLU"
-_AFTER_NORM = [(each.program, each.gate) for each in (IDENTITY, ADD, RELU, ADD_RELU)]
+_ONLY_AFTER_NORM = (
+    "as with the statistics of a batch the kernel only adds, clips and has leaky ReLU"
+)
 
 
 def _add_steps(chain: Chain, claimed: set[Node]) -> None:

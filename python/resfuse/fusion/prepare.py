@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,10 +13,12 @@ from resfuse.fusion import weight_gradient
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
+from resfuse.fusion.head import Head
+from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
 from resfuse.spec import ConvSpec
 
-__all__ = ["Packs", "fold", "prepare"]
+__all__ = ["Packs", "prepare"]
 
 
 class Packs:
@@ -86,58 +88,31 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     known = [chain for chain in chains if all(value.known for value in chain.numbers)]
     read = [(chain, operand) for chain in chains for operand in chain.operands]
     rows = [(chain, op) for chain, op in read if op.kind == "channel" and op.value.known]
+    heads = [chain for chain in chains if _is_known(chain.head)]
     values = [value for chain in known for value in chain.numbers]
+    values += [value for chain in heads if chain.head for value in chain.head.numbers]
     evaluate([*values, *(operand.value for _, operand in rows)], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
         for chain in known:
-            scale, shift = fold(chain, memory.__getitem__)
+            scale, shift = fold(chain.steps, chain.channels, memory.__getitem__)
             chain.folded = _value(scale), _value(shift)
+        for chain in heads:
+            assert chain.head is not None
+            chain.before = tuple(map(_value, chain.head.arrays(memory.__getitem__)))
         for chain, operand in rows:
-            row = _full(_row(memory[operand.value]), chain.channels)
-            chain.prepared[operand] = _value(row)
+            values = full(row(memory[operand.value]), chain.channels)
+            chain.prepared[operand] = _value(values)
         fixed = [chain for chain in chains if chain.kernel.known]
         for chain, packed in zip(fixed, packs.of(fixed), strict=True):
             chain.packed = Value(jax.typeof(packed), array=packed)
 
 
+def _is_known(head: Head | None) -> bool:
+    return (
+        head is not None and head.excitation is None and all(value.known for value in head.numbers)
+    )
+
+
 def _value(array: Any) -> Value:
     array = jax.device_put(np.ascontiguousarray(array, np.float32))
     return Value(jax.typeof(array), array=array)
-
-
-def fold(chain: Chain, read: Callable[[Value], Any]) -> tuple[Any, Any]:
-    """``(a, b)``, both ``(C,)``, of ``a * y + b``: what the chain's steps make of ``y``.
-
-    ``read`` gives the operands, which are arrays of NumPy's if they are known, or tracers.
-    """
-    a: Any = np.ones(chain.channels, np.float32)
-    b: Any = np.zeros(chain.channels, np.float32)
-    for step in chain.steps:
-        if step.operand is None:
-            a, b = -a, -b
-            continue
-        operand = _row(read(step.operand))
-        a, b = _RULES[step.kind](a, b, operand, step.swapped)
-    return _full(a, chain.channels), _full(b, chain.channels)
-
-
-def _row(array: Any) -> Any:
-    array = array if hasattr(array, "reshape") else np.asarray(array)
-    return array.astype(np.float32).reshape(-1)
-
-
-def _full(array: Any, channels: int) -> Any:
-    return array if array.shape == (channels,) else array + np.zeros(channels, np.float32)
-
-
-def _subtract(a: Any, b: Any, operand: Any, swapped: bool) -> tuple[Any, Any]:
-    return (-a, operand - b) if swapped else (a, b - operand)
-
-
-_RULES: dict[str, Callable[[Any, Any, Any, bool], tuple[Any, Any]]] = {
-    "add": lambda a, b, operand, _: (a, b + operand),
-    "add_any": lambda a, b, operand, _: (a, b + operand),
-    "sub": _subtract,
-    "mul": lambda a, b, operand, _: (a * operand, b * operand),
-    "div": lambda a, b, operand, _: (a / operand, b / operand),
-}

@@ -52,7 +52,8 @@ class Program:
     def _given(self) -> list[Value]:
         """The arrays that the plan reads."""
         prepared = [
-            (*(chain.folded or ()), *chain.prepared.values(), chain.packed) for chain in self.chains
+            (*(chain.before or ()), *(chain.folded or ()), *chain.prepared.values(), chain.packed)
+            for chain in self.chains
         ]
         given = [*self.graph.constants, *(v for values in prepared for v in values if v)]
         return list(filter(self.plan.needed.__contains__, given))

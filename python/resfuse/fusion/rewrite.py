@@ -7,7 +7,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from resfuse.fusion import control_flow, lowering, pooling, slices
+from resfuse.fusion import cascades, control_flow, lowering, pooling, slices
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
 
@@ -21,26 +22,30 @@ class Plan:
 
     def __init__(self, graph: Graph, chains: Sequence[Chain], sliced: bool) -> None:
         self.graph = graph
-        self.chains = {chain.nodes[-1]: chain for chain in chains}
-        self.inside = {node for chain in chains for node in chain.nodes} - set(self.chains)
+        self.cascades = cascades.find(chains)
+        within = {chain for cascade in self.cascades for chain in cascade.chains}
+        self.calls: dict[Node, Chain | Cascade] = {
+            chain.nodes[-1]: chain for chain in chains if chain not in within
+        } | {cascade.chains[-1].nodes[-1]: cascade for cascade in self.cascades}
+        self.inside = {node for chain in chains for node in chain.nodes} - set(self.calls)
         self.live: set[Node] = set()
         self.needed: set[Value] = set()
         self._mark(graph)
         self.pools = pooling.find(graph, {value for chain in chains for value in chain.outputs})
         pools = self.pools & self.live
-        self.slices = slices.find(graph, self.live, self.chains, pools) if sliced else None
+        self.slices = slices.find(graph, self.live, self.calls, pools) if sliced else None
 
     def _mark(self, graph: Graph) -> None:
         """Marks, from the end, what an output, an effect or a marked node needs."""
         self.needed.update(graph.outputs)
         for node in reversed(graph.nodes):
-            chain = self.chains.get(node)
-            outputs = chain.outputs if chain else node.outputs
+            call = self.calls.get(node)
+            outputs = call.outputs if call else node.outputs
             wanted = node.eqn.effects or not self.needed.isdisjoint(outputs)
             if node in self.inside or not wanted:
                 continue
             self.live.add(node)
-            self.needed.update(chain.reads if chain else node.inputs)
+            self.needed.update(call.reads if call else node.inputs)
             for body in node.bodies:
                 self._mark(body)
 
@@ -74,8 +79,12 @@ def _read(env: Environment, value: Value) -> Any:
 def _step(plan: Plan, node: Node, env: Environment) -> None:
     """Adds what the node computes to ``env``."""
     read = functools.partial(_read, env)
-    if (chain := plan.chains.get(node)) is not None:
-        env.update(lowering.compute(chain, read, plan.needed))
+    call = plan.calls.get(node)
+    if isinstance(call, Cascade):
+        env.update(lowering.compute_cascade(call, read))
+        return
+    if call is not None:
+        env.update(lowering.compute(call, read, plan.needed))
         return
     operands = list(map(read, node.inputs))
     if node in plan.pools:

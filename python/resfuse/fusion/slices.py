@@ -13,6 +13,7 @@ from typing import Any
 from jax import lax
 
 from resfuse.fusion import pooling
+from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
 
@@ -34,27 +35,28 @@ class Slices:
 
 
 def find(
-    graph: Graph, live: set[Node], chains: Mapping[Node, Chain], pools: set[Node]
+    graph: Graph, live: set[Node], calls: Mapping[Node, Chain | Cascade], pools: set[Node]
 ) -> Slices | None:
     """The longest start of the graph that is worth it, and that one value leads out of."""
     nodes = [node for node in graph.nodes if node in live]
-    first = next((chains[node] for node in nodes if node in chains), None)
+    first = next((calls[node] for node in nodes if node in calls), None)
     if first is None or not first.x.aval.shape:
         return None
-    readers = _readers(graph, nodes, chains)
+    readers = _readers(graph, nodes, calls)
     members: list[Node] = []
-    batched, length, output = {first.x}, 0, first.x
+    start = first.images[0]
+    batched, length, output = {start}, 0, start
     for node in nodes:
-        if batched.isdisjoint(_reads(node, chains)):
+        if batched.isdisjoint(_reads(node, calls)):
             continue
-        if not (_pools(node, pools, batched) or _takes(node, chains, batched)):
+        if not (_pools(node, pools, batched) or _takes(node, calls, batched)):
             break
         members.append(node)
-        batched.update(_images(node, chains)[1])
+        batched.update(_images(node, calls)[1])
         needed = [value for value in batched if not readers[value] <= set(members)]
-        if len(needed) == 1 and _worth_copying(first.x, batched, needed[0]):
+        if len(needed) == 1 and _worth_copying(start, batched, needed[0]):
             length, output = len(members), needed[0]
-    return _slices(members[:length], first.x, output, chains)
+    return _slices(members[:length], start, output, calls)
 
 
 def _worth_copying(start: Value, batched: set[Value], end: Value) -> bool:
@@ -83,10 +85,10 @@ def run(
 
 
 def _slices(
-    members: Sequence[Node], start: Value, end: Value, chains: Mapping[Node, Chain]
+    members: Sequence[Node], start: Value, end: Value, calls: Mapping[Node, Chain | Cascade]
 ) -> Slices | None:
     batch = start.aval.shape[0]
-    images = ([*read, *written] for read, written in (_images(node, chains) for node in members))
+    images = ([*read, *written] for read, written in (_images(node, calls) for node in members))
     bytes_moved = [4 * sum(value.aval.size for value in values) for values in images]
     most = max(bytes_moved, default=0)
     fitting = [n for n in range(1, batch) if batch % n == 0 and most // batch * n <= _MOST]
@@ -100,20 +102,23 @@ def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:
     return node in pools and pooling.pools_images(node) and node.inputs[0] in batched
 
 
-def _takes(node: Node, chains: Mapping[Node, Chain], batched: set[Value]) -> bool:
+def _takes(node: Node, calls: Mapping[Node, Chain | Cascade], batched: set[Value]) -> bool:
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
-    images, results = _images(node, chains)
-    chain = chains.get(node)
-    if chain is None or chain.norm is not None or not _takes_any_batch(chain):
+    call = calls.get(node)
+    parts = call.chains if isinstance(call, Cascade) else [call] if call else []
+    if call is None or not all(map(_takes_any_batch, parts)):
         return False
-    weights = set(chain.reads) - set(images)
+    images, results = _images(node, calls)
+    weights = set(call.reads) - set(images)
     independent = weights.isdisjoint(batched) and batched.issuperset(images)
-    batch = chain.x.aval.shape[0]
-    activations = (chain.x.aval.size + results[0].aval.size) // max(batch, 1)
-    return independent and chain.kernel.aval.size <= activations
+    batch = call.x.aval.shape[0]
+    activations = (call.x.aval.size + results[0].aval.size) // max(batch, 1)
+    return independent and sum(chain.kernel.aval.size for chain in parts) <= activations
 
 
 def _takes_any_batch(chain: Chain) -> bool:
+    if chain.norm is not None:
+        return False
     moves = any(lies.moves for _, lies in chain.results)
     any_batch = chain.tail is None or chain.tail.any_batch
     geometry = chain.geometry
@@ -121,35 +126,37 @@ def _takes_any_batch(chain: Chain) -> bool:
     return any_batch and plain
 
 
-def _images(node: Node, chains: Mapping[Node, Chain]) -> tuple[list[Value], list[Value]]:
+def _images(node: Node, calls: Mapping[Node, Chain | Cascade]) -> tuple[list[Value], list[Value]]:
     """What the node reads and what it writes for each image."""
-    chain = chains.get(node)
-    if chain is None:
+    call = calls.get(node)
+    if call is None:
         return node.inputs[:1], node.outputs
-    operands = [operand.value for operand in chain.operands if operand.kind != "channel"]
-    return [chain.x, *operands], [value for value, _ in chain.results]
+    operands = [operand.value for operand in call.operands if operand.kind != "channel"]
+    head = call.head if isinstance(call, Chain) else None
+    excitation = [] if head is None or head.excitation is None else [head.excitation.value]
+    return [*call.images, *excitation, *operands], [value for value, _ in call.results]
 
 
-def _reads(node: Node, chains: Mapping[Node, Chain]) -> Sequence[Value]:
-    return chains[node].reads if node in chains else node.inputs
+def _reads(node: Node, calls: Mapping[Node, Chain | Cascade]) -> Sequence[Value]:
+    return calls[node].reads if node in calls else node.inputs
 
 
 def _readers(
-    graph: Graph, nodes: Sequence[Node], chains: Mapping[Node, Chain]
+    graph: Graph, nodes: Sequence[Node], calls: Mapping[Node, Chain | Cascade]
 ) -> dict[Value, set[Node | None]]:
     """The nodes of the graph that need a value, if only in a body; None: the graph's output."""
     readers = collections.defaultdict[Value, set[Node | None]](set)
     for node in nodes:
-        for value in _reads_within(node, chains):
+        for value in _reads_within(node, calls):
             readers[value].add(node)
     for value in graph.outputs:
         readers[value].add(None)
     return readers
 
 
-def _reads_within(node: Node, chains: Mapping[Node, Chain]) -> Iterator[Value]:
-    yield from _reads(node, chains)
+def _reads_within(node: Node, calls: Mapping[Node, Chain | Cascade]) -> Iterator[Value]:
+    yield from _reads(node, calls)
     for body in node.bodies:
         yield from body.outputs
         for inner in body.nodes:
-            yield from _reads_within(inner, chains)
+            yield from _reads_within(inner, calls)

@@ -1,8 +1,8 @@
 """The kernel's main operation: ``E(scale * conv(x, kernel) + shift, *operands)``.
 
-``E`` is an :class:`Epilogue`, elementwise. ``ops.py`` folds its batch norm into ``scale`` and
-``shift``; ``fuse`` does so for any function. Weights that do not change may come packed as well,
-see :func:`resfuse.ffi.pack`.
+``E`` is an :class:`Epilogue`, elementwise, and ``x`` may be what a :class:`Prologue` makes of other
+arrays. ``ops.py`` folds its batch norm into ``scale`` and ``shift``; ``fuse`` does so for any
+function. Weights that do not change may come packed as well, see :func:`resfuse.ffi.pack`.
 """
 
 import functools
@@ -17,6 +17,7 @@ from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_g
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
 from resfuse.kernel.epilogue import Epilogue, Kind
 from resfuse.kernel.fold import fold_of
+from resfuse.kernel.prologue import Prologue
 from resfuse.spec import ConvSpec
 
 __all__ = ["affine", "affine_on_cpu"]
@@ -25,7 +26,7 @@ Arrays = tuple[Array, ...]
 
 
 def affine(
-    x: Array,
+    x: Array | Arrays,
     kernel: Array,
     scale: Array,
     shift: Array,
@@ -34,11 +35,12 @@ def affine(
     epilogue: Epilogue,
     packed: Array | None = None,
     in_place: bool = False,
+    prologue: Prologue | None = None,
 ) -> Any:
     """The kernel where this is compiled for a CPU, the reference anywhere else.
 
     Args:
-        x: ``(B, [[D,] H,] W, Cin)``, float32 as all of them.
+        x: ``(B, [[D,] H,] W, Cin)``, float32 as all of them; with a prologue its arrays.
         kernel: ``([[kd,] kh,] kw, Cin/groups, Cout)``.
         scale: ``(Cout,)``.
         shift: ``(Cout,)``.
@@ -49,6 +51,8 @@ def affine(
             derivatives are still those by ``kernel``.
         in_place: whether the output may take the memory of the last operand, if that has the
             output's shape: worth it where it is a value of the program that nothing else needs.
+        prologue: what comes before; only where windows are single pixels of the image, in one
+            group.
 
     Returns:
         ``(B, [[Do,] Ho,] Wo, Cout)``; as many of them as the epilogue has outputs, a tuple of
@@ -57,16 +61,22 @@ def affine(
 
     def on_cpu(packed: Array | None, *arrays: Array) -> Any:
         return affine_on_cpu(
-            *arrays, spec=spec, epilogue=epilogue, packed=packed, in_place=in_place
+            *arrays,
+            spec=spec,
+            epilogue=epilogue,
+            packed=packed,
+            in_place=in_place,
+            prologue=prologue,
         )
 
     def plain(packed: Array | None, *arrays: Array) -> Any:
         del packed
-        x, kernel, scale, shift, *operands = arrays
+        x, kernel, scale, shift, *operands = _transformed(prologue, arrays)
         acc = reference.affine(x, kernel, scale, shift, spec=spec)
         return _unpacked(epilogue.outputs(acc, *operands))
 
-    arrays = (x, kernel, scale, shift, *operands)
+    images = x if isinstance(x, tuple) else (x,)
+    arrays = (*images, kernel, scale, shift, *operands)
     return lax.platform_dependent(packed, *arrays, cpu=on_cpu, default=plain)
 
 
@@ -76,9 +86,20 @@ def affine_on_cpu(
     epilogue: Epilogue,
     packed: Array | None = None,
     in_place: bool = False,
+    prologue: Prologue | None = None,
 ) -> Any:
-    """As :func:`affine`, always the kernel."""
-    return _unpacked(conv_affine(spec, epilogue, in_place, packed, *refuse_forward_mode(arrays)))
+    """As :func:`affine`, always the kernel; the prologue's arrays lead."""
+    arrays = tuple(refuse_forward_mode(arrays))
+    if prologue is not None:
+        return _unpacked(_prologue_affine(prologue, spec, epilogue, in_place, packed, *arrays))
+    return _unpacked(conv_affine(spec, epilogue, in_place, packed, *arrays))
+
+
+def _transformed(prologue: Prologue | None, arrays: Arrays) -> Arrays:
+    """The arrays with ``x`` in place of those of the prologue."""
+    if prologue is None:
+        return arrays
+    return prologue(*arrays[: prologue.count]), *arrays[prologue.count :]
 
 
 def _unpacked(outputs: Arrays) -> Any:
@@ -103,22 +124,39 @@ def conv_affine(
         shape = folded[0].output_shape(x.shape, folded[1].shape)
         rest = (fold.operand(each, shape) for each in (scale, shift, *operands))
         outputs = conv_affine(folded[0], epilogue, False, packed, x, folded[1], *rest)
-        width = spec.output_shape(x.shape, kernel.shape)[-2]
-        return tuple(fold.unfolded(y, width) for y in outputs)
+        unfolded = spec.output_shape(x.shape, kernel.shape)
+        return tuple(fold.unfolded(y, unfolded) for y in outputs)
+    return _call(None, spec, epilogue, in_place, packed, x, kernel, scale, shift, *operands)
+
+
+def _call(
+    prologue: Prologue | None,
+    spec: ConvSpec,
+    epilogue: Epilogue,
+    in_place: bool,
+    packed: Array | None,
+    *arrays: Array,
+) -> Arrays:
+    """The call; the prologue's arrays lead, or else ``x``."""
+    count = 1 if prologue is None else prologue.count
+    images, (kernel, *rest) = arrays[:count], arrays[count:]
     name, program = axes(spec), epilogue.program
     weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
     factors_of: dict[Kind, str] = {"channel": "o", "image": "n o", "tensor": name.y}
-    rule = [name.x, factors, "o", "o", *(factors_of[kind] for kind in program.operands)]
+    before = [name.x] if prologue is None else prologue.rule(name.x)
+    rule = [*before, factors, "o", "o", *(factors_of[kind] for kind in program.operands)]
+    x = *images[0].shape[:-1], kernel.shape[-2] * spec.feature_group_count
     call = Call(
         "conv_affine",
         f"{', '.join(rule)} -> {', '.join([name.y] * len(program.outputs))}",
-        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)),
+        sizes=name.of_y(spec.output_shape(x, kernel.shape)),
         attributes=attributes(spec)
         | program.attributes
-        | {"packed": () if packed is None else kernel.shape},
+        | {"packed": () if packed is None else kernel.shape}
+        | {"prologue": () if prologue is None else prologue.attribute},
         in_place=in_place and program.operands[-1:] == ("tensor",),
     )
-    return call(x, weights, scale, shift, *operands)
+    return call(*images, weights, *rest)
 
 
 def _forward(
@@ -166,3 +204,37 @@ def _summed(kind: Kind, rank: int) -> range:
 
 
 conv_affine.defvjp(_forward, _backward)
+
+
+_prologue_affine = jax.custom_vjp(_call, nondiff_argnums=(0, 1, 2, 3))
+"""The call with a prologue; differentiated, the prologue is plain JAX in front of the other."""
+
+
+def _prologue_forward(
+    prologue: Prologue,
+    spec: ConvSpec,
+    epilogue: Epilogue,
+    in_place: bool,
+    packed: Array | None,
+    *arrays: Array,
+) -> tuple[Arrays, Any]:
+    def plain(*arrays: Array) -> Arrays:
+        x, *rest = _transformed(prologue, arrays)
+        return conv_affine(spec, epilogue, in_place, packed, x, *rest)
+
+    return jax.vjp(plain, *arrays)
+
+
+def _prologue_backward(
+    prologue: Prologue,
+    spec: ConvSpec,
+    epilogue: Epilogue,
+    in_place: bool,
+    pull: Any,
+    d_outputs: Arrays,
+) -> tuple[Array | None, ...]:
+    del prologue, spec, epilogue, in_place
+    return None, *pull(d_outputs)
+
+
+_prologue_affine.defvjp(_prologue_forward, _prologue_backward)

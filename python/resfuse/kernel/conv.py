@@ -20,7 +20,7 @@ from jax import Array
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.derivatives import varying_like
-from resfuse.kernel.fold import fold_of
+from resfuse.kernel.exchange import exchanged
 from resfuse.kernel.program import Program
 from resfuse.spec import ConvSpec
 
@@ -60,7 +60,8 @@ def unsupported(
     if max(extents) > _MAX_EXTENT:
         return "strides, dilations and padding must be at most 2**31, got " + _told(spec)
     y = spec.output_shape((1, *x[-dimensions - 1 :]), kernel)
-    if max(_phases(spec, y[1:-1]), _phases(_mirrored(spec), x[-dimensions - 1 : -1])) > _MAX_PHASES:
+    back = dataclasses.replace(spec, strides=spec.input_dilation, input_dilation=spec.strides)
+    if max(_phases(spec, y[1:-1]), _phases(back, x[-dimensions - 1 : -1])) > _MAX_PHASES:
         return f"there are more than {_MAX_PHASES} phases of pixels with " + _told(spec)
     return None
 
@@ -81,11 +82,6 @@ def _phases(spec: ConvSpec, out: Sizes) -> int:
     sides = zip(spec.input_dilation, spec.strides, out, strict=True)
     turns = ((dilation // math.gcd(dilation, stride), size) for dilation, stride, size in sides)
     return math.prod(min(t, n) if isinstance(n, int) else t for t, n in turns)
-
-
-def _mirrored(spec: ConvSpec) -> ConvSpec:
-    """Of the input gradient, as far as phases go."""
-    return dataclasses.replace(spec, strides=spec.input_dilation, input_dilation=spec.strides)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +136,7 @@ def conv(spec: ConvSpec, x: Array, kernel: Array) -> Array:
         "conv_affine",
         f"{name.x}, {name.kernel}, o, o -> {name.y}",
         sizes=name.of_y(shape),
-        attributes=attributes(spec) | Program().attributes | {"packed": ()},
+        attributes=attributes(spec) | Program().attributes | {"packed": (), "prologue": ()},
     )
     one, zero = jnp.ones(shape[-1], x.dtype), jnp.zeros(shape[-1], x.dtype)
     return call(x, kernel, one, zero)[0]
@@ -161,13 +157,10 @@ def weight_gradient(spec: ConvSpec, window: Sizes, x: Array, d_y: Array) -> Arra
     """The cotangent of a kernel of size ``window``, summed over pixels and images."""
     channels = x.shape[-1] // spec.feature_group_count, d_y.shape[-1]
     kernel = jax.ShapeDtypeStruct((*window, *channels), x.dtype)
-    if fold := fold_of(spec, kernel.shape):
-        folded = jax.eval_shape(fold.kernel, kernel).shape
-        d_y = fold.operand(d_y, fold.spec.output_shape(x.shape, folded))
-        d_kernel: Array = jax.linear_transpose(fold.kernel, kernel)(
-            weight_gradient(fold.spec, folded[:-2], x, d_y)
-        )[0]
-        return d_kernel
+    mirror, swapped = exchanged(spec, x.shape, d_y.shape, window), (*window, *channels[::-1])
+    if mirror and not unsupported(d_y.shape, swapped, x.dtype, mirror):
+        transposed = weight_gradient(mirror, window, d_y, x)
+        return jnp.flip(jnp.swapaxes(transposed, -2, -1), range(len(window)))
     name = axes(spec)
     sizes = dict(zip(name.kernel.split(), kernel.shape, strict=True))
     # The output's channels have another letter in `d_y`: the kernel is whole on every device.

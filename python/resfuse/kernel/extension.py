@@ -6,7 +6,7 @@ The package works without it, on the reference; then :func:`unavailable_reason` 
 import dataclasses
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import jax
@@ -25,6 +25,7 @@ __all__ = [
     "fma_peak",
     "force_algorithm",
     "force_isa",
+    "is_cascade",
     "isa",
     "isas",
     "operations",
@@ -143,6 +144,24 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
 def algorithm(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec) -> str:
     """What the kernel takes for these shapes: "direct", "grouped" (narrow groups) or "winograd"."""
     return _plan(x_shape, kernel_shape, spec)[0]
+
+
+def is_cascade(
+    x_shape: tuple[int, ...], kernel_shapes: Sequence[tuple[int, ...]], specs: Sequence[ConvSpec]
+) -> bool:
+    """Whether convolutions, each of which reads what the one before wrote, may be one call.
+
+    They are two-dimensional and direct, without dilation of the input, and every row of their
+    outputs meets more than padding.
+    """
+    if _ext is None:
+        raise RuntimeError(_reason)
+    parts = [
+        (kernel, spec.strides, spec.pixels, spec.input_dilation, spec.kernel_dilation,
+         spec.feature_group_count, spec.allows_winograd)
+        for kernel, spec in zip(kernel_shapes, specs, strict=True)
+    ]  # fmt: skip
+    return _ext.cascade_plan(x_shape, parts) is not None
 
 
 def _plan(

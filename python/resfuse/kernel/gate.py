@@ -7,9 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from resfuse.kernel.builder import Builder
+from resfuse.kernel.call import Attribute
+from resfuse.kernel.elementwise import trace_elementwise
 from resfuse.kernel.program import Program
 
 __all__ = ["Gate", "gate_of"]
@@ -19,7 +22,9 @@ Function = Callable[[Array], Array]
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """A derivative that is 1 where all ``tests`` hold for the output, and ``otherwise`` elsewhere.
+    """A function whose derivative is 1 where all ``tests`` hold for the output.
+
+    Called, it computes the function in plain JAX.
 
     Attributes:
         tests: comparisons ``(name, bound)`` of the output with a number; ``name`` is that of the
@@ -29,6 +34,19 @@ class Gate:
 
     tests: tuple[tuple[str, float], ...] = ()
     otherwise: float = 0.0
+
+    @property
+    def attributes(self) -> dict[str, Attribute]:
+        """The gate as the handlers take it; without any tests it is none."""
+        bounds = dict(self.tests)
+        low = bounds.get("gt", bounds.get("ge", np.nan))
+        numbers = (low, bounds.get("lt", np.nan), self.otherwise) if bounds else ()
+        bits = np.array(numbers, np.float32).view(np.uint32).tolist()
+        return {"gate": tuple(bits), "at_least": "ge" in bounds}
+
+    def __call__(self, x: Array) -> Array:
+        """The function itself, where it is closed the nearer bound or ``otherwise * x``."""
+        return _apply(self, x)
 
     def opened(self, y: Array) -> Array | None:
         """Where the derivative is 1, a mask of the output's shape; None: everywhere."""
@@ -42,6 +60,22 @@ class Gate:
         return jnp.where(opened, d_y, d_y * self.otherwise if self.otherwise else 0)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _apply(gate: Gate, x: Array) -> Array:
+    if gate.otherwise:
+        return gate.pull(gate.opened(x), x)
+    sides = {"gt": lax.max, "ge": lax.max, "lt": lax.min}
+    for name, bound in gate.tests:
+        x = sides[name](x, jnp.full_like(x, bound))
+    return x
+
+
+@_apply.defjvp
+def _apply_derivative(gate: Gate, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (x,), (tangent,) = primals, tangents
+    return gate(x), gate.pull(gate.opened(x), tangent)
+
+
 def gate_of(function: Function) -> Gate | None:
     """The gate of an elementwise function; None unless value and derivative are among these.
 
@@ -52,6 +86,8 @@ def gate_of(function: Function) -> Gate | None:
     The tests hold for the output just where they hold for ``x``. The derivative counts as JAX
     gives it: functions of one value differ in it where two cases meet.
     """
+    if isinstance(function, Gate):
+        return function
 
     def derivative(x: Array, tangent: Array) -> Array:
         result: Array = jax.jvp(function, (x,), (tangent,))[1]
@@ -60,9 +96,9 @@ def gate_of(function: Function) -> Gate | None:
     found = _program(function, 1), _program(derivative, 2)
     if None in found:
         return None
-    for gate, value in _candidates(found[0]):
+    for gate in _candidates(found[0]):
         slope = functools.partial(_slope, gate)
-        if found == (_program(value, 1), _program(slope, 2)):
+        if found == (_program(gate, 1), _program(slope, 2)):
             return gate
     return None
 
@@ -71,23 +107,16 @@ def _slope(gate: Gate, x: Array, tangent: Array) -> Array:
     return gate.pull(gate.opened(x), tangent)
 
 
-def _candidates(program: Program | None) -> Iterator[tuple[Gate, Function]]:
-    """Gates with the program's constants, each with its function."""
+def _candidates(program: Program | None) -> Iterator[Gate]:
+    """Gates with the program's constants."""
     numbers = sorted(program.numbers.tolist()) if program else []
     if len(numbers) == 1:
-        (low,) = numbers
-        yield Gate((("gt", low),)), lambda x: jnp.maximum(x, low)
+        yield Gate((("gt", numbers[0]),))
     if len(numbers) == 2:
         low, high = numbers
-        yield Gate((("gt", low), ("lt", high))), lambda x: lax.min(lax.max(x, low), high)
+        yield Gate((("gt", low), ("lt", high)))
         if low == 0.0:
-            for name in ("gt", "ge"):
-                leaky = Gate(((name, 0.0),), high)
-                yield leaky, functools.partial(_leaky, leaky)
-
-
-def _leaky(gate: Gate, x: Array) -> Array:
-    return gate.pull(gate.opened(x), x)
+            yield from (Gate(((name, 0.0),), high) for name in ("gt", "ge"))
 
 
 def _program(function: Callable[..., Any], inputs: int) -> Program | None:
@@ -95,7 +124,7 @@ def _program(function: Callable[..., Any], inputs: int) -> Program | None:
     builder = Builder()
     taken = [builder.accumulator, *(builder.operand("tensor") for _ in range(inputs - 1))]
     try:
-        jaxpr = jax.make_jaxpr(function)(*[x] * inputs)
+        jaxpr = trace_elementwise(function, *[x] * inputs)
     except (TypeError, ValueError):
         return None  # it has no derivative in forward mode, or closes over another shape
     (output,) = builder.inline(jaxpr, taken)

@@ -1,4 +1,4 @@
-"""The kernel's training step: convolution, batch statistics, normalisation, residual and ReLU.
+"""The kernel's training step: convolution, batch statistics, normalisation, residual and gate.
 
 What ``affine.py`` is for inference.
 """
@@ -15,6 +15,8 @@ from resfuse.kernel.batch_norm import Saved, norm_gradients, normalized, pixels
 from resfuse.kernel.call import Call, Results
 from resfuse.kernel.conv import attributes, axes, gradients, weight_gradient
 from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.kernel.fold import fold_of
+from resfuse.kernel.gate import Gate
 from resfuse.reference import per_channel
 from resfuse.spec import ConvSpec
 
@@ -32,22 +34,22 @@ def train_on_cpu(
     *,
     spec: ConvSpec,
     epsilon: float,
-    relu: bool,
+    gate: Gate,
 ) -> Statistics:
-    """As :func:`resfuse.reference.conv_bn_relu_train` without ``conv_bias``, on the kernel."""
+    """As :func:`resfuse.reference.conv_bn_act_train` without ``conv_bias``, on the kernel."""
     operands = refuse_forward_mode((x, kernel, scale, bias, residual))
-    return _train(spec, epsilon, relu, *operands)
+    return _train(spec, epsilon, gate, *operands)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _train(spec: ConvSpec, epsilon: float, relu: bool, *operands: Any) -> Statistics:
-    return _run(spec, epsilon, relu, *operands)[0]
+def _train(spec: ConvSpec, epsilon: float, gate: Gate, *operands: Any) -> Statistics:
+    return _run(spec, epsilon, gate, *operands)[0]
 
 
 def _run(
     spec: ConvSpec,
     epsilon: float,
-    relu: bool,
+    gate: Gate,
     x: Array,
     kernel: Array,
     scale: Array | None,
@@ -55,13 +57,13 @@ def _run(
     residual: Array | None,
 ) -> tuple[Statistics, Saved]:
     conv, mean, var = conv_statistics(spec, x, kernel)
-    y = normalized(conv, scale, bias, mean, var, residual, epsilon=epsilon, relu=relu)
-    return (y, mean, var), Saved(conv, mean, var, scale, y if relu else None)
+    y = normalized(conv, scale, bias, mean, var, residual, epsilon=epsilon, gate=gate)
+    return (y, mean, var), Saved(conv, mean, var, scale, y if gate.tests else None)
 
 
-def _forward(spec: ConvSpec, epsilon: float, relu: bool, *primals: Any) -> tuple[Any, Any]:
+def _forward(spec: ConvSpec, epsilon: float, gate: Gate, *primals: Any) -> tuple[Any, Any]:
     operands = jax.tree.map(lambda primal: primal.value, primals)
-    outputs, saved = _run(spec, epsilon, relu, *operands)
+    outputs, saved = _run(spec, epsilon, gate, *operands)
     # The images of a network's first layer want no cotangent. In a shape, for it is static; JAX may
     # take the structure from another trace.
     images = jnp.zeros(1 if primals[0].perturbed else 0, bool)
@@ -69,9 +71,8 @@ def _forward(spec: ConvSpec, epsilon: float, relu: bool, *primals: Any) -> tuple
 
 
 def _backward(
-    spec: ConvSpec, epsilon: float, relu: bool, residuals: Any, cotangents: Any
+    spec: ConvSpec, epsilon: float, gate: Gate, residuals: Any, cotangents: Any
 ) -> tuple[Array | None, ...]:
-    del relu
     operands, saved, images = residuals
     x, kernel, *_, residual = operands
     d_y, d_mean, d_var = map(_array, cotangents, (saved.conv, saved.mean, saved.var))
@@ -79,6 +80,7 @@ def _backward(
         saved,
         (d_y, d_mean, d_var),
         epsilon=epsilon,
+        gate=gate,
         residual=residual is not None,
     )
     if images.size:
@@ -99,11 +101,21 @@ _train.defvjp(_forward, _backward, symbolic_zeros=True)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def conv_statistics(spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
     """``conv(x, kernel)`` with the mean and the biased variance of each of its channels."""
+    channels, shape = kernel.shape[-1], spec.output_shape(x.shape, kernel.shape)
+    fold = fold_of(spec, kernel.shape)
+    if fold and fold.is_whole(shape):
+        y, mean, var = _gather(channels, fold.spec, x, fold.kernel(kernel))
+        return fold.unfolded(y, shape), mean, var
+    return _gather(channels, spec, x, kernel)
+
+
+def _gather(channels: int, spec: ConvSpec, x: Array, kernel: Array) -> Statistics:
+    """The call itself, to which every ``channels``-th channel of the kernel is the same."""
     name = axes(spec)
     call = Call(
         "conv_statistics",
-        f"{name.x}, {name.kernel} -> {name.y}, o, o",
-        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)),
+        f"{name.x}, {name.kernel} -> {name.y}, c, c",
+        sizes=name.of_y(spec.output_shape(x.shape, kernel.shape)) | {"c": channels},
         attributes=attributes(spec),
         combine=pooled_statistics,
     )

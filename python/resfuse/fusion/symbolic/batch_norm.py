@@ -25,7 +25,7 @@ def with_statistics(chains: Sequence[Chain]) -> list[Chain]:
     Reorders the nodes of their graphs such that all that a chain computes is read after its last
     node. Works from the end, as :func:`resfuse.fusion.match.chains` does.
     """
-    claimed = {node for chain in chains for node in chain.nodes}
+    claimed = {node for chain in chains for node in chain.claims}
     found: list[Chain] = []
     for index, chain in reversed(list(enumerate(chains))):
         normalised = _normalised(chain, claimed)
@@ -59,7 +59,9 @@ def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
         return None
     nodes = [*chain.nodes, *(node for node in inside if node is not last), last]
     layout = formulas.forms[result].layout
-    longer = dataclasses.replace(chain, nodes=nodes, start=result, layout=layout, norm=norm)
+    longer = dataclasses.replace(
+        chain, nodes=nodes, start=result, layout=layout, norm=norm, head=None
+    )
     finish(longer, claimed, ())
     return longer
 

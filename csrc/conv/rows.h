@@ -1,0 +1,146 @@
+// Depthwise convolution along the rows of outputs, of a unit's panels on a block of pixels:
+//
+//   for each strip of channels                 the rows that a window meets stay in L1
+//     for each row of outputs
+//       for each tile of it                    up to MR neighbours
+//         for each vector of the strip         (AlongRow: M accumulators in registers)
+//
+// The vectors of a strip follow each other within a tile because pixels of many channels are a page
+// apart: one vector at a time would look up the page of each load and store anew.
+
+#pragma once
+
+#include "conv/direct_panel.h"
+#include "conv/row_tile.h"
+
+namespace resfuse {
+namespace {
+
+class Rows {
+ public:
+  Rows(const Job& job, Scratch& scratch, const BlockWindows& windows, const Unit& unit,
+       const float* packed)
+      : job_(job),
+        conv_(job.conv),
+        scratch_(scratch),
+        windows_(windows),
+        packed_(packed),
+        first_(unit.first_panel * kNR),
+        last_(smaller(unit.last_panel * kNR, job.conv.out_c)),
+        strip_(keeps_state(job.operands) ? kLanes : job.plan.direct.strip) {}
+
+  void run(int64_t block, int64_t begin, int64_t end) {
+    double* const sums = job_.operands.sums;
+    for (int64_t channel = first_; channel < last_; channel += strip_) {
+      const Panel strip{0, channel, smaller(strip_, last_ - channel)};
+      if (sums) clear_sums(scratch_.sums);
+      run_strip(strip, begin, end);
+      if (sums) store_sums(conv_, strip, scratch_.sums, sums, block);
+    }
+  }
+
+ private:
+  // Whether something is kept for each channel: sums, or a program's numbers in their slots. There
+  // is room for one vector of it.
+  static bool keeps_state(const Operands& operands) {
+    const Program* program = operands.epilogue ? operands.epilogue->program : nullptr;
+    for (int i = 0; program && i < program->operands; ++i)
+      if (program->operand[i].per == Per::kChannel) return true;
+    return operands.sums != nullptr;
+  }
+
+  void run_strip(const Panel& strip, int64_t begin, int64_t end) {
+    Output output(job_, vector_of(strip, 0), scratch_.registers);
+    for (int64_t pixel = begin; pixel < end;) {
+      const int64_t x = pixel % conv_.w.out, count = smaller(conv_.w.out - x, end - pixel);
+      point_at_rows(pixel / conv_.w.out);
+      for_each_tile(count, [&](int64_t first, int64_t m) {
+        run_tile(strip, pixel + first, x + first, m, output);
+      });
+      pixel += count;
+    }
+  }
+
+  static Panel vector_of(const Panel& strip, int64_t n) {
+    return {0, strip.channel + n, smaller(kLanes, strip.columns - n)};
+  }
+
+  // Points at the rows of the image that a row of outputs meets.
+  void point_at_rows(int64_t row) {
+    const Corner corner = corner_of_row(conv_, row);
+    ImageRow* to = rows_;
+    last_row_ = nullptr;
+    for (int64_t k = 0; k < conv_.d.kernel; ++k)
+      for (int64_t i = 0; i < conv_.h.kernel; ++i) {
+        const Row met = row_of_window(conv_, corner, k, i);
+        const float* const at = job_.operands.in + met.at;
+        *to++ = met.inside ? ImageRow{at, 1} : ImageRow{kZeros, 0};
+        if (met.inside) last_row_ = at;
+      }
+  }
+
+  // Computes m pixels, `pixel` of all and the others, from column x on.
+  void run_tile(const Panel& strip, int64_t pixel, int64_t x, int64_t m, Output& output) {
+    const int64_t left = x * conv_.w.stride - conv_.w.pad;
+    const int64_t width = (m - 1) * conv_.w.stride + conv_.w.kernel;
+    const AlongRows along{
+        rows_, conv_.in_c, -left, conv_.w.in - left, left >= 0 && left + width <= conv_.w.in,
+        kZeros};
+    const TileFunction compute = row_tile_function(conv_.w, m);
+    Tile tile = tile_at(pixel, output, along);
+    for (int64_t n = 0; n < strip.columns; n += kLanes) {
+      const Panel vector = vector_of(strip, n);
+      tile.panel = weights_of(vector);
+      if (!is_readable(vector, along, width)) {
+        DirectPanel(job_, scratch_, windows_, vector, tile.panel).run(pixel, pixel + m);
+        continue;
+      }
+      output.move_to(vector);
+      tile.columns = vector.columns;
+      tile.offset = left * conv_.in_c + vector.channel;
+      compute(tile);
+    }
+  }
+
+  Tile tile_at(int64_t pixel, const Output& output, const AlongRows& along) {
+    const Scatter& scatter = job_.scatter;
+    Tile tile{};
+    tile.runs = conv_.d.kernel * conv_.h.kernel;
+    tile.acc = scratch_.acc;
+    tile.first = tile.last = true;
+    tile.output = &output;
+    tile.pixel = scatter.dense ? pixel * conv_.out_c : place_of_output(conv_, scatter, pixel);
+    tile.pixel_stride = scatter.dense ? conv_.out_c : scatter.pixel;
+    tile.sums = job_.operands.sums ? &scratch_.sums : nullptr;
+    tile.along = &along;
+    return tile;
+  }
+
+  const float* weights_of(const Panel& vector) const {
+    const int64_t from_first = vector.channel - first_;
+    return packed_ + from_first / kNR * job_.plan.layout.panel_stride() + from_first % kNR;
+  }
+
+  // Whether a tile may read whole vectors: the last one of a pixel's channels comes with what
+  // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges
+  // in more columns than a window has, less one, at either end.
+  bool is_readable(const Panel& vector, const AlongRows& along, int64_t width) const {
+    if (along.first >= conv_.w.kernel || width - along.last >= conv_.w.kernel) return false;
+    if (!last_row_ || vector.columns == kLanes) return true;
+    const int64_t last = smaller(along.last, width) - along.first - 1;
+    return last_row_ + last * conv_.in_c + vector.channel + kLanes <=
+           job_.operands.in + conv_.in_floats();
+  }
+
+  const Job& job_;
+  const Conv& conv_;
+  Scratch& scratch_;
+  const BlockWindows& windows_;
+  const float* const packed_;           // the unit's first panel
+  const int64_t first_, last_, strip_;  // channels
+  ImageRow rows_[kMaxPassRuns];
+  const float* last_row_;  // of those in the image, or null
+};
+
+}  // namespace
+}  // namespace resfuse

@@ -1,0 +1,180 @@
+// Runs a planned cascade on the ISA in use, on the threads that it is given.
+
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "conv/cascade.h"
+#include "conv/program.h"
+#include "conv/run.h"
+
+namespace resfuse {
+
+struct Cascade {
+  std::vector<Conv> parts;
+  std::vector<Operands> operands;  // of each part: only the first has `in`, only the last `out`
+  CascadePlan plan;
+};
+
+// An epilogue for the outputs from `first` on, in floats, which are those of images from `image`
+// on.
+class ShiftedEpilogue {
+ public:
+  ShiftedEpilogue(const Epilogue& whole, int64_t image, int64_t first, int64_t out_c, float* out)
+      : epilogue_(whole) {
+    if (whole.residual) epilogue_.residual += first;
+    if (!whole.program) return;
+    program_ = *whole.program;
+    epilogue_.program = &program_;
+    for (int i = 0; i < program_.operands; ++i) {
+      ProgramOperand& operand = program_.operand[i];
+      if (operand.per == Per::kImage) operand.data += image * out_c;
+      if (operand.per == Per::kOutput) operand.data += first;
+    }
+    program_.output[0].data = out;
+    for (int i = 1; i < program_.outputs; ++i) program_.output[i].data += first;
+  }
+
+  ShiftedEpilogue(const ShiftedEpilogue&) = delete;
+  ShiftedEpilogue& operator=(const ShiftedEpilogue&) = delete;
+
+  const Epilogue* get() const { return &epilogue_; }
+
+ private:
+  Epilogue epilogue_;
+  Program program_;
+};
+
+// One thread's memory for a cascade: the algorithms' scratch, then the buffers between the parts.
+class CascadeMemory {
+ public:
+  CascadeMemory(const Isa& isa, const CascadePlan& plan) {
+    for (const Band& band : plan.bands) scratch_ = std::max(scratch_, isa.scratch_bytes(band.plan));
+    size_t end = scratch_;
+    for (const int64_t floats : plan.buffer_floats) {
+      begins_.push_back(end);
+      end += static_cast<size_t>(round_up(floats, 16)) * sizeof(float);
+    }
+    begins_.push_back(end);
+  }
+
+  size_t bytes() const { return begins_.back(); }
+  float* buffer(char* bytes, size_t part) const {
+    return reinterpret_cast<float*>(bytes + begins_[part]);
+  }
+
+ private:
+  size_t scratch_ = 0;  // a multiple of 64
+  std::vector<size_t> begins_;
+};
+
+// The steps of a unit, one after the other.
+class CascadeUnit {
+ public:
+  CascadeUnit(const Isa& isa, const Cascade& cascade, const CascadeMemory& layout, char* bytes,
+              int64_t group)
+      : isa_(isa),
+        cascade_(cascade),
+        layout_(layout),
+        bytes_(bytes),
+        first_image_(group * cascade.plan.images),
+        held_(cascade.parts.size(), 0) {}
+
+  void run(const Step& step) {
+    float* const out = output_of(step);
+    const Conv& whole = cascade_.parts[step.part];
+    const Band& band = cascade_.plan.bands[step.band];
+    const int64_t row = whole.w.out * whole.out_c;
+    const ShiftedEpilogue epilogue(*cascade_.operands[step.part].epilogue, first_image_,
+                                   (first_image_ * whole.h.out + step.made.first) * row,
+                                   whole.out_c, out);
+    const Phase phase = phases(band.conv, false).front();
+    Job job{phase.conv, phase.taps, phase.scatter, band.plan, cascade_.operands[step.part]};
+    job.operands.in = input_of(step);
+    job.operands.out = out;
+    job.operands.epilogue = epilogue.get();
+    Memory memory{bytes_};
+    for (int64_t unit = 0; unit < band.plan.units(); ++unit) isa_.run_unit(job, memory, unit);
+  }
+
+ private:
+  bool is_last(size_t part) const { return part + 1 == cascade_.parts.size(); }
+
+  const float* input_of(const Step& step) const {
+    const Conv& conv = cascade_.parts[step.part];
+    const int64_t row = conv.w.in * conv.in_c;
+    if (step.part == 0)
+      return cascade_.operands[0].in + (first_image_ * conv.h.in + step.read.first) * row;
+    const size_t before = step.part - 1;
+    return layout_.buffer(bytes_, before) + (step.read.first - held_[before]) * row;
+  }
+
+  // Where the step's outputs go; in a buffer, behind the rows that it keeps.
+  float* output_of(const Step& step) {
+    const Conv& conv = cascade_.parts[step.part];
+    const int64_t row = conv.w.out * conv.out_c;
+    if (is_last(step.part))
+      return cascade_.operands.back().out + (first_image_ * conv.h.out + step.made.first) * row;
+    float* const buffer = layout_.buffer(bytes_, step.part);
+    const int64_t kept = (step.made.first - step.held.first) * row;
+    const int64_t from = (step.held.first - held_[step.part]) * row;
+    if (kept > 0 && from > 0)
+      std::memmove(buffer, buffer + from, static_cast<size_t>(kept) * sizeof(float));
+    held_[step.part] = step.held.first;
+    return buffer + kept;
+  }
+
+  const Isa& isa_;
+  const Cascade& cascade_;
+  const CascadeMemory& layout_;
+  char* const bytes_;
+  const int64_t first_image_;
+  std::vector<int64_t> held_;  // the first row in each buffer
+};
+
+template <typename Schedule>
+bool run_together(const Isa& isa, const Cascade& cascade, Schedule schedule) {
+  const CascadePlan& plan = cascade.plan;
+  const CascadeMemory layout(isa, plan);
+  const auto units = static_cast<int64_t>(plan.units.size());
+  return run_units(plan.all_units(), plan.threads, layout.bytes(), schedule,
+                   [&](Memory& memory, int64_t unit) {
+                     CascadeUnit on_unit(isa, cascade, layout, memory.bytes, unit / units);
+                     for (const Step& step : plan.units[static_cast<size_t>(unit % units)])
+                       on_unit.run(step);
+                   });
+}
+
+// One part after the other, each on all threads.
+template <typename Schedule>
+bool run_apart(const Isa& isa, const Cascade& cascade, int64_t max_threads, Schedule schedule) {
+  std::vector<size_t> ends{0};
+  for (size_t part = 0; part + 1 < cascade.parts.size(); ++part) {
+    const Conv& conv = cascade.parts[part];
+    ends.push_back(ends.back() + static_cast<size_t>(round_up(conv.pixels() * conv.out_c, 16)));
+  }
+  const Lease lease = Lease::shared(ends.back() * sizeof(float));
+  auto* const between = reinterpret_cast<float*>(lease.data());
+  if (!between && ends.back() > 0) return false;
+  for (size_t part = 0; part < cascade.parts.size(); ++part) {
+    Operands operands = cascade.operands[part];
+    if (part > 0) operands.in = between + ends[part - 1];
+    if (part + 1 < cascade.parts.size()) operands.out = between + ends[part];
+    const ShiftedEpilogue epilogue(*operands.epilogue, 0, 0, 0, operands.out);
+    operands.epilogue = epilogue.get();
+    Jobs jobs = make_jobs(cascade.parts[part], false, operands, isa.tile, machine_in_use(),
+                          {Choice::kDirect, true, false, max_threads});
+    if (!run(isa, jobs, schedule)) return false;
+  }
+  return true;
+}
+
+// False when there is no memory.
+template <typename Schedule>
+bool run(const Isa& isa, const Cascade& cascade, int64_t max_threads, Schedule schedule) {
+  return cascade.plan.pays ? run_together(isa, cascade, schedule)
+                           : run_apart(isa, cascade, max_threads, schedule);
+}
+
+}  // namespace resfuse

@@ -1,0 +1,65 @@
+#include "ffi/prologue.h"
+
+namespace resfuse {
+namespace {
+
+// Takes a further part, which adds to the channels of all.
+void bind_part(Call& call, BoundImages& bound) {
+  const Operand part = call.operand("part");
+  if (!call.check.that(!part.shape.empty(), "part has no channels")) return;
+  Shape expected = bound.shape;
+  expected.back() = part.shape.back();
+  call.expect(part, expected);
+  bound.prologue.part[bound.prologue.parts++] = {part.data, part.shape.back()};
+  bound.shape.back() += part.shape.back();
+}
+
+// Takes scale and shift, of all channels or, the scale, of each image.
+void bind_numbers(Call& call, BoundImages& bound) {
+  Prologue& prologue = bound.prologue;
+  const int64_t channels = bound.shape.back();
+  if (prologue.before >= Before::kScale) {
+    const Operand scale = call.operand("prologue_scale");
+    const bool by_image = scale.shape.size() == 2;
+    call.expect(scale, by_image ? Shape{bound.shape.front(), channels} : Shape{channels});
+    prologue.scale = scale.data, prologue.image_scale = by_image ? channels : 0;
+  }
+  if (prologue.before >= Before::kAffine) {
+    const Operand shift = call.operand("prologue_shift");
+    call.expect(shift, {channels});
+    prologue.shift = shift.data;
+  }
+}
+
+bool is_pixel(const Side& side) {
+  return side.kernel == 1 && side.image_dilation == 1 && side.pad <= 0 &&
+         (side.out - 1) * side.stride - side.pad < side.in;
+}
+
+}  // namespace
+
+BoundImages bind_images(Call& call) {
+  const Operand x = call.operand("x");
+  const Shape numbers = call.integers("prologue");
+  BoundImages bound{x.shape, x.data, !numbers.empty(), {}};
+  if (numbers.empty() || !call.check.passed()) return bound;
+  const bool valid = numbers.size() == 2 && numbers[0] >= 1 && numbers[0] <= kMaxParts &&
+                     numbers[1] >= 0 && numbers[1] <= static_cast<int64_t>(Before::kAffineRelu);
+  call.check.that(valid, "prologue must be (parts, kind) with one to ", int64_t{kMaxParts},
+                  " parts and a kind from 0 to 3, got ", numbers);
+  call.check.that(!x.shape.empty(), "x has no channels");
+  if (!call.check.passed()) return bound;
+  bound.prologue.before = static_cast<Before>(numbers[1]);
+  bound.prologue.part[bound.prologue.parts++] = {x.data, x.shape.back()};
+  while (bound.prologue.parts < numbers[0] && call.check.passed()) bind_part(call, bound);
+  if (call.check.passed()) bind_numbers(call, bound);
+  return bound;
+}
+
+void check_prologue(const Conv& conv, Check& check) {
+  check.that(!check.passed() ||
+                 (conv.groups == 1 && is_pixel(conv.d) && is_pixel(conv.h) && is_pixel(conv.w)),
+             "a prologue takes windows of single pixels within the image, and no groups");
+}
+
+}  // namespace resfuse

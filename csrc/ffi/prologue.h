@@ -1,0 +1,26 @@
+// The images of a call, and what comes before its convolution: from attributes and operands, as a
+// program states them, to a Prologue.
+
+#pragma once
+
+#include "conv/conv.h"
+#include "ffi/call.h"
+
+namespace resfuse {
+
+struct BoundImages {
+  Shape shape;        // of all parts side by side
+  const float* data;  // of images without a prologue
+  bool has_prologue;
+  Prologue prologue;
+};
+
+// Takes the images, all parts and the prologue's scale and shift, as far as there are any. The
+// attribute `prologue` is empty if there is none, or two numbers: of the parts, and of a Before.
+// What it returns is meaningless unless the call is valid.
+BoundImages bind_images(Call& call);
+
+// Complains unless a prologue's windows are single pixels of the image.
+void check_prologue(const Conv& conv, Check& check);
+
+}  // namespace resfuse
