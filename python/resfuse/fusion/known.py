@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from resfuse import jax_compat
-from resfuse.jax_compat import ClosedJaxpr, JaxprEqn
+from resfuse.fusion.graph import Node
+from resfuse.jax_compat import ClosedJaxpr
 from resfuse.kernel.epilogue import Builder, Program
 
 __all__ = ["known_function"]
@@ -23,24 +24,24 @@ _FUNCTIONS: dict[Callable[..., Any], int] = {jax.nn.relu: 1, jax.nn.relu6: 1, jn
 _found: MutableMapping[ClosedJaxpr, Callable[..., Any] | None] = weakref.WeakKeyDictionary()
 
 
-def known_function(eqn: JaxprEqn) -> Callable[..., Any] | None:
+def known_function(node: Node) -> Callable[..., Any] | None:
     """The function of JAX's that has the value and the derivative of a ``custom_jvp``'s, or None.
 
     The derivative counts: that of ``max(x, 0)`` is a half at 0, where ReLU's is 0.
     """
-    body = jax_compat.differentiable(eqn.params)
+    body = jax_compat.differentiable(node.params)
     if body not in _found:
-        _found[body] = _function(eqn, body)
+        _found[body] = _function(node, body)
     return _found[body]
 
 
-def _function(eqn: JaxprEqn, body: ClosedJaxpr) -> Callable[..., Any] | None:
+def _function(node: Node, body: ClosedJaxpr) -> Callable[..., Any] | None:
     function = _by_value().get(_program(body))
     if function is None:
         return None
-    types = [atom.aval for atom in eqn.invars]
+    types = [value.aval for value in node.inputs]
     shapes = [jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=t.sharding) for t in types]
-    found = _derivative(lambda *operands: jax_compat.run(eqn, operands)[0], shapes)
+    found = _derivative(lambda *operands: node.run(operands)[0], shapes)
     return function if found == _known_derivative(function) else None
 
 

@@ -55,7 +55,7 @@ def operation_of(node: Node) -> Operation:
     """What the node's equation computes."""
     shapes = None
     if node.name.startswith("custom_"):
-        if (function := known_function(node.eqn)) is not None:
+        if (function := known_function(node)) is not None:
             return Operation(function, function, None)
         shapes = tuple(value.aval.shape for value in node.inputs)
     # Not the node itself, which would keep its graph's arrays alive as long as JAX's caches live.
