@@ -79,8 +79,8 @@ def check(app: Sphinx, exception: Exception | None) -> None:
     """Ends the build where a public name has no entry."""
     if exception or app.builder.name != "html":
         return
-    documented = app.env.get_domain("py").objects  # type: ignore[attr-defined]
-    missing = [name for module in MODULES for name in public(module) if name not in documented]
+    domain: Any = app.env.get_domain("py")
+    missing = [name for module in MODULES for name in public(module) if name not in domain.objects]
     if missing:
         raise ExtensionError(f"not in the pages of the API: {', '.join(missing)}")
 

@@ -92,4 +92,4 @@ def main(weights: str | None = None, epochs: int = 10) -> Any:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

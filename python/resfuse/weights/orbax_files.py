@@ -32,7 +32,7 @@ def read_orbax(folder: pathlib.Path) -> dict[str, np.ndarray]:
             is broken.
     """
     try:
-        import orbax.checkpoint as ocp  # type: ignore[import-untyped]
+        import orbax.checkpoint as ocp
     except ModuleNotFoundError:
         raise WeightsError(
             'an Orbax checkpoint needs orbax-checkpoint: pip install "resfuse[weights]"'
