@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import optax  # type: ignore[import-untyped]
+import optax
 from jax import Array
 
 import resfuse

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from typer.testing import CliRunner
 
+import resfuse
 from cli_driver import assert_refused
 from data_files import write_classes
 from resfuse.cli.app import app
@@ -82,6 +84,15 @@ def test_the_head_learns_at_the_rate_and_what_was_loaded_at_a_tenth(out: Path) -
     assert rates == pytest.approx({"conv1.kernel": 0, "layer2": 0.002, "fc": 0.02}, rel=1e-3)
 
 
+def test_a_run_that_has_ended_needs_no_weights_to_be_continued(out: Path, tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    shutil.copytree(out, ended)
+    result = train(ended, "--resume")
+    assert result.exit_code == 0, result.output
+    assert steps(ended) == steps(out)
+
+
+@pytest.mark.long
 def test_a_continued_run_ends_with_the_same_bits(out: Path, tmp_path: Path) -> None:
     """Without the file of weights, from the first checkpoint that is left."""
     broken = tmp_path / "broken"
@@ -101,6 +112,19 @@ def test_predict_takes_such_a_run(out: Path) -> None:
     result = CliRunner().invoke(app, ["predict", str(out), str(picture), "--format", "csv"])
     assert result.exit_code == 0, result.output
     assert {line.split(",")[2] for line in result.stdout.splitlines()[1:]} == {"ape", "bee"}
+
+
+def test_convert_writes_what_such_a_run_has_learned(out: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trained.safetensors"
+    arguments = ["convert", str(out), str(file), "--scheme", "timm"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    best = Checkpoints(out).best
+    assert best is not None
+    learned = variables(out, best)
+    found = nnx.state(resfuse.nnx.load(file))
+    for name, array in zip(names_in(found), jax.tree.leaves(found), strict=True):
+        np.testing.assert_array_equal(array, learned[name])
 
 
 def test_grey_images_are_three_channels_normalized_in_the_network() -> None:

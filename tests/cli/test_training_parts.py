@@ -46,7 +46,9 @@ def test_names_are_torchvisions_timms_and_the_books() -> None:
     assert "tiny resnet18 resnet34 resnet50 resnet101 resnet152 wide_resnet50_2" in names
     assert "resnext50_32x4d resnext101_32x8d resnext101_64x4d resnet18d resnet34d" in names
     assert "mobilenet_v3_small efficientnet_b0" in names
-    assert "regnet_y_1_6gf" in NAMES
+    assert "regnet_x_400mf regnet_x_800mf regnet_x_1_6gf" in names
+    assert "regnetx_002 regnetx_006 regnetx_040 regnetx_064 regnetx_120" in names
+    assert "regnety_120 regnetx_004 regnety_008 regnety_080" in names
     assert "vgg19_bn d2l-resnet18" in names
 
 

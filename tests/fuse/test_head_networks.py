@@ -28,7 +28,7 @@ NETWORKS = {
         DenseNetArchitecture((2, 3), growth=8),
         {"bn+relu:": 2, "concat+bn+relu:": 4},
     ),
-    "EfficientNet": (networks.MobileNet, EFFICIENT, {"gate:": 3}),
+    "EfficientNet": (networks.MobileNet, EFFICIENT, {"excitation:": 3}),
     "ResNetV2": (networks.ResNetV2, PREACTIVATED, {"bn+relu:": 3}),
 }
 

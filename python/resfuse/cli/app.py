@@ -228,7 +228,11 @@ def predict(
 def convert(
     source: Annotated[
         str,
-        typer.Argument(parser=_text, metavar="IN", help="A file, or hf:ORGANIZATION/NAME."),
+        typer.Argument(
+            parser=_text,
+            metavar="IN",
+            help="A file, hf:ORGANIZATION/NAME, an Orbax checkpoint, or the --out of a training.",
+        ),
     ],
     target: Annotated[
         Path,
@@ -239,7 +243,7 @@ def convert(
         typer.Option(help="torchvision, timm, transformers or efficientnet_pytorch."),
     ],
 ) -> None:
-    """Write published weights under the names of another library.
+    """Write published or trained weights under the names of another library.
 
     As in: resfuse convert resnet50.pth resnet50.safetensors --scheme timm
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp  # type: ignore[import-untyped]
+import orbax.checkpoint as ocp
 from flax import nnx
 from rich.console import Console
 from rich.progress import Progress

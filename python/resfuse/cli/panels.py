@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.metrics import ConfusionMatrixDisplay  # type: ignore[import-untyped]
+from sklearn.metrics import ConfusionMatrixDisplay
 
 RIGHT, WRONG = "tab:green", "tab:red"
 ROWS, COLUMNS = 3, 6

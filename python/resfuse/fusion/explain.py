@@ -125,7 +125,9 @@ def _before(chain: Chain) -> str:
         return ""
     names = [
         "concat" if len(chain.head.parts) > 1 else "",
-        "gate" if chain.head.gate else affine_name(step.kind for step in chain.head.steps),
+        "excitation"
+        if chain.head.excitation
+        else affine_name(step.kind for step in chain.head.steps),
         "relu" if chain.head.relu else "",
     ]
     return "+".join(filter(None, names)) + ":"

@@ -33,34 +33,34 @@ class Head:
         nodes: the equations, from the last to the first, without the concatenations.
         parts: the images that they start from, side by side.
         steps: operations with a number for each channel, in order.
-        gate: what multiplies each image and channel instead of them.
+        excitation: what multiplies each image and channel instead of them.
         relu: the function at the end.
     """
 
     nodes: Sequence[Node]
     parts: Sequence[Value]
     steps: Sequence[Step]
-    gate: Operand | None
+    excitation: Operand | None
     relu: Callable[[Array], Array] | None
 
     @property
     def prologue(self) -> Prologue:
         """What that is for the kernel."""
-        shift = self.gate is None and (self.relu is not None or self._shifts)
+        shift = self.excitation is None and (self.relu is not None or self._shifts)
         by_channel = shift or bool(self.steps)
-        kind: Scale | None = "image" if self.gate else "channel" if by_channel else None
+        kind: Scale | None = "image" if self.excitation else "channel" if by_channel else None
         return Prologue(len(self.parts), kind, shift, self.relu)
 
     @property
     def numbers(self) -> list[Value]:
-        """What the steps read, or the gate."""
-        gate = [] if self.gate is None else [self.gate.value]
-        return [*gate, *(step.operand for step in self.steps if step.operand is not None)]
+        """What the steps read, or the excitation."""
+        excitation = [] if self.excitation is None else [self.excitation.value]
+        return [*excitation, *(step.operand for step in self.steps if step.operand is not None)]
 
     def arrays(self, read: Callable[[Value], Any]) -> tuple[Any, ...]:
         """The prologue's scale and shift; ``read`` gives the ``numbers``."""
-        if self.gate is not None:
-            return (self.gate.for_kernel(read(self.gate.value)),)
+        if self.excitation is not None:
+            return (self.excitation.for_kernel(read(self.excitation.value)),)
         both = fold(self.steps, sum(part.aval.shape[-1] for part in self.parts), read)
         return both[: self.prologue.count - len(self.parts)]
 
@@ -113,7 +113,7 @@ def _head(conv: Node) -> Head:
         if longer is None:
             break
         value, head = longer
-    # Statistics of the batch belong to the convolution before; a single product is a gate.
+    # Statistics of the batch belong to the convolution before; a single product is an excitation.
     if len(head.nodes) > 1 and any(_depends(number, value) for number in head.numbers):
         return Head([], conv.inputs[:1], [], None, None)
     return dataclasses.replace(head, parts=[value])
@@ -126,12 +126,12 @@ def _longer(head: Head, node: Node, layout: Layout) -> tuple[Value, Head] | None
         x = next(value for value in node.inputs if not is_literal(value, 0.0))
         return x, dataclasses.replace(head, nodes=nodes, relu=relu)
     found = _step(node, layout)
-    if found is None or head.gate is not None:
+    if found is None or head.excitation is not None:
         return None
     x, step = found
     if isinstance(step, Operand):
         only = not head.steps and head.relu is None
-        return (x, dataclasses.replace(head, nodes=nodes, gate=step)) if only else None
+        return (x, dataclasses.replace(head, nodes=nodes, excitation=step)) if only else None
     return x, dataclasses.replace(head, nodes=nodes, steps=[step, *head.steps])
 
 
@@ -153,7 +153,7 @@ def _maximum(x: Array) -> Array:
 
 
 def _step(node: Node, layout: Layout) -> tuple[Value, Step | Operand] | None:
-    """What the node reads, and what it does to that with a number for each channel, or a gate."""
+    """What the node reads, and what it does to that by a number for each channel or excitation."""
     if node.name == "neg":
         return node.inputs[0], Step("neg", None)
     if node.name not in _STEPS or node.outputs[0].aval.shape != layout.shape:

@@ -1,7 +1,8 @@
 """Functions with a derivative rule of their own that are JAX's, by whatever name and shape."""
 
 import functools
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import jax
@@ -14,11 +15,13 @@ from resfuse.kernel.epilogue import Builder, Program
 
 __all__ = ["known_function"]
 
-_FUNCTIONS: tuple[tuple[Callable[..., Any], int], ...] = (
-    (jax.nn.relu, 1),
-    (jax.nn.relu6, 1),
-    (jnp.logaddexp, 2),
-)
+# With the number of their arguments.
+_FUNCTIONS: dict[Callable[..., Any], int] = {jax.nn.relu: 1, jax.nn.relu6: 1, jnp.logaddexp: 2}
+
+
+# By the body, which is one equation's alone. Layers of equal sizes share their equation, in all
+# programs, and to derive it takes a millisecond.
+_found: MutableMapping[ClosedJaxpr, Callable[..., Any] | None] = weakref.WeakKeyDictionary()
 
 
 def known_function(node: Node) -> Callable[..., Any] | None:
@@ -26,25 +29,37 @@ def known_function(node: Node) -> Callable[..., Any] | None:
 
     The derivative counts: that of ``max(x, 0)`` is a half at 0, where ReLU's is 0.
     """
-    value = _program(jax_compat.differentiable(node.params))
-    if value not in _by_value():
+    body = jax_compat.differentiable(node.params)
+    if body not in _found:
+        _found[body] = _function(node, body)
+    return _found[body]
+
+
+def _function(node: Node, body: ClosedJaxpr) -> Callable[..., Any] | None:
+    function = _by_value().get(_program(body))
+    if function is None:
         return None
-    function, expected = _by_value()[value]
     types = [value.aval for value in node.inputs]
     shapes = [jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=t.sharding) for t in types]
     found = _derivative(lambda *operands: node.run(operands)[0], shapes)
-    return function if found == expected else None
+    return function if found == _known_derivative(function) else None
 
 
 @functools.cache
-def _by_value() -> dict[Program | None, tuple[Callable[..., Any], Program | None]]:
-    """Each function, and the program of its derivative, by the program of its value."""
-    number = jax.ShapeDtypeStruct((), jnp.float32)
-    shapes = {function: [number] * count for function, count in _FUNCTIONS}
+def _by_value() -> dict[Program | None, Callable[..., Any]]:
+    """Each function by the program of its value."""
     return {
-        _program(jax.make_jaxpr(function)(*each)): (function, _derivative(function, each))
-        for function, each in shapes.items()
+        _program(jax.make_jaxpr(function)(*_numbers(function))): function for function in _FUNCTIONS
     }
+
+
+@functools.cache
+def _known_derivative(function: Callable[..., Any]) -> Program | None:
+    return _derivative(function, _numbers(function))
+
+
+def _numbers(function: Callable[..., Any]) -> list[Any]:
+    return [jax.ShapeDtypeStruct((), jnp.float32)] * _FUNCTIONS[function]
 
 
 def _derivative(function: Callable[..., Any], shapes: Sequence[Any]) -> Program | None:

@@ -108,7 +108,9 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
 
 
 def _is_known(head: Head | None) -> bool:
-    return head is not None and head.gate is None and all(value.known for value in head.numbers)
+    return (
+        head is not None and head.excitation is None and all(value.known for value in head.numbers)
+    )
 
 
 def _value(array: Any) -> Value:

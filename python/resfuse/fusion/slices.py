@@ -133,8 +133,8 @@ def _images(node: Node, calls: Mapping[Node, Chain | Cascade]) -> tuple[list[Val
         return node.inputs[:1], node.outputs
     operands = [operand.value for operand in call.operands if operand.kind != "channel"]
     head = call.head if isinstance(call, Chain) else None
-    gate = [] if head is None or head.gate is None else [head.gate.value]
-    return [*call.images, *gate, *operands], [value for value, _ in call.results]
+    excitation = [] if head is None or head.excitation is None else [head.excitation.value]
+    return [*call.images, *excitation, *operands], [value for value, _ in call.results]
 
 
 def _reads(node: Node, calls: Mapping[Node, Chain | Cascade]) -> Sequence[Value]:

@@ -4,8 +4,8 @@
 
 Any of these may be missing. The kernel does it where it copies a block of pixels into the cache, so
 what networks have in front of a 1x1 convolution and cannot leave to the one before takes no pass
-over memory: batch norm and ReLU of a value that is needed elsewhere too, a gate for each image and
-channel, a concatenation. Under differentiation it is plain JAX.
+over memory: batch norm and ReLU of a value that is needed elsewhere too, an excitation for each
+image and channel, a concatenation. Under differentiation it is plain JAX.
 """
 
 import dataclasses

@@ -11,19 +11,18 @@ import numpy as np
 from resfuse.models.convention import TENSORFLOW, Convention
 from resfuse.models.preprocessing import IMAGENET, Preprocessing
 from resfuse.weights import keras_names
+from resfuse.weights.efficientnet_pictures import size_of
 from resfuse.weights.scheme import KERAS, Arrays, Scheme
 
 __all__ = ["KERAS_SCHEMES"]
 
 _PYTORCHS_PADDING = Convention(epsilon=1.001e-5, momentum=0.99)
-_SIZES = {"EfficientNetB1": 240, "EfficientNetB2": 260, "EfficientNetB3": 300}
-_SIZES |= {"EfficientNetB4": 380}  # pixels; of all others 224
 _DENSE_AS_CONV = (1, 1)
 
 
 def _pictures(mode: Literal["caffe", "tf", "torch"]) -> Callable[[str, Arrays], Preprocessing]:
     """What ``preprocess_input`` of a network's file does, or a layer that begins the network."""
-    return lambda name, _: Preprocessing.keras(mode, _SIZES.get(name, 224))
+    return lambda name, _: Preprocessing.keras(mode, size_of(name))
 
 
 def _normalized_pictures(name: str, arrays: Arrays) -> Preprocessing:
@@ -36,7 +35,7 @@ def _normalized_pictures(name: str, arrays: Arrays) -> Preprocessing:
     variance = arrays.get("normalization.variance", np.asarray(IMAGENET.deviation))
     published = variance.shape == (3,) and np.allclose(variance, IMAGENET.deviation)
     deviation = variance if published else np.sqrt(np.maximum(variance, 0))
-    size = _SIZES.get(name, 224)
+    size = size_of(name)
     return Preprocessing(
         size,
         size,

@@ -12,9 +12,10 @@ from resfuse.weights.errors import WeightsError
 __all__ = ["read_orbax"]
 
 _METADATA = "_METADATA"  # is in the folder of every tree
-_ITEMS = "default", "variables", "state", "model", "params"  # what a step's trees are called
+# What a step's trees are called; and where the steps of ``resfuse train`` are.
+_ITEMS = "default", "variables", "state", "model", "params", "checkpoints"
 _WRAPPERS = "variables", "state", "model"  # around a tree's variables
-_COLLECTIONS = "params", "batch_stats"  # of Linen
+_COLLECTIONS = "params", "batch_stats", "statistics"  # of Linen; the last, of ``resfuse train``
 _LEAVES = "value", "raw_value"  # of NNX, within a variable
 _DRAWS = "rngs"  # what a dropout draws from
 
@@ -24,14 +25,14 @@ def read_orbax(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
     They are the variables of NNX (``nnx.state(model)`` or its pure dictionary) or of Linen
     (``{"params": ..., "batch_stats": ...}``), alone or among other things; of a manager's steps,
-    the last.
+    such as those of ``resfuse train``, the last.
 
     Raises:
         WeightsError: Without orbax-checkpoint, and for a folder that is none of its checkpoints, or
             is broken.
     """
     try:
-        import orbax.checkpoint as ocp  # type: ignore[import-untyped]
+        import orbax.checkpoint as ocp
     except ModuleNotFoundError:
         raise WeightsError(
             'an Orbax checkpoint needs orbax-checkpoint: pip install "resfuse[weights]"'

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from resfuse.models import convention
-from resfuse.weights import mobilenet_names, names
+from resfuse.weights import efficientnet_pictures, mobilenet_names, names
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.flax_schemes import FLAX_SCHEMES
 from resfuse.weights.keras_schemes import KERAS_SCHEMES
@@ -88,6 +88,7 @@ SCHEMES = (
         mobilenet_names.efficientnet_pytorch,
         ("_conv_stem.weight",),
         settings={"convention": convention.TENSORFLOW},
+        preprocessing=efficientnet_pictures.efficientnet_pytorch,
     ),
     Scheme(
         "torchvision",

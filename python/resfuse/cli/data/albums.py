@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+from sklearn.model_selection import train_test_split
 
 from resfuse.cli.data.dataset import BadData, Dataset, Pixels, printable
 from resfuse.cli.data.pictures import fitted, is_grey, upright

@@ -57,7 +57,7 @@ def _check_alike(files: Sequence[Path]) -> None:
 
 
 def _columns(file: Path) -> list[str]:
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+    from pyarrow import ArrowException, parquet
 
     try:
         names: list[str] = parquet.read_schema(file).names

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits
 
 from resfuse.cli.data import folders, hub, idx
 from resfuse.cli.data.albums import dataset, in_memory

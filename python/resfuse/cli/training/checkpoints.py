@@ -5,8 +5,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp  # type: ignore[import-untyped]
-from orbax.checkpoint.checkpoint_managers import (  # type: ignore[import-untyped]
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     BestN,
     LatestN,

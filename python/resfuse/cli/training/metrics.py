@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-untyped]
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
-from tensorboardX.summary import scalar  # type: ignore[import-untyped]
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 CSV = "metrics.csv"
 EVENTS = "tensorboard"

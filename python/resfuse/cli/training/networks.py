@@ -19,6 +19,7 @@ from resfuse import nnx as networks
 from resfuse.cli.ending import refuse
 from resfuse.cli.training.parts import map_paths, within
 from resfuse.cli.training.pretrained import Pretrained
+from resfuse.models.regnet import REGNETS
 from resfuse.weights.recognition import FAMILIES
 
 Shape = tuple[int, int, int]
@@ -31,9 +32,18 @@ def _known_as(name: str) -> str:
     """What torchvision calls a network, and timm those that torchvision lacks."""
     if name.startswith("VGG"):
         return f"{name.lower()}_bn"
+    if name in REGNETS and REGNETS[name].nearest:
+        return _timms_regnet(name)
     return re.sub(
         r"(Wide|(?:Efficient|Mobile|Reg)Net|V3|ConvNeXt|(?<=Net)[XY])", r"\1_", name
     ).lower()
+
+
+def _timms_regnet(name: str) -> str:
+    """With tenths of billions of operations: ``RegNetX200MF`` is ``regnetx_002``."""
+    kind, number, unit = re.findall(r"RegNet([XY])([\d_]+)([MG])F", name)[0]
+    tenths = float(number.replace("_", ".")) * {"M": 0.01, "G": 10}[unit]
+    return f"regnet{kind.lower()}_{round(tenths):03}"
 
 
 _FAMILIES = {

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import optax  # type: ignore[import-untyped]
+import optax
 
 from resfuse.cli.training.options import Options
 from resfuse.cli.training.parts import map_paths

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp  # type: ignore[import-untyped]
+import orbax.checkpoint as ocp
 from absl import logging
 
 from resfuse.cli.training.networks import Shape

@@ -53,7 +53,7 @@ def load_model(path: Path) -> TrainedModel:
         path: One checkpoint; or the directory of a run, whose best one is taken, and the latest
             where none was tested yet.
     """
-    path = _chosen(path).absolute()
+    path = chosen(path).absolute()
     try:
         record = read_record(path)
         options = record.options
@@ -64,7 +64,8 @@ def load_model(path: Path) -> TrainedModel:
     return TrainedModel(net, variables, record.classes, record.image_shape)
 
 
-def _chosen(path: Path) -> Path:
+def chosen(path: Path) -> Path:
+    """Of a run's directory its best checkpoint, or else its latest; any other directory itself."""
     if not path.is_dir():
         refuse(f"{path} is not a directory with a checkpoint; files of weights go with --weights")
     if not (path / FOLDER).is_dir():
