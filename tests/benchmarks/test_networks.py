@@ -181,7 +181,8 @@ def test_arithmetic_is_that_of_the_weights_on_the_image(
         TINY,
         Model("linen.ResNet18", 32, num_classes=10, settings={"cifar_stem": True}),
         pytest.param(
-            Model("nnx.MobileNetV2", 32, num_classes=10, torchvision="mobilenet_v2"),
+            # At 32 pixels its last batch norms would be those of 8 values: rounding would grow.
+            Model("nnx.MobileNetV2", 96, num_classes=10, torchvision="mobilenet_v2"),
             marks=pytest.mark.long,
         ),
     ],
