@@ -111,7 +111,8 @@ def _multiply_adds(model: Model) -> Iterator[int]:
         if eqn.primitive.name == "conv_general_dilated":
             yield _convolution(eqn)
         elif eqn.primitive.name == "dot_general":
-            yield math.prod(_shape(eqn.invars[1]))
+            # A dense layer takes each pixel, or the means alone.
+            yield math.prod(_shape(eqn.invars[0])) * _shape(eqn.invars[1])[-1]
 
 
 def _convolution(eqn: JaxprEqn) -> int:

@@ -175,6 +175,12 @@ def test_arithmetic_is_that_of_the_weights_on_the_image(
     assert gflop(model, 2, trains=True) == pytest.approx(training)
 
 
+def test_dense_layers_count_on_every_pixel() -> None:
+    # torchvision's documentation has 4.46e9 multiply-adds, padding included.
+    work = gflop(Model("nnx.ConvNeXtTiny", 224), 1, trains=False)
+    assert work == pytest.approx(2 * 4.46, rel=0.01)
+
+
 @pytest.mark.parametrize(
     "model",
     [
