@@ -8,22 +8,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from flax import linen as nn
 from jax.extend.core import JaxprEqn
 
-from resfuse import d2l, linen
+from nnx_networks import Functional
+from resfuse import d2l, linen, nnx
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A network of resfuse's for square images, named as JSON can, so that any version makes it."""
 
-    network: str  # ``linen.ResNet18``, ``d2l.ResNet18``
+    network: str  # ``linen.ResNet18``, ``d2l.ResNet18``, ``nnx.MobileNetV2``
     size: int
     batches: tuple[int, ...] = (1, 8, 32)  # by default
     channels: int = 3
     num_classes: int = 1000
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    torchvision: str | None = None  # its name there, unless engines/torch_networks.py has it
 
     @property
     def is_book(self) -> bool:
@@ -35,23 +36,23 @@ class Model:
         """Of the running statistics, as Flax counts it."""
         return 0.99 if self.is_book else 0.9
 
-    def module(self, implementation: str | None, *, training: bool = True) -> nn.Module:
-        """The network in Flax, without its variables."""
+    def module(self, implementation: str | None, *, training: bool = True) -> Any:
+        """The network, without its variables: a module of Linen, or what acts like one."""
         library, _, name = self.network.partition(".")
-        make = getattr({"linen": linen, "d2l": d2l}[library], name)
+        settings = {"num_classes": self.num_classes, **self.settings}
+        if library == "nnx":
+            make = functools.partial(getattr(nnx, name), **settings)
+            return Functional(make, implementation, training=training, momentum=self.momentum)
         options = {"training": training} if self.is_book else {}
-        made: nn.Module = make(
-            num_classes=self.num_classes,
-            implementation=implementation,
-            **options,
-            **self.settings,
-        )
-        return made
+        make = getattr({"linen": linen, "d2l": d2l}[library], name)
+        return make(implementation=implementation, **options, **settings)
 
     def forward(self, implementation: str | None) -> Callable[..., Any]:
         """Maps variables and images to logits, by the running statistics."""
         apply = self.module(implementation, training=False).apply
-        return apply if self.is_book else functools.partial(apply, use_running_average=True)
+        if not self.network.startswith("linen."):
+            return apply
+        return functools.partial(apply, use_running_average=True)
 
     def forward_training(self, implementation: str | None) -> Callable[..., Any]:
         """Maps variables and images to logits, by those of the batch, and to the running ones."""
@@ -110,7 +111,8 @@ def _multiply_adds(model: Model) -> Iterator[int]:
         if eqn.primitive.name == "conv_general_dilated":
             yield _convolution(eqn)
         elif eqn.primitive.name == "dot_general":
-            yield math.prod(_shape(eqn.invars[1]))
+            # A dense layer takes each pixel, or the means alone.
+            yield math.prod(_shape(eqn.invars[0])) * _shape(eqn.invars[1])[-1]
 
 
 def _convolution(eqn: JaxprEqn) -> int:

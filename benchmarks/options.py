@@ -12,7 +12,8 @@ from models import Model
 from resfuse.cli.bench.results import OURS, YNN_OFF, Engine, Task
 from resfuse.cli.ending import refuse
 
-_ONNX = ("onnx", "torch")  # torch writes the files
+_TORCH = ("torch", "torchvision")
+_ONNX = ("onnx", *_TORCH)  # torch writes the files
 ENGINES = {
     OURS: Engine("resfuse", OURS, "engines.flax", "fuse"),
     "resfuse-arguments": Engine("resfuse, weights as arguments", OURS, "engines.flax", "arguments"),
@@ -22,8 +23,8 @@ ENGINES = {
         "ONNX Runtime", "ONNX Runtime", "engines.onnxruntime", "", "", ("onnxruntime", *_ONNX)
     ),
     "openvino": Engine("OpenVINO", "OpenVINO", "engines.openvino", "", "", ("openvino", *_ONNX)),
-    "pytorch": Engine("PyTorch eager", "PyTorch", "engines.torch", "eager", "", ("torch",)),
-    "inductor": Engine("PyTorch inductor", "PyTorch", "engines.torch", "inductor", "", ("torch",)),
+    "pytorch": Engine("PyTorch eager", "PyTorch", "engines.torch", "eager", "", _TORCH),
+    "inductor": Engine("PyTorch inductor", "PyTorch", "engines.torch", "inductor", "", _TORCH),
 }
 OTHER = "resfuse@other"
 

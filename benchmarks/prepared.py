@@ -10,6 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from numpy.typing import NDArray
 
+import resfuse
 from models import Model
 
 Array = NDArray[np.float32]
@@ -20,6 +21,7 @@ MOMENTUM = 0.9
 
 _IMAGES = 8  # from which the batch norms get their statistics
 _LAST = 0.2  # scales where a skip is added: larger ones make rounding grow from block to block
+_LAST_SCALES = "/bn3/scale", "/project/bn/scale", "/gamma", "/bn2/scale"
 
 
 class Prepared:
@@ -47,6 +49,11 @@ class Prepared:
         """The network for this batch size; engines optimise better for shapes that they know."""
         return self.folder / f"{batch}.onnx"
 
+    @property
+    def torchvision(self) -> Path:
+        """The weights as torchvision names them, of a network that it has."""
+        return self.folder / "torchvision.safetensors"
+
     def images(self, batch: int) -> Array:
         """Images ``(B, H, W, C)``, always the same ones."""
         model = self.model
@@ -70,7 +77,7 @@ def prepare(folder: str | Path, model: Model) -> Prepared:
     shapes = flatten_dict(jax.eval_shape(model.module(None).init, jax.random.key(0), x), sep="/")
     rng = np.random.default_rng(0)
     flat = {name: _draw(rng, name, shapes[name].shape) for name in sorted(shapes)}
-    last = "/bn3/scale" if any("/bn3/" in name for name in flat) else "/bn2/scale"
+    last = tuple(kind for kind in _LAST_SCALES if any(name.endswith(kind) for name in flat))[:1]
     for name in flat:
         if name.endswith(last):
             flat[name] *= np.float32(_LAST)
@@ -82,6 +89,9 @@ def prepare(folder: str | Path, model: Model) -> Prepared:
     seen = flatten_dict(jax.jit(statistics)(unflatten_dict(flat, sep="/")), sep="/")
     flat |= {name: np.asarray(each) / (1 - model.momentum) for name, each in seen.items()}
     np.savez(prepared.folder / "weights.npz", allow_pickle=False, **flat)
+    if model.torchvision:
+        network, variables = model.module(None).network, unflatten_dict(flat, sep="/")
+        resfuse.save(network, prepared.torchvision, variables=variables)
     return prepared
 
 
@@ -90,7 +100,7 @@ def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
     collection, *_, kind = name.split("/")
     if collection == "batch_stats":
         return np.zeros(shape, np.float32)
-    if kind == "scale":
+    if kind in ("scale", "gamma"):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
     deviation = 0.1 if kind == "bias" else (2 / np.prod(shape[:-1])) ** 0.5
     return np.float32(deviation) * rng.standard_normal(shape, np.float32)

@@ -9,7 +9,7 @@ import torch
 from torch._inductor import config
 from torch.nn.functional import cross_entropy
 
-from engines.torch_networks import Network
+from engines.torch_networks import network
 from prepared import LEARNING_RATE, MOMENTUM, Prepared
 
 
@@ -23,7 +23,7 @@ def inference(variant: str, folder: str, batch: int, threads: int) -> Callable[[
     prepared = Prepared(folder)
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    model: Callable[[torch.Tensor], torch.Tensor] = Network(prepared).eval()
+    model: Callable[[torch.Tensor], torch.Tensor] = network(prepared).eval()
     if variant == "inductor":
         config.freezing = True
         model = _compile(model, prepared)
@@ -35,7 +35,7 @@ def training(variant: str, folder: str, batch: int, threads: int) -> Callable[[]
     """A call that trains by one step and returns the loss."""
     prepared = Prepared(folder)
     torch.set_num_threads(threads)
-    model = Network(prepared)
+    model = network(prepared)
     # On CPUs the fused one took longer.
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM, foreach=True)
     x, labels = _images(prepared, batch), torch.from_numpy(prepared.labels(batch))
@@ -58,7 +58,7 @@ def training(variant: str, folder: str, batch: int, threads: int) -> Callable[[]
 
 def export(prepared: Prepared, batch: int) -> None:
     """Writes the network as ONNX for this batch size."""
-    model = Network(prepared).eval().to(memory_format=torch.contiguous_format)
+    model = network(prepared).eval().to(memory_format=torch.contiguous_format)
     x = torch.from_numpy(prepared.images_channels_first(batch))
     with warnings.catch_warnings():
         # The newer exporter, which the warnings recommend, needs more packages and gains nothing.

@@ -1,4 +1,4 @@
-"""The networks of ``resfuse.linen`` and ``resfuse.d2l`` in PyTorch."""
+"""The networks of ``resfuse.linen`` and ``resfuse.d2l`` in PyTorch; others are torchvision's."""
 
 import re
 from typing import Any
@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from prepared import Array, Prepared
+from resfuse.weights.files import read_arrays
 
 _BOOK = {  # names of the book's layers, and those of the same ones in resfuse.linen
     r"^net/layers_0/layers_0$": "conv1",
@@ -19,8 +20,24 @@ _BOOK = {  # names of the book's layers, and those of the same ones in resfuse.l
 }
 
 
+def network(prepared: Prepared) -> nn.Module:
+    """The prepared one, channels last, in training mode."""
+    return _torchvision(prepared) if prepared.model.torchvision else Network(prepared)
+
+
+def _torchvision(prepared: Prepared) -> nn.Module:
+    # It is imported here, because most networks need no torchvision.
+    from torchvision.models import get_model
+
+    model = prepared.model
+    made: nn.Module = get_model(model.torchvision, weights=None, num_classes=model.num_classes)
+    arrays = read_arrays(prepared.torchvision)
+    made.load_state_dict({name: torch.from_numpy(np.array(arrays[name])) for name in arrays})
+    return made.to(memory_format=torch.channels_last)
+
+
 class Network(nn.Module):
-    """One of them, channels last, in training mode.
+    """One of ours, channels last, in training mode.
 
     The book's networks differ in that convolutions have biases, that padding is Flax's ``"SAME"``,
     and that the convolution of a skip has no batch norm.

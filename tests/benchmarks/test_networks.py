@@ -175,17 +175,34 @@ def test_arithmetic_is_that_of_the_weights_on_the_image(
     assert gflop(model, 2, trains=True) == pytest.approx(training)
 
 
+def test_dense_layers_count_on_every_pixel() -> None:
+    # torchvision's documentation has 4.46e9 multiply-adds, padding included.
+    work = gflop(Model("nnx.ConvNeXtTiny", 224), 1, trains=False)
+    assert work == pytest.approx(2 * 4.46, rel=0.01)
+
+
 @pytest.mark.parametrize(
-    "model", [TINY, Model("linen.ResNet18", 32, num_classes=10, settings={"cifar_stem": True})]
+    "model",
+    [
+        TINY,
+        Model("linen.ResNet18", 32, num_classes=10, settings={"cifar_stem": True}),
+        pytest.param(
+            # At 32 pixels its last batch norms would be those of 8 values: rounding would grow.
+            Model("nnx.MobileNetV2", 96, num_classes=10, torchvision="mobilenet_v2"),
+            marks=pytest.mark.long,
+        ),
+    ],
 )
 def test_torch_answers_alike(model: Model, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="a peer that only the extra `bench` installs")
+    if model.torchvision:
+        pytest.importorskip("torchvision", reason="of the same extra")
     from engines import flax
-    from engines.torch_networks import Network
+    from engines.torch_networks import network
 
     prepared = prepare(tmp_path, model)
     right = np.asarray(flax.inference("xla", str(tmp_path), 2, 1)())
     images = torch.from_numpy(Prepared(tmp_path).images_channels_first(2))
     with torch.no_grad():
-        found = Network(prepared).eval()(images)
+        found = network(prepared).eval()(images)
     np.testing.assert_allclose(found, right, atol=1e-4 * np.abs(right).max())
