@@ -38,5 +38,6 @@ def test_no_copy_of_the_file_is_in_memory(tmp_path):
     files = safetensors, zipped, torch_files.write_stream(tmp_path / "stream", arrays)
     command = [sys.executable, "-c", SCRIPT, *map(str, files)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    # What is read and not yet given back, and one array: the largest is a fifth of the file.
-    assert max(json.loads(run.stdout)) < safetensors.stat().st_size / 2
+    # A copy would be all of the file. The largest array is a fifth of it, and what has been read is
+    # given back when the system finds the time.
+    assert max(json.loads(run.stdout)) < 0.8 * safetensors.stat().st_size
