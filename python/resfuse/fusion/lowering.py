@@ -63,12 +63,17 @@ def compute_cascade(found: Cascade, read: Read) -> dict[Value, Any]:
 
 def _arrays(chain: Chain, read: Read) -> PartArrays:
     assert chain.packed is not None
-    scale, shift = (
-        map(read, chain.folded) if chain.folded else fold(chain.steps, chain.channels, read)
-    )
+    scale, shift = _scale_and_shift(chain, read)
     operands = (_operand(chain, operand, read) for operand in chain.operands)
     kernel = chain.geometry.kernel.undo(read(chain.kernel))
     return PartArrays(read(chain.packed), kernel, scale, shift, tuple(operands))
+
+
+def _scale_and_shift(chain: Chain, read: Read) -> tuple[Any, Any]:
+    if chain.folded is None:
+        return fold(chain.steps, chain.channels, read)
+    scale, shift = chain.folded
+    return read(scale), read(shift)
 
 
 def _epilogue(chain: Chain) -> Epilogue:
@@ -88,10 +93,9 @@ def _without_statistics(
     operands: Sequence[Array],
 ) -> tuple[Array, ...]:
     packed = None if chain.packed is None else read(chain.packed)
-    folded = map(read, chain.folded) if chain.folded else fold(chain.steps, chain.channels, read)
     prologue = chain.head.prologue if chain.head else None
     static = chain.spec, _epilogue(chain), _in_place(chain), prologue
-    return _affine(*static, packed, images, kernel, *folded, *operands)
+    return _affine(*static, packed, images, kernel, *_scale_and_shift(chain, read), *operands)
 
 
 def _with_statistics(

@@ -89,7 +89,7 @@ def affine_on_cpu(
     prologue: Prologue | None = None,
 ) -> Any:
     """As :func:`affine`, always the kernel; the prologue's arrays lead."""
-    arrays = tuple(refuse_forward_mode(arrays))
+    arrays = refuse_forward_mode(arrays)
     if prologue is not None:
         return _unpacked(_prologue_affine(prologue, spec, epilogue, in_place, packed, *arrays))
     return _unpacked(conv_affine(spec, epilogue, in_place, packed, *arrays))

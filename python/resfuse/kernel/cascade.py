@@ -86,7 +86,7 @@ def cascade(x: Array, *arrays: PartArrays, parts: Parts, in_place: bool = False)
 
 def cascade_on_cpu(x: Array, *arrays: PartArrays, parts: Parts, in_place: bool = False) -> Arrays:
     """As :func:`cascade`, always the kernel."""
-    x, arrays = jax.tree.map(refuse_forward_mode, (x, arrays))
+    x, arrays = refuse_forward_mode((x, arrays))
     return _cascade(parts, in_place, x, *arrays)
 
 
