@@ -212,7 +212,10 @@ def _training(
         operands = {name: array for name, array in arrays.items() if name != "conv_bias"}
         gate = _gate(activation)
         y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, gate=gate or Gate())
-        y = y if gate or activation is None else activation(y)
+        if gate is None and activation is not None:
+            # Its derivative saves nothing but y: to compute it again costs less than to write and
+            # read what is in between, such as the logistic of SiLU.
+            y = jax.checkpoint(activation)(y)
         # The mean takes the convolution's bias away again.
         conv_bias = arrays["conv_bias"]
         return y, mean if conv_bias is None else mean + conv_bias, var
