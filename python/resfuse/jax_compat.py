@@ -11,12 +11,14 @@ equations, which JAX does change, are here.
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
 from jax import Array, lax
 from jax._src import config
+from jax._src.core import trace_state_clean
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxprs_in_params
 from jax.interpreters import ad, batching, mlir
@@ -42,6 +44,8 @@ __all__ = [
     "differentiable",
     "function_of",
     "has_axis_names",
+    "has_rule_of",
+    "is_eager",
     "jaxprs_in_params",
     "naming_forward_mode",
     "platforms",
@@ -73,6 +77,14 @@ def trace_context() -> Hashable:
     and ``jax.sharding.get_abstract_mesh`` say most.
     """
     return config.trace_context(), jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
+
+
+def is_eager() -> bool:
+    """Whether what is called here runs now: inside no trace, whatever its arguments are.
+
+    Nothing public says so.
+    """
+    return trace_state_clean()
 
 
 def run(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
@@ -167,6 +179,23 @@ def checkpointed(params: Mapping[str, Any]) -> tuple[ClosedJaxpr, dict[str, Any]
 def differentiable(params: Mapping[str, Any]) -> ClosedJaxpr:
     """The function of a ``jax.custom_jvp`` or ``jax.custom_vjp``, which have no inverse."""
     return _closed(params["call_jaxpr"])
+
+
+def has_rule_of(params: Mapping[str, Any], function: Callable[..., Any]) -> bool:
+    """Whether a ``custom_jvp_call`` has the very derivative rule of ``function``, a ``custom_jvp``.
+
+    False also where that cannot be seen: the equation has the rule in the closures of a function
+    that traces it. To trace it takes milliseconds, and gives what can be compared.
+    """
+    rule: Any = params.get("jvp_jaxpr_fun")
+    traced = _closed_over(getattr(rule, "f", None), "fn")
+    rule = _closed_over(traced, "jvp")
+    return rule is not None and rule.f is getattr(function, "jvp", None)
+
+
+def _closed_over(function: Any, name: str) -> Any:
+    names = function.__code__.co_freevars if inspect.isfunction(function) else ()
+    return function.__closure__[names.index(name)].cell_contents if name in names else None
 
 
 def function_of(params: Mapping[str, Any]) -> ClosedJaxpr:

@@ -1,9 +1,10 @@
 """What a chain needs of closed-over weights: folded and packed once."""
 
 import dataclasses
-import functools
+import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -63,21 +64,12 @@ def _packed(chains: Sequence[Chain]) -> list[Any]:
     specs = list(map(_packing_spec, chains))
     layouts = [chain.geometry.kernel for chain in chains]
     # A kernel that is there already is not copied.
-    kernels = [memory.get(chain.kernel, chain.kernel.array) for chain in chains]
-
-    def pack(kernels: Sequence[Any]) -> list[Any]:
-        each, isa = zip(kernels, layouts, specs, strict=True), extension.isa()
-        return [_pack(layout.undo(kernel), spec, isa) for kernel, layout, spec in each]
-
-    # One program, in which kernels of the same shape share their part.
-    return jax.jit(pack)(kernels) if kernels else []
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _pack(kernel: Any, spec: ConvSpec, isa: str | None) -> Any:
-    """As :func:`resfuse.ffi.pack`; the order is that of ``isa``, so JAX must not mix them up."""
-    del isa
-    return extension.pack(kernel, spec)
+    given = (memory.get(chain.kernel, chain.kernel.array) for chain in chains)
+    kernels = [
+        layout.undo(np.asarray(kernel)) for layout, kernel in zip(layouts, given, strict=True)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(map(jax.device_put, threads.map(extension.pack_now, kernels, specs)))
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:

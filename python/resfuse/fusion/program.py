@@ -13,6 +13,7 @@ from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.jax_compat import ClosedJaxpr
+from resfuse.purpose import Purpose, tracing_for
 
 __all__ = ["Program", "Shared", "trace"]
 
@@ -62,9 +63,17 @@ class Program:
         outside = dict(zip(self._closed, closed, strict=True))
         return rewrite.run(self.plan, self.graph, outside, leaves)
 
+    def _purpose(self, leaves: Sequence[Any]) -> Purpose:
+        """What becomes of the program where it is called here."""
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        alone = jax.device_count() == 1 and jax.sharding.get_abstract_mesh().empty
+        runs = self.portable and alone and not traced and jax_compat.is_eager()
+        return Purpose.RUNNING if runs else Purpose.ANYTHING
+
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""
-        outputs = self._jitted(self._arrays, leaves)
+        with tracing_for(self._purpose(leaves)):
+            outputs = self._jitted(self._arrays, leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
 
 
@@ -85,5 +94,6 @@ def trace(
         args, kwargs = jax.tree.unflatten(tree, leaves)
         return function(*args, **kwargs)
 
-    jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+    with tracing_for(Purpose.READING):
+        jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
     return Program(jaxpr, jax.tree.structure(shapes), shared, sliced)

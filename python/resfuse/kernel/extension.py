@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from resfuse import memory
 from resfuse.kernel.fold import fold_of
 from resfuse.spec import ConvSpec
 
@@ -30,6 +31,7 @@ __all__ = [
     "isas",
     "operations",
     "pack",
+    "pack_now",
     "unavailable_reason",
 ]
 
@@ -127,11 +129,7 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
     """
     if fold := fold_of(spec, kernel.shape):
         kernel, spec = fold.kernel(kernel), fold.spec
-    sides = len(spec.strides)
-    pixel = (1,) * (sides + 1) + (kernel.shape[-2] * spec.feature_group_count,)
-    pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)
-    _, packed_shape = _plan(pixel, kernel.shape, pixel_spec)
-    out = jax.ShapeDtypeStruct(packed_shape, jnp.float32)
+    out = jax.ShapeDtypeStruct(_packed_shape(kernel.shape, spec), jnp.float32)
     native = jax.ffi.ffi_call("resfuse_pack", out)
     return native(
         kernel,
@@ -139,6 +137,24 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
         window_dilation=np.array(spec.kernel_dilation, np.int64),
         groups=np.int64(spec.feature_group_count),
     )
+
+
+def pack_now(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """As :func:`pack`, on this thread and without a program of XLA's: for weights at hand."""
+    assert _ext is not None  # there are no weights to pack for
+    if fold := fold_of(spec, kernel.shape):
+        kernel, spec = np.asarray(jax.jit(fold.kernel)(kernel)), fold.spec
+    packed = memory.empty(_packed_shape(kernel.shape, spec))
+    settings = spec.input_dilation, spec.kernel_dilation, spec.feature_group_count
+    _ext.pack(np.ascontiguousarray(kernel), packed, *settings)
+    return packed
+
+
+def _packed_shape(kernel: tuple[int, ...], spec: ConvSpec) -> tuple[int, ...]:
+    sides = len(spec.strides)
+    pixel = (1,) * (sides + 1) + (kernel[-2] * spec.feature_group_count,)
+    pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)
+    return _plan(pixel, kernel, pixel_spec)[1]
 
 
 def algorithm(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec) -> str:
