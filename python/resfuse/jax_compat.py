@@ -45,6 +45,7 @@ __all__ = [
     "function_of",
     "has_axis_names",
     "has_rule_of",
+    "has_shardings",
     "is_eager",
     "jaxprs_in_params",
     "naming_forward_mode",
@@ -98,17 +99,32 @@ def run(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
     return list(outputs) if primitive.multiple_results else [outputs]
 
 
+def has_shardings(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
+    """Whether it says itself, at any depth, on which devices arrays are.
+
+    There is no public list of the primitives that do.
+    """
+    return any(
+        eqn.primitive.name in ("shard_map", "sharding_constraint", "reshard")
+        or (eqn.primitive.name in CALLS and not _is_without_shardings(eqn.params))
+        or any(map(has_shardings, jaxprs_in_params(eqn.params)))
+        for eqn in jaxpr.eqns
+    )
+
+
 def called(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """The function of a call that adds nothing to it, such as shardings; None for all others.
 
     Shardings that were not given have a private type, and ``jax.jit`` has no inverse.
     """
-    if eqn.primitive.name not in CALLS:
-        return None
-    settings = (*eqn.params.get("in_shardings", ()), *eqn.params.get("out_shardings", ()))
-    if any(type(setting).__name__ != "UnspecifiedValue" for setting in settings):
+    if eqn.primitive.name not in CALLS or not _is_without_shardings(eqn.params):
         return None
     return _closed(eqn.params["call_jaxpr" if "call_jaxpr" in eqn.params else "jaxpr"])
+
+
+def _is_without_shardings(params: Mapping[str, Any]) -> bool:
+    settings = (*params.get("in_shardings", ()), *params.get("out_shardings", ()))
+    return all(type(setting).__name__ == "UnspecifiedValue" for setting in settings)
 
 
 def call_again(eqn: JaxprEqn, function: ClosedJaxpr, operands: Sequence[Any]) -> list[Any]:

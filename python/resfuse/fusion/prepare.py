@@ -4,7 +4,7 @@ import dataclasses
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,27 +19,39 @@ from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
 from resfuse.spec import ConvSpec
 
-__all__ = ["Packs", "prepare"]
+__all__ = ["Packs", "array_of", "prepare"]
 
 
 class Packs:
-    """The packed weights of one fused function, by the arrays that they come from."""
+    """The packed weights of one fused function, by the arrays that they come from.
+
+    Threads pack, while JAX traces and compiles the program: the values' arrays are futures.
+    """
 
     def __init__(self) -> None:
-        self._packs: dict[Any, tuple[Value, Any]] = {}
+        self._packs: dict[Any, tuple[Value, Value]] = {}
         self._lock = threading.Lock()
 
-    def of(self, chains: Sequence[Chain]) -> list[Any]:
+    def of(self, chains: Sequence[Chain]) -> list[Value]:
         """The packed weights of chains whose kernels are known; packs those that are missing."""
         keys = list(map(_key, chains))
         with self._lock:
             pairs = zip(keys, chains, strict=True)
             missing = {key: chain for key, chain in pairs if key not in self._packs}
             packed = _packed(list(missing.values()))
-            for (key, chain), array in zip(missing.items(), packed, strict=True):
-                # With the value, for as long as it lives, its id is nobody else's.
-                self._packs[key] = chain.kernel, array
+            for (key, chain), value in zip(missing.items(), packed, strict=True):
+                # With its array, for as long as that lives, its id is nobody else's.
+                self._packs[key] = chain.kernel, value
             return [self._packs[key][1] for key in keys]
+
+
+def array_of(value: Value) -> Any:
+    """Its array; waits for the thread that packs it."""
+    array = value.array
+    if isinstance(array, Future):
+        with jax.ensure_compile_time_eval():
+            array = value.array = jax.device_put(array.result())
+    return array
 
 
 def _key(chain: Chain) -> Any:
@@ -57,7 +69,7 @@ def _packing_spec(chain: Chain) -> ConvSpec:
     return dataclasses.replace(spec, padding=((0, 0),) * len(spec.strides))
 
 
-def _packed(chains: Sequence[Chain]) -> list[Any]:
+def _packed(chains: Sequence[Chain]) -> list[Value]:
     computed = [chain.kernel for chain in chains if not chain.kernel.given]
     memory: dict[Value, Any] = {}
     evaluate(computed, memory)
@@ -68,8 +80,15 @@ def _packed(chains: Sequence[Chain]) -> list[Any]:
     kernels = [
         layout.undo(np.asarray(kernel)) for layout, kernel in zip(layouts, given, strict=True)
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(map(jax.device_put, threads.map(extension.pack_now, kernels, specs)))
+    threads = ThreadPoolExecutor(os.cpu_count())
+    packed = [
+        Value(jax.typeof(shape), array=threads.submit(extension.pack_now, kernel, spec))
+        for kernel, spec, shape in zip(
+            kernels, specs, map(extension.packed_type, kernels, specs), strict=True
+        )
+    ]
+    threads.shutdown(wait=False)
+    return packed
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
@@ -85,18 +104,20 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     values += [value for chain in heads if chain.head for value in chain.head.numbers]
     evaluate([*values, *(operand.value for _, operand in rows)], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
-        for chain in known:
-            scale, shift = fold(chain.steps, chain.channels, memory.__getitem__)
-            chain.folded = _value(scale), _value(shift)
-        for chain in heads:
-            assert chain.head is not None
-            chain.before = tuple(map(_value, chain.head.arrays(memory.__getitem__)))
-        for chain, operand in rows:
-            values = full(row(memory[operand.value]), chain.channels)
-            chain.prepared[operand] = _value(values)
+        known_array = memory.__getitem__
+        folded = [fold(chain.steps, chain.channels, known_array) for chain in known]
+        before = [chain.head.arrays(known_array) for chain in heads if chain.head]
+        full_rows = [full(row(known_array(op.value)), chain.channels) for chain, op in rows]
+        of_known, of_heads, of_rows = _values((folded, before, full_rows))
+        for chain, pair in zip(known, of_known, strict=True):
+            chain.folded = pair
+        for chain, numbers in zip(heads, of_heads, strict=True):
+            chain.before = numbers
+        for (chain, operand), numbers in zip(rows, of_rows, strict=True):
+            chain.prepared[operand] = numbers
         fixed = [chain for chain in chains if chain.kernel.known]
         for chain, packed in zip(fixed, packs.of(fixed), strict=True):
-            chain.packed = Value(jax.typeof(packed), array=packed)
+            chain.packed = packed
 
 
 def _is_known(head: Head | None) -> bool:
@@ -105,6 +126,8 @@ def _is_known(head: Head | None) -> bool:
     )
 
 
-def _value(array: Any) -> Value:
-    array = jax.device_put(np.ascontiguousarray(array, np.float32))
-    return Value(jax.typeof(array), array=array)
+def _values(arrays: Any) -> Any:
+    """The arrays of a tree as values; to put all on the device at once takes half of the time."""
+    arrays = jax.tree.map(lambda array: np.ascontiguousarray(array, np.float32), arrays)
+    put = jax.device_put(arrays)
+    return jax.tree.map(lambda array: Value(jax.typeof(array), array=array), put)

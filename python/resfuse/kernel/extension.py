@@ -8,6 +8,7 @@ import importlib
 import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ __all__ = [
     "operations",
     "pack",
     "pack_now",
+    "packed_type",
     "unavailable_reason",
 ]
 
@@ -127,10 +129,9 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
         which the kernel takes in place of ``kernel``. A machine without an instruction set that
         reads this shape refuses it.
     """
+    native = jax.ffi.ffi_call("resfuse_pack", packed_type(kernel, spec))
     if fold := fold_of(spec, kernel.shape):
         kernel, spec = fold.kernel(kernel), fold.spec
-    out = jax.ShapeDtypeStruct(_packed_shape(kernel.shape, spec), jnp.float32)
-    native = jax.ffi.ffi_call("resfuse_pack", out)
     return native(
         kernel,
         image_dilation=np.array(spec.input_dilation, np.int64),
@@ -144,17 +145,20 @@ def pack_now(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
     assert _ext is not None  # there are no weights to pack for
     if fold := fold_of(spec, kernel.shape):
         kernel, spec = np.asarray(jax.jit(fold.kernel)(kernel)), fold.spec
-    packed = memory.empty(_packed_shape(kernel.shape, spec))
+    packed = memory.empty(packed_type(kernel, spec).shape)
     settings = spec.input_dilation, spec.kernel_dilation, spec.feature_group_count
     _ext.pack(np.ascontiguousarray(kernel), packed, *settings)
     return packed
 
 
-def _packed_shape(kernel: tuple[int, ...], spec: ConvSpec) -> tuple[int, ...]:
+def packed_type(kernel: Any, spec: ConvSpec) -> jax.ShapeDtypeStruct:
+    """That of what :func:`pack` returns."""
+    if fold := fold_of(spec, kernel.shape):
+        return packed_type(jax.eval_shape(fold.kernel, kernel), fold.spec)
     sides = len(spec.strides)
-    pixel = (1,) * (sides + 1) + (kernel[-2] * spec.feature_group_count,)
+    pixel = (1,) * (sides + 1) + (kernel.shape[-2] * spec.feature_group_count,)
     pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)
-    return _plan(pixel, kernel, pixel_spec)[1]
+    return jax.ShapeDtypeStruct(_plan(pixel, kernel.shape, pixel_spec)[1], jnp.float32)
 
 
 def algorithm(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec) -> str:
