@@ -15,7 +15,7 @@ import resfuse
 from agreement import assert_identical, images
 from cases import kernel_calls
 from kernel_case import Case, on_every_isa
-from resfuse import _ext, ffi
+from resfuse import _ext, ffi, memory
 from resfuse.kernel import extension
 from resfuse.kernel.affine import affine
 from resfuse.spec import make_spec
@@ -278,7 +278,8 @@ FILTER_BANK = Case(1, (9,), (8, 1), (16,), padding=((4, 3),), image_dilation=(8,
 @pytest.mark.parametrize("case", [*CASES.values(), FILTER_BANK], ids=[*CASES, "folded"])
 @pytest.mark.usefixtures("isa")
 def test_packs_now_as_in_a_program(case):
-    now = extension.pack_now(np.asarray(operands(case)[1]), spec_of(case))
+    kernel, spec = np.asarray(operands(case)[1]), spec_of(case)
+    now = extension.pack_now(kernel, spec, memory.empty(extension.packed_type(kernel, spec).shape))
     assert_identical(jax.device_put(now), pack(case))
     assert now.ctypes.data == jax.device_put(now).unsafe_buffer_pointer()  # not copied
 

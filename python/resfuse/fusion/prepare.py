@@ -18,6 +18,7 @@ from resfuse.fusion.head import Head
 from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
+from resfuse.memory import empty
 from resfuse.spec import ConvSpec
 
 __all__ = ["Packs", "array_of", "prepare"]
@@ -81,7 +82,8 @@ def _packed(chains: Sequence[Chain]) -> list[Value]:
         kernel = np.asarray(memory.get(chain.kernel, chain.kernel.array))
         task = chain.geometry.kernel.undo(kernel), _packing_spec(chain)
         aval = jax.typeof(extension.packed_type(*task))
-        return Value(aval, array=threads.submit(extension.pack_now, *task))
+        to = empty(aval.shape)
+        return Value(aval, array=threads.submit(extension.pack_now, *task, to))
 
     values = list(map(packed, chains))
     threads.shutdown(wait=False)

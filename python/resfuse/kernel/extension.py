@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from resfuse import memory
 from resfuse.kernel.fold import fold_of
 from resfuse.spec import ConvSpec
 
@@ -140,12 +139,15 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
     )
 
 
-def pack_now(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """As :func:`pack`, on this thread and without a program of XLA's: for weights at hand."""
-    assert _ext is not None  # there are no weights to pack for
+def pack_now(kernel: np.ndarray, spec: ConvSpec, packed: np.ndarray) -> np.ndarray:
+    """As :func:`pack`, on this thread and without a program of XLA's: for weights at hand.
+
+    ``packed``, which is returned, is memory of the :func:`packed_type`; its shape says for which
+    instruction set, whatever is in use by now.
+    """
+    assert _ext is not None  # else there would be no such memory
     if fold := fold_of(spec, kernel.shape):
         kernel, spec = np.asarray(jax.jit(fold.kernel)(kernel)), fold.spec
-    packed = memory.empty(packed_type(kernel, spec).shape)
     settings = spec.input_dilation, spec.kernel_dilation, spec.feature_group_count
     _ext.pack(np.ascontiguousarray(kernel), packed, *settings)
     return packed

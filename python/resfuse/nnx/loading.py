@@ -119,7 +119,7 @@ def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             # JAX would compile programs for them, which takes as long as all the rest.
             shape = jax.eval_shape(jax.random.key_data, leaf).shape
-            bits = np.random.default_rng((seed, next(numbers)))
+            bits = np.random.default_rng((seed % (1 << 64), next(numbers)))
             return jax.random.wrap_key_data(bits.integers(1 << 32, size=shape, dtype=np.uint32))
         return jnp.zeros(leaf.shape, leaf.dtype)
 
