@@ -59,12 +59,12 @@ def table(**channels):
     return [case(row) for row in covering(channels | GEOMETRY, valid)]
 
 
-@in_programs(table(inputs=CHANNELS, outputs=CHANNELS), share=2)
+@in_programs(table(inputs=CHANNELS, outputs=CHANNELS), share=3)
 def test_one_group(cases):
     assert_exact(*cases)
 
 
-@in_programs(table(**GROUPS), share=2)
+@in_programs(table(**GROUPS), share=3)
 def test_groups(cases):
     assert_exact(*cases)
 

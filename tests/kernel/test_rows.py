@@ -47,7 +47,7 @@ def case(row):
     return Case(1, (4, size), channels, window, (1, stride), padding, channels[0], row["residual"])
 
 
-@in_programs([case(row) for row in covering(AXES, lambda row: case(row).work > 0)], size=40)
+@in_programs([case(row) for row in covering(AXES, lambda row: case(row).work > 0)], 40, share=2)
 def test_exact(cases):
     assert_exact(*cases)
 
