@@ -40,7 +40,8 @@ inline void ask_for_huge_pages(void* begin, size_t bytes) {
 class Lease {
  public:
   // Serves one thread: what was last used on its CPU may still lie in that one's cache. Huge pages
-  // gained nothing here: VGG-16's and ResNet-50's 3x3 layers took 0.99 to 1.03 of the time.
+  // gained nothing sure here: VGG-16's and ResNet-50's 3x3 layers took 0.99 to 1.03 of the time in
+  // one run, 0.92 to 1.06 in a shorter one.
   static Lease scratch(size_t bytes) {
     static Slots slots;
     return {slots, this_cpu(), bytes};
