@@ -139,7 +139,9 @@ def test_one_call_computes_it_all(name, capsys):
     ends = [value for value in graph.outputs if value not in chain.outputs]
     moves = {"transpose", "reshape"}
     assert all(value.producer.name in moves for value in ends)
-    assert not explained(capsys, WHOLE[name], X)[1]
+    left = explained(capsys, WHOLE[name], X)[1]
+    # What a gate is computed by is a layer of its own, of too few images.
+    assert left == (["left to XLA: 1 dense, fewer than 8 pixels"] if name == "gate" else [])
 
 
 @pytest.mark.parametrize("name", long_but(KEPT, WHOLE))
