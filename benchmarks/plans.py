@@ -119,8 +119,9 @@ def busy(models: Models = NETWORK, batches: Batches = BATCH) -> None:
 
 
 @functools.cache
-def compiled(layer: Convolution) -> Callable[[], object]:
-    """The convolution with ReLU, through ``fuse``."""
+def compiled(isa: str, layer: Convolution) -> Callable[[], object]:
+    """The convolution with ReLU, through ``fuse``, which packs its weights for one ``isa``."""
+    del isa
     draw = np.random.default_rng(0).standard_normal
     kernel = draw(layer.kernel, np.float32)
     ones, zeros = np.ones(layer.kernel[-1], np.float32), np.zeros(layer.kernel[-1], np.float32)
@@ -140,7 +141,7 @@ def compiled(layer: Convolution) -> Callable[[], object]:
 def times(layer: Convolution, rounds: int) -> dict[float, list[float]]:
     """Seconds with the plans for each size of L2, in turn."""
     l1d, l2, l3 = _ext.machine()
-    call = compiled(layer)
+    call = compiled(extension.isa(), layer)
     found: dict[float, list[float]] = {factor: [] for factor in FACTORS}
     try:
         for _ in range(rounds):

@@ -29,6 +29,10 @@ COMPARISON = Comparison(
         "ResNet18_64x64": Model("linen.ResNet18", 64, (32,)),
         "ResNet50_64x64": Model("linen.ResNet50", 64, (16,)),
         "d2l_ResNet18": Model("d2l.ResNet18", 96, (128,), channels=1, num_classes=10),
+        "MobileNetV2_96x96": Model("nnx.MobileNetV2", 96, (32,), torchvision="mobilenet_v2"),
+        "EfficientNetB0_96x96": Model(
+            "nnx.EfficientNetB0", 96, (32,), torchvision="efficientnet_b0"
+        ),
     },
     engines=("resfuse", "flax", "flax-ynn-off", "pytorch", "inductor"),
     trains=True,

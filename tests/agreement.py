@@ -17,8 +17,13 @@ ACCURACY = 4 * 8
 EPSILON = np.finfo(np.float32).eps
 
 
+def on_device(array, dtype=np.float32):
+    """An array of NumPy's as one of JAX's, cast by NumPy: JAX compiles a program for each shape."""
+    return jnp.asarray(np.asarray(array, dtype))
+
+
 def images(*shape):
-    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    return on_device(np.random.default_rng(0).normal(size=shape))
 
 
 def key(seed):
@@ -47,9 +52,9 @@ def filled(shapes, seed=1):
 
     def fill(leaf):
         if len(leaf.shape) == 1:
-            return jnp.asarray(random.uniform(0.1, 0.9, leaf.shape), leaf.dtype)
+            return on_device(random.uniform(0.1, 0.9, leaf.shape), leaf.dtype)
         size = 1 / np.sqrt(np.prod(leaf.shape[:-1]))
-        return jnp.asarray(random.normal(0, size, leaf.shape), leaf.dtype)
+        return on_device(random.normal(0, size, leaf.shape), leaf.dtype)
 
     return jax.tree.map(fill, shapes)
 
@@ -57,7 +62,7 @@ def filled(shapes, seed=1):
 def in_float64(function, *trees):
     """What ``function`` gives in float64, where Flax mixes in float32 statistics."""
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        cast = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), trees)
+        cast = jax.tree.map(lambda leaf: on_device(leaf, np.float64), trees)
         return jax.tree.map(np.asarray, function(*cast))
 
 

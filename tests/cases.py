@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import resfuse
-from agreement import EPSILON
+from agreement import EPSILON, on_device
 
 OPS = {"inference": resfuse.conv_bn_relu, "training": resfuse.conv_bn_relu_train}
 ACTIVATED = {"inference": resfuse.conv_bn_act, "training": resfuse.conv_bn_act_train}
@@ -22,7 +22,7 @@ def problem(op="inference", x=(2, 6, 5, 4), kernel=(3, 3, 4, 6), without=(), **g
     arrays = {name: random.uniform(0.2, 0.9, channels) for name in names}
     arrays["residual"] = random.normal(size=convolved(x, kernel, **geometry).shape)
     arrays = {"x": x, "kernel": kernel} | arrays | dict.fromkeys(without)
-    return jax.tree.map(lambda array: jax.numpy.asarray(array, jax.numpy.float32), arrays)
+    return jax.tree.map(on_device, arrays)
 
 
 def call(op, arrays, implementation=None, **options):

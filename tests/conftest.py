@@ -47,7 +47,7 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``-m long --sample 20`` runs twenty of the long tests, which the seed draws."""
+    """``-m long --sample 40`` runs forty of the long tests, which the seed draws."""
     parser.addoption("--sample", type=int, help="run so many of the chosen tests, at random")
 
 

@@ -32,11 +32,17 @@ def write_idx(file: Path, array: NDArray[np.uint8]) -> None:
 
 
 def write_mnist(
-    folder: Path, *, train: int = 40, test: int = 20, classes: int = 10, suffix: str = ""
+    folder: Path,
+    *,
+    train: int = 40,
+    test: int = 20,
+    classes: int = 10,
+    suffix: str = "",
+    size: int = 28,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Writes so many images of 28 x 28 pixels, whose classes take turns; gives them back."""
+    """Writes so many images of ``size`` a side, whose classes take turns; gives them back."""
     folder.mkdir(parents=True, exist_ok=True)
-    images = pixels(train, 28, 28, seed=1), pixels(test, 28, 28, seed=2)
+    images = pixels(train, size, size, seed=1), pixels(test, size, size, seed=2)
     for part, each in zip(("train", "t10k"), images, strict=True):
         labels = (np.arange(len(each)) % classes).astype(np.uint8)
         write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", each)

@@ -106,7 +106,9 @@ def call(
     attributes = right_attributes | attributes
     attributes = {k: as_attribute(v) for k, v in attributes.items() if v is not None}
     function = functools.partial(jax.ffi.ffi_call(target, results), **attributes)
-    arrays = (images(*x.shape).astype(x.dtype) for x in typed(operands or right_operands, dtype))
+    arrays = (
+        np.asarray(images(*x.shape), x.dtype) for x in typed(operands or right_operands, dtype)
+    )
     return jax.block_until_ready(jax.jit(function)(*arrays))
 
 

@@ -8,7 +8,6 @@ import functools
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -75,7 +74,7 @@ def same_weights(ours, order, theirs):
                 if variable.ndim == 1
                 else random.normal(0, size**-0.5, variable.shape)
             )
-            variable.set_value(jnp.asarray(value, jnp.float32))
+            variable.set_value(agreement.on_device(value))
             weight.assign(value.astype(np.float32).reshape(weight.shape))
 
 

@@ -101,11 +101,13 @@ def normals(case, seed=0):
 def in_programs(cases, size=16, share=1):
     """Parametrizes a test by ``cases``, as many at a time as share a program.
 
-    Making one takes far longer than what these run. Of a long table, one of ``share`` programs is
-    for every run, the others are long tests.
+    Making one takes far longer than what these run. Cases are dealt out, so that each program has
+    some from every part of the table. One of ``share`` programs is for every run, the others are
+    long tests.
     """
     cases = tuple(cases)
-    parts = [cases[first : first + size] for first in range(0, len(cases), size)]
+    count = -(-len(cases) // size)
+    parts = [cases[first::count] for first in range(count)]
     numbers = some(-(-len(parts) // share), range(len(parts)))
     return pytest.mark.parametrize(
         "cases",

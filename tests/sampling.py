@@ -9,6 +9,11 @@ def some(count, cases):
     return long_but([cases[index * len(cases) // count] for index in range(count)], cases)
 
 
+def halves(cases):
+    """Every other of ``cases`` by name, and the rest: where one program has all of a half."""
+    return [dict([*cases.items()][first::2]) for first in range(2)]
+
+
 def long_but(kept, cases):
     """``cases`` as parameters of a test, all of them long but ``kept``; tuples are several."""
     return [

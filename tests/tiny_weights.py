@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 import resfuse
+from agreement import on_device
 from resfuse.nnx import Architecture, ResNet
 
 SIZE = 12
@@ -22,7 +22,7 @@ def write_weights(folder: Path, classes: int = 1000) -> tuple[Path, Any]:
     model = nnx.eval_shape(lambda: ResNet(architecture, classes, cifar_stem=True, rngs=nnx.Rngs(0)))
     random = np.random.default_rng(0)
     values = jax.tree.map(  # variances, too, are positive
-        lambda leaf: jnp.asarray(
+        lambda leaf: on_device(
             random.uniform(0.1, 0.3, leaf.shape) - 0.2 * (leaf.ndim > 1), leaf.dtype
         ),
         nnx.state(model),

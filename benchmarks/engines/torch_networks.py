@@ -28,11 +28,15 @@ def network(prepared: Prepared) -> nn.Module:
 def _torchvision(prepared: Prepared) -> nn.Module:
     # It is imported here, because most networks need no torchvision.
     from torchvision.models import get_model
+    from torchvision.ops import StochasticDepth
 
     model = prepared.model
     made: nn.Module = get_model(model.torchvision, weights=None, num_classes=model.num_classes)
     arrays = read_arrays(prepared.torchvision)
     made.load_state_dict({name: torch.from_numpy(np.array(arrays[name])) for name in arrays})
+    for layer in made.modules():
+        if isinstance(layer, (nn.Dropout, StochasticDepth)):
+            layer.p = 0.0  # ours drop nothing either, see nnx_networks.py
     return made.to(memory_format=torch.channels_last)
 
 

@@ -17,15 +17,20 @@ namespace resfuse {
 
 // XLA takes memory for a program's temporaries anew in each call, and the kernel that writes them
 // first pays a fault for each page. Where the system offers huge pages to those who ask, that is
-// one for 2 MiB in place of 512: training steps were 11 % faster for it. Results of XLA lie side by
-// side, so the pages at both ends are asked for, too. This is only a request, so its failure means
-// nothing.
+// one for 2 MiB in place of 512: training steps were 11 % faster for it. This is only a request, so
+// its failure means nothing.
+//
+// Temporaries lie side by side, and whoever first touches 2 MiB decides for all of them. Where that
+// is one of XLA's own operations, on a few numbers that stand between two images, the images' pages
+// beside it would be small. So what is near a large result is asked for too: with 16 MiB to both
+// sides a step of MobileNetV2 takes 2500 faults for 22000, and 0.8 of the time; four times as much
+// changes nothing.
 inline void ask_for_huge_pages(void* begin, size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kHuge = uintptr_t{2} << 20;
+  constexpr uintptr_t kHuge = uintptr_t{2} << 20, kNear = 8 * kHuge;
   const auto address = reinterpret_cast<uintptr_t>(begin);
-  const uintptr_t first = address / kHuge * kHuge;
-  const uintptr_t last = (address + bytes + kHuge - 1) / kHuge * kHuge;
+  const uintptr_t first = (address > kNear ? address - kNear : 0) / kHuge * kHuge;
+  const uintptr_t last = (address + bytes + kNear + kHuge - 1) / kHuge * kHuge;
   if (bytes >= kHuge / 4) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
 }
@@ -34,7 +39,9 @@ inline void ask_for_huge_pages(void* begin, size_t bytes) {
 // as are in use at a time, whatever the number of threads that take turns.
 class Lease {
  public:
-  // Serves one thread: what was last used on its CPU may still lie in that one's cache.
+  // Serves one thread: what was last used on its CPU may still lie in that one's cache. Huge pages
+  // gained nothing sure here: VGG-16's and ResNet-50's 3x3 layers took 0.99 to 1.03 of the time in
+  // one run, 0.92 to 1.06 in a shorter one.
   static Lease scratch(size_t bytes) {
     static Slots slots;
     return {slots, this_cpu(), bytes};

@@ -13,6 +13,8 @@
 #include <memory>
 #include <mutex>
 
+#include "base/lingering.h"
+
 namespace resfuse {
 
 class Queue {
@@ -35,18 +37,12 @@ class Queue {
   void wait() {
     const auto done = [this] { return finished_.load(std::memory_order_acquire) == units_; };
     // A unit takes tens of microseconds, about what falling asleep and waking up costs.
-    for (int spin = 0; spin < 1000 && !done(); ++spin) relax();
+    if (spin_until(done, std::chrono::microseconds(100))) return;
     std::unique_lock<std::mutex> lock(mutex_);
     all_finished_.wait(lock, done);
   }
 
  private:
-  static void relax() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-  }
-
   const int64_t units_;
   std::atomic<int64_t> next_{0}, finished_{0};
   std::mutex mutex_;
@@ -71,13 +67,15 @@ void parallel_for(int64_t units, int64_t threads, Schedule schedule,
       unit = queue->take();
     }
   };
-  for (int64_t helper = 1; helper < threads; ++helper) {
-    // Out of memory here only means fewer helpers; those scheduled rely on this frame.
-    try {
-      schedule(work);
-    } catch (...) {
-      break;
-    }
+  // Out of memory here only means fewer helpers; those that got work rely on this frame.
+  try {
+    int64_t helpers = threads > 1 ? Lingering::hand_over(work, threads - 1) : 0;
+    for (; helpers < threads - 1; ++helpers)
+      schedule([work] {
+        work();
+        Lingering::linger();
+      });
+  } catch (...) {
   }
   work();
   queue->wait();

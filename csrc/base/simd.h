@@ -45,6 +45,12 @@ inline Vec in_register(Vec value) {
   return value;
 }
 
+// The same for a pointer, whose multiples compilers would rather keep.
+inline const float* in_register(const float* pointer) {
+  asm("" : "+r"(pointer));
+  return pointer;
+}
+
 // As many doubles as a vector has floats, at any double's address. No function takes or returns one
 // by value: without wide registers that would depend on the compiler.
 typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double)), aligned(8)));

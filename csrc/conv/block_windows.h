@@ -38,6 +38,7 @@ class BlockWindows {
 
  private:
   void gather(int64_t begin, int64_t end) {
+    const WindowCopy window(conv_, in_);
     float* to = work_;
     for (int64_t pixel = begin; pixel < end; pixel += kMR) {
       Corner corners[kMR];
@@ -45,7 +46,7 @@ class BlockWindows {
       locate(conv_, pixel, m, corners);
       if (prologue_) run_prologue(*prologue_, conv_, corners, m, plan_.direct.pixel_floats, to);
       for (int64_t p = 0; p < m; ++p, to += plan_.direct.pixel_floats)
-        if (!prologue_) gather_window(conv_, in_, corners[p], to);
+        if (!prologue_) window.copy_to(to, corners[p]);
     }
   }
 

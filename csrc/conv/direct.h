@@ -39,7 +39,7 @@ class Direct {
     const int64_t end = smaller(begin + job_.plan.blocks.size, job_.conv.pixels());
     if (replace(memory_.prepared_block, block)) windows_.prepare(begin, end);
     if (job_.plan.direct.inputs == Inputs::kRows)
-      return Rows(job_, scratch_, windows_, unit_, packed_).run(block, begin, end);
+      return DepthwiseRows(job_, scratch_, windows_, unit_, packed_).run(block, begin, end);
     const float* packed = packed_;
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
       DirectPanel on_block(job_, scratch_, windows_, panel_at(job_.conv, job_.plan.layout, panel),

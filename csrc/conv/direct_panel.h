@@ -49,14 +49,17 @@ class DirectPanel {
  private:
   // Reads each window in one run, `stride` floats from the last.
   void run_whole(int64_t begin, int64_t end, const float* in, int64_t stride) {
-    for_each_tile(end - begin, [&](int64_t first, int64_t m) {
+    const auto compute = [&](int64_t first, int64_t m, int64_t count) {
       Tile tile = tile_at(begin + first, m);
-      tile.runs = 1;
       tile.length = conv_.reduction();
       tile.first = tile.last = true;
-      for (int64_t p = 0; p < m; ++p) scratch_.rows[p] = in + (first + p) * stride;
-      tile_function<Dense>(m, vectors_)(tile);
-    });
+      tile.matrix = in + first * stride;
+      tile.row_stride = stride;
+      tile.count = count;
+      tile_function<Matrix>(m, vectors_)(tile);
+    };
+    if (scatter_.dense) return for_each_height(end - begin, compute);
+    for_each_tile(end - begin, [&](int64_t first, int64_t m) { compute(first, m, 1); });
   }
 
   void run_shared(int64_t begin, int64_t end) {
@@ -109,7 +112,7 @@ class DirectPanel {
     tile.pixel = pixel * conv_.out_c;
     tile.pixel_stride = conv_.out_c;
     if (!scatter_.dense) scatter(pixel, m, tile);
-    tile.columns = panel_.columns;
+
     tile.sums = operands_.sums ? &scratch_.sums : nullptr;
     return tile;
   }

@@ -136,16 +136,29 @@ inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, Vec 
   store_some(to.out + at, acc, count);
 }
 
-// Finishes M pixels, `stride` apart, of N whole vectors each, and asks what the branches ask once.
+// Finishes M pixels, `stride` apart, of N vectors each, of which the panel may end in the last, and
+// asks what the branches ask once. The first is the output's from `channel` on.
 template <int M, int N>
-__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel,
-                                                       int64_t stride, Vec (&acc)[M][N]) {
+__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t channel,
+                                                       int64_t pixel, int64_t stride,
+                                                       Vec (&acc)[M][N]) {
+  const int64_t columns = to.columns;
+  // Calls function(acc, at, count) with each vector's place and the channels that it has.
+  const auto each = [&](auto function) {
+    int64_t at = pixel;
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m, at += stride) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n)
+        function(acc[m][n], at + n * kLanes, n + 1 < N ? kLanes : columns - n * kLanes);
+    }
+  };
   if (to.scale) {
     Vec scale[N], shift[N];
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) {
-      scale[n] = load(to.scale + n * kLanes);
-      shift[n] = load(to.shift + n * kLanes);
+      scale[n] = load_some(to.scale + channel + n * kLanes, columns - n * kLanes);
+      shift[n] = load_some(to.shift + channel + n * kLanes, columns - n * kLanes);
     }
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
@@ -163,24 +176,18 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
     return finish_by_program(to, pixels, M);
   }
   if (to.residual)
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) acc[m][n] += load(to.residual + pixel + m * stride + n * kLanes);
-  if (is_bound(to.bounds.low))
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) acc[m][n] = upper(splat(to.bounds.low), acc[m][n]);
-  if (is_bound(to.bounds.high))
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) acc[m][n] = lower(splat(to.bounds.high), acc[m][n]);
-#pragma GCC unroll 16
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) store(to.out + pixel + m * stride + n * kLanes, acc[m][n]);
+    each([&](Vec& value, int64_t at, int64_t count) {
+      value += load_some(to.residual + at, count);
+    });
+  if (is_bound(to.bounds.low)) {
+    const Vec low = splat(to.bounds.low);
+    each([&](Vec& value, int64_t, int64_t) { value = upper(low, value); });
+  }
+  if (is_bound(to.bounds.high)) {
+    const Vec high = splat(to.bounds.high);
+    each([&](Vec& value, int64_t, int64_t) { value = lower(high, value); });
+  }
+  each([&](Vec& value, int64_t at, int64_t count) { store_some(to.out + at, value, count); });
 }
 
 }  // namespace

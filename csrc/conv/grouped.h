@@ -19,6 +19,7 @@ namespace {
 
 template <int G>
 struct Grouped {
+  static constexpr bool kIsFollowed = false;
   // As many rows go at a time as keep a vector's rotations in registers beside its weights and an
   // input; nearly as many each time.
   static constexpr int kMost = (kRegisters - 2 - G) / G;
@@ -72,6 +73,8 @@ struct Grouped {
 // Where groups are as wide as a vector, an input is the same for all lanes.
 template <>
 struct Grouped<kLanes> {
+  static constexpr bool kIsFollowed = false;
+
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
     const float* panel = tile.panel;

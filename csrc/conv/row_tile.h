@@ -18,6 +18,17 @@ namespace {
 
 template <int W, int S>
 struct AlongRow {
+  static constexpr bool kIsFollowed = true;
+
+  // Moves on to the next vector of channels.
+  template <int M>
+  static void advance(Tile& tile) {
+    tile.panel += ++tile.vector % kVectors ? kLanes : tile.panel_stride - kLanes;
+    tile.offset += kLanes;
+    tile.pixel += kLanes;
+    tile.channel += kLanes;
+  }
+
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
     if (tile.along->all)

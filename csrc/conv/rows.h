@@ -16,10 +16,10 @@
 namespace resfuse {
 namespace {
 
-class Rows {
+class DepthwiseRows {
  public:
-  Rows(const Job& job, Scratch& scratch, const BlockWindows& windows, const Unit& unit,
-       const float* packed)
+  DepthwiseRows(const Job& job, Scratch& scratch, const BlockWindows& windows, const Unit& unit,
+                const float* packed)
       : job_(job),
         conv_(job.conv),
         scratch_(scratch),
@@ -87,16 +87,21 @@ class Rows {
         rows_, conv_.in_c, -left, conv_.w.in - left, left >= 0 && left + width <= conv_.w.in,
         kZeros};
     const TileFunction compute = row_tile_function(conv_.w, m);
-    Tile tile = tile_at(pixel, output, along);
-    for (int64_t n = 0; n < strip.columns; n += kLanes) {
+    for (int64_t n = 0, count; n < strip.columns; n += count * kLanes) {
       const Panel vector = vector_of(strip, n);
-      tile.panel = weights_of(vector);
-      if (!is_readable(vector, along, width)) {
-        DirectPanel(job_, scratch_, windows_, vector, tile.panel).run(pixel, pixel + m);
+      const bool readable = is_readable(vector, along, width);
+      // Whole vectors follow each other in one call; a program's numbers are those of one.
+      const int64_t whole = readable && !output.program ? (strip.columns - n) / kLanes : 1;
+      count = whole > 0 ? whole : 1;
+      if (!readable) {
+        DirectPanel(job_, scratch_, windows_, vector, weights_of(vector)).run(pixel, pixel + m);
         continue;
       }
       output.move_to(vector);
-      tile.columns = vector.columns;
+      Tile tile = tile_at(pixel, output, along);
+      tile.count = count;
+      tile.panel = weights_of(vector);
+      tile.vector = (vector.channel - first_) / kLanes;
       tile.offset = left * conv_.in_c + vector.channel;
       compute(tile);
     }
@@ -113,6 +118,7 @@ class Rows {
     tile.pixel_stride = scatter.dense ? conv_.out_c : scatter.pixel;
     tile.sums = job_.operands.sums ? &scratch_.sums : nullptr;
     tile.along = &along;
+    tile.panel_stride = job_.plan.layout.panel_stride();
     return tile;
   }
 

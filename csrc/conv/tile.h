@@ -30,58 +30,65 @@ struct AlongRows {
   const float* zeros;  // what is read for the others
 };
 
-// Says which runs a register tile reads, and what becomes of it.
+// Says which runs a register tile reads, and what becomes of it; and of the tiles that follow it,
+// where their kind has a way from one to the next.
 struct Tile {
   const float* const* rows;  // (runs, m): each row's pointer into each run
   int64_t offset;            // floats from there to the panel's inputs
   int64_t runs, length;
   const float* panel;  // packed, kNR floats for each k
+  int64_t count = 1;   // tiles
   float* acc;
   bool first, last;  // of the passes
   const Output* output;
   int64_t pixel, pixel_stride;  // in the output, in floats
   const int64_t* pixels;        // each row's place in the output, or null: a stride apart
-  int64_t columns;              // how many of NR are real
   Sums* sums;                   // null but in training
-  const AlongRows* along;       // of a tile that goes along the image's rows, without `rows`
+  // Tiles without `rows` read either a matrix, whose rows lie `row_stride` floats apart, or along
+  // the image's rows; of these the vector is the panel's `vector`-th.
+  const float* matrix;
+  int64_t row_stride;
+  const AlongRows* along;
+  int64_t vector, panel_stride;
+  int64_t channel;  // of the first sum, among the output's
 
   int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
 };
 
-template <int M, int N>
-inline void run_on_some(const Tile& tile) {
+inline void run_on_some(const Tile& tile, int height, int vectors) {
   const Output& output = *tile.output;
-  int64_t pixels[M];
-  for (int m = 0; m < M; ++m) {
+  int64_t pixels[kMR];
+  for (int m = 0; m < height; ++m) {
     pixels[m] = tile.pixel_at(m);
-    for (int n = 0; n < N; ++n) {
-      const int64_t at = (m * N + n) * kLanes;
+    for (int n = 0; n < vectors; ++n) {
+      const int64_t at = (m * vectors + n) * kLanes;
       store(output.registers.slots[0] + at,
             scale_and_shift(output, n * kLanes, load(tile.acc + at)));
     }
   }
-  finish_by_program(output, pixels, M);
+  finish_by_program(output, pixels, height);
 }
 
-// Finishes outputs from tile.acc, which is rare: where the panel ends within the tile, where
-// outputs are scattered, or in training.
-template <int M, int N>
-__attribute__((noinline)) void finish_some(const Tile& tile) {
-  const auto acc = [&](int m, int n) { return load(tile.acc + (m * N + n) * kLanes); };
+// Finishes outputs from tile.acc, which is rare: where outputs are scattered, or in training.
+__attribute__((noinline)) inline void finish_some(const Tile& tile, int height, int vectors) {
+  const auto acc = [&](int m, int n) { return load(tile.acc + (m * vectors + n) * kLanes); };
   if (tile.sums)
-    for (int n = 0; n < N; ++n) {
-      Vec column[M];
-      for (int m = 0; m < M; ++m) column[m] = acc(m, n);
-      add_to_sums(column, M, *tile.sums, n * kLanes);
+    for (int n = 0; n < vectors; ++n) {
+      Vec column[kMR];
+      for (int m = 0; m < height; ++m) column[m] = acc(m, n);
+      add_to_sums(column, height, *tile.sums, n * kLanes);
     }
   const Output& output = *tile.output;
-  if (output.program) return run_on_some<M, N>(tile);
-  for (int m = 0; m < M; ++m)
-    for (int n = 0; n < N; ++n) finish_vector(output, tile.pixel_at(m), n * kLanes, acc(m, n));
+  if (output.program) return run_on_some(tile, height, vectors);
+  for (int m = 0; m < height; ++m)
+    for (int n = 0; n < vectors; ++n)
+      finish_vector(output, tile.pixel_at(m), n * kLanes, acc(m, n));
 }
 
 // Accumulates rows[run][m][k] * panel[k][:] for each run and k < length.
 struct Dense {
+  static constexpr bool kIsFollowed = false;
+
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
     const float* panel = tile.panel;
@@ -110,48 +117,91 @@ struct Dense {
   }
 };
 
+// The same where the rows are those of a matrix, in one run: pointers to every third reach all of
+// them, so that none comes from memory.
+struct Matrix {
+  static constexpr bool kIsFollowed = true;
+
+  template <int M, int N>
+  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
+    const int64_t stride = tile.row_stride;
+    const float* in[(M + 2) / 3];
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m += 3) in[m / 3] = tile.matrix + m * stride;
+    const float* panel = tile.panel;
+    for (int64_t k = 0; k < tile.length; ++k, panel += kNR) {
+      Vec w[N];
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) {
+        const Vec x = splat(in[m / 3][m % 3 * stride]);
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) acc[m][n] += x * w[n];
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < (M + 2) / 3; ++i) in[i] = in_register(in[i] + 1);
+    }
+  }
+
+  // Moves on to the next M rows.
+  template <int M>
+  static void advance(Tile& tile) {
+    tile.matrix += M * tile.row_stride;
+    tile.pixel += M * tile.pixel_stride;
+  }
+};
+
 // Asks for the lines that the tile will add and overwrite while it computes: pixels are too far
 // apart for the hardware to foresee them. Always inlined: GCC takes a function that only prefetches
 // for one without effects, and drops calls to it.
 template <int M, int N>
 __attribute__((always_inline)) inline void prefetch(const Tile& tile) {
   const Output& output = *tile.output;
-  const auto each = [&](auto function) {
+  const auto each = [&](const float* tensor, auto function) {
+    const float* at = tensor + tile.pixel;
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
+    for (int m = 0; m < M; ++m, at += tile.pixel_stride)
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) function(tile.pixel_at(m) + n * kLanes);
+      for (int n = 0; n < N; ++n) function(at + n * kLanes);
   };
-  const bool adds = output.residual && output.residual != output.out;
-  each([&](int64_t at) {
-    __builtin_prefetch(output.out + at, 1);
-    if (adds) __builtin_prefetch(output.residual + at);
-  });
-  for (int i = 0; i < output.others; ++i)
-    each([&](int64_t at) { __builtin_prefetch(output.other[i] + at); });
+  const auto read = [](const float* at) { __builtin_prefetch(at); };
+  each(output.out, [](const float* at) { __builtin_prefetch(at, 1); });
+  if (output.residual && output.residual != output.out) each(output.residual, read);
+  for (int i = 0; i < output.others; ++i) each(output.other[i], read);
 }
 
-// Computes a whole tile, whose runs `Kind` accumulates.
+// Computes a whole tile, whose runs `Kind` accumulates, and those that follow it.
 template <typename Kind, int M, int N>
-void compute_tile(const Tile& tile) {
-  if (tile.last) prefetch<M, N>(tile);
-  Vec acc[M][N] = {};
-  Kind::accumulate(tile, acc);
-  if (!tile.first)
+void compute_tile(Tile& tile) {
+  for (;;) {
+    if (tile.last && !tile.pixels) prefetch<M, N>(tile);
+    Vec acc[M][N] = {};
+    Kind::accumulate(tile, acc);
+    if (!tile.first)
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
+      for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) acc[m][n] += load(tile.acc + (m * N + n) * kLanes);
-  if (tile.last && !tile.sums && !tile.pixels && tile.columns == N * kLanes)
-    return finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
+        for (int n = 0; n < N; ++n) acc[m][n] += load(tile.acc + (m * N + n) * kLanes);
+    if (tile.last && !tile.sums && !tile.pixels) {
+      finish_tile(*tile.output, tile.channel, tile.pixel, tile.pixel_stride, acc);
+    } else {
 #pragma GCC unroll 16
-  for (int m = 0; m < M; ++m)
+      for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) store(tile.acc + (m * N + n) * kLanes, acc[m][n]);
-  if (tile.last) finish_some<M, N>(tile);
+        for (int n = 0; n < N; ++n) store(tile.acc + (m * N + n) * kLanes, acc[m][n]);
+      if (tile.last) finish_some(tile, M, N);
+    }
+    if constexpr (Kind::kIsFollowed)
+      if (--tile.count > 0) {
+        Kind::template advance<M>(tile);
+        continue;
+      }
+    return;
+  }
 }
 
-using TileFunction = void (*)(const Tile&);
+using TileFunction = void (*)(Tile&);
 
 // Every height from 1 to MR is compiled, so that a remainder costs only what it computes.
 template <typename Kind, int N, int... M>
@@ -167,15 +217,22 @@ inline TileFunction tile_function(int64_t m, int64_t vectors) {
 }
 
 // Cuts `rows` into tiles of nearly equal height, 13 into 7 and 6 and not into 12 and 1, and calls
-// `function(first, m)` for each.
+// `function(first, m, count)` for those of each height.
+template <typename Function>
+inline void for_each_height(int64_t rows, Function function) {
+  const int64_t tiles = (rows + kMR - 1) / kMR;
+  if (tiles == 0) return;
+  const int64_t m = rows / tiles, higher = rows % tiles;
+  function(0, m, tiles - higher);
+  if (higher > 0) function((tiles - higher) * m, m + 1, higher);
+}
+
+// Calls `function(first, m)` for each tile.
 template <typename Function>
 inline void for_each_tile(int64_t rows, Function function) {
-  const int64_t tiles = (rows + kMR - 1) / kMR;
-  for (int64_t tile = 0, first = 0; tile < tiles; ++tile) {
-    const int64_t m = (rows - first) / (tiles - tile);
-    function(first, m);
-    first += m;
-  }
+  for_each_height(rows, [&](int64_t first, int64_t m, int64_t count) {
+    for (int64_t tile = 0; tile < count; ++tile) function(first + tile * m, m);
+  });
 }
 
 }  // namespace

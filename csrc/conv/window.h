@@ -129,39 +129,52 @@ inline void gather_run(const Conv& conv, const float* in, const Row& row, const 
   if (from != to) copy(from, run.length, to);
 }
 
-// Copies the window of one that hangs over an edge, as gather_window does.
-inline void gather_some(const Conv& conv, const float* in, const Corner& corner, int64_t runs,
-                        int64_t length, float* to) {
-  for (int64_t k = 0; k < conv.d.kernel; ++k)
-    for (int64_t i = 0; i < conv.h.kernel; ++i) {
-      const Row row = row_of_window(conv, corner, k, i);
-      for (int64_t j = 0; j < runs; ++j, to += length)
-        gather_run(conv, in, row,
-                   {(corner.x + j * conv.w.window_dilation) * conv.in_c, length, length}, to);
-    }
-}
+// Copies pixels' windows with all of their channels, runs side by side.
+class WindowCopy {
+ public:
+  WindowCopy(const Conv& conv, const float* in)
+      : conv_(conv),
+        in_(in),
+        end_(in + conv.in_floats()),
+        runs_(conv.row_runs()),
+        length_(conv.w.kernel / runs_ * conv.in_c),
+        step_(conv.w.window_dilation * conv.in_c),
+        row_step_(conv.h.window_dilation * conv.w.in * conv.in_c),
+        plane_step_(conv.d.window_dilation * conv.h.in * conv.w.in * conv.in_c) {}
 
-// Copies a pixel's window with all of its channels, its runs side by side, to `to`; up to a vector
-// beyond is overwritten. A run shorter than a vector is copied as one unless the images end there.
-inline void gather_window(const Conv& conv, const float* in, const Corner& corner, float* to) {
-  const int64_t runs = conv.row_runs(), length = conv.w.kernel * conv.in_c / runs;
-  if (!corner.inside) return gather_some(conv, in, corner, runs, length, to);
-  const float* const end = in + conv.in_floats();
-  const int64_t row_floats = conv.w.in * conv.in_c, step = conv.w.window_dilation * conv.in_c;
-  const int64_t row_step = conv.h.window_dilation * row_floats;
-  const int64_t plane_step = conv.d.window_dilation * conv.h.in * row_floats;
-  const float* plane =
-      in + row_at(conv, corner.image, corner.z, corner.y).at + corner.x * conv.in_c;
-  for (int64_t k = 0; k < conv.d.kernel; ++k, plane += plane_step) {
-    const float* row = plane;
-    for (int64_t i = 0; i < conv.h.kernel; ++i, row += row_step)
-      for (int64_t j = 0; j < runs; ++j, to += length)
-        if (const float* run = row + j * step; length < kLanes && end - run >= kLanes)
-          store(to, load(run));
-        else
-          copy(run, length, to);
+  // Up to a vector beyond the copy is overwritten. A run shorter than a vector is copied as one
+  // unless the images end there.
+  void copy_to(float* to, const Corner& corner) const {
+    if (!corner.inside) return copy_some(to, corner);
+    const float* plane = in_ + pixel_at(conv_, corner) * conv_.in_c;
+    for (int64_t k = 0; k < conv_.d.kernel; ++k, plane += plane_step_) {
+      const float* row = plane;
+      for (int64_t i = 0; i < conv_.h.kernel; ++i, row += row_step_)
+        for (int64_t j = 0; j < runs_; ++j, to += length_)
+          if (const float* run = row + j * step_; length_ < kLanes && end_ - run >= kLanes)
+            store(to, load(run));
+          else
+            copy(run, length_, to);
+    }
   }
-}
+
+ private:
+  // Copies the window of one that hangs over an edge.
+  void copy_some(float* to, const Corner& corner) const {
+    for (int64_t k = 0; k < conv_.d.kernel; ++k)
+      for (int64_t i = 0; i < conv_.h.kernel; ++i) {
+        const Row row = row_of_window(conv_, corner, k, i);
+        for (int64_t j = 0; j < runs_; ++j, to += length_) {
+          const int64_t begin = corner.x * conv_.in_c + j * step_;
+          gather_run(conv_, in_, row, {begin, length_, length_}, to);
+        }
+      }
+  }
+
+  const Conv& conv_;
+  const float *const in_, *const end_;
+  const int64_t runs_, length_, step_, row_step_, plane_step_;  // the steps from tap to tap
+};
 
 }  // namespace
 }  // namespace resfuse

@@ -11,11 +11,11 @@ constexpr int64_t kMaxDepth = 32;
 // few of them.
 constexpr int64_t kMaxSlices = 256;
 
-// Transformed weights stay from block to block up to 2.4 MiB for an L2 of 1 MiB: they are read from
-// L3 once a block, and what a block has to do for it grows with L2. Beyond, they are transformed
-// again for each block, of up to 64 tiles then, as many as have 6.6 MiB of transformed inputs: 90
-// cycles for each 16 weights against 36 a tile for their products. Measured on 14x14x256: blocks of
-// 64 tiles are 10 % faster than of 32.
+// A single block meets its weights once. Of several, transformed weights stay from block to block
+// up to 2.4 MiB for an L2 of 1 MiB: they are read from L3 once a block, and what a block has to do
+// for it grows with L2. Beyond, they are transformed again for each block, of up to 64 tiles then,
+// as many as have 6.6 MiB of transformed inputs: 90 cycles for each 16 weights against 36 a tile
+// for their products. Measured on 14x14x256: blocks of 64 tiles are 10 % faster than of 32.
 constexpr int64_t kResidentFloats = 600 << 10;
 constexpr int64_t kStreamedFloats = 1700 << 10;
 constexpr int64_t kMaxBlockTiles = 64;
@@ -127,6 +127,14 @@ void cut_depth(const Side& depth, WinogradPlan& winograd) {
   }
 }
 
+// The tiles of a block whose transformed inputs take so many floats.
+int64_t block_tiles(const Conv& conv, const Tiling& tiling, int64_t floats) {
+  const int64_t slice = points_floats(input_points(conv, tiling), 1, conv.in_c);
+  // Lines have a sixth of the points, so six times as many tiles take the same.
+  const int64_t most = kMaxBlockTiles * (is_line(conv) ? 6 : 1) / tiling.d.size;
+  return std::min(floats / (slices_of(conv, tiling) * slice), std::max<int64_t>(1, most));
+}
+
 int64_t block_share(const WinogradPlan& winograd, const Machine& machine) {
   return winograd.resident ? block_floats(machine) : share_of_l2(machine, kStreamedFloats);
 }
@@ -204,22 +212,19 @@ WinogradPlan plan_winograd(const Conv& conv, const Layout& layout, const Machine
   const int64_t floats = weights_floats(conv, layout, winograd.tiling);
   const int64_t part = round_up(ceil_div(kPassChannels, conv.d.kernel), layout.nr / 2);
   winograd.pass_channels = floats <= kOnePassFloats ? conv.in_c : std::min(conv.in_c, part);
-  winograd.resident = floats <= share_of_l2(machine, kResidentFloats);
+  const int64_t streamed =
+      block_tiles(conv, winograd.tiling, share_of_l2(machine, kStreamedFloats));
+  winograd.resident = floats <= share_of_l2(machine, kResidentFloats) &&
+                      winograd_tiles(conv, winograd.tiling) > streamed;
   return winograd;
 }
 
 Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
               const Machine& machine, int64_t threads) {
-  const Tiling& tiling = winograd.tiling;
-  const int64_t depth = tiling.d.size,
-                slice = points_floats(input_points(conv, tiling), 1, conv.in_c);
-  const int64_t fitting = block_share(winograd, machine) * depth /
-                          (slices_of(conv, tiling) * slice) / tile.mr * tile.mr;
-  // Lines have a sixth of the points, so six times as many tiles take the same.
-  const int64_t most = kMaxBlockTiles * (is_line(conv) ? 6 : 1);
-  const int64_t rows = std::clamp<int64_t>(fitting, tile.mr, most);
-  const int64_t tiles = winograd_tiles(conv, tiling);
-  int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, rows / depth));
+  const int64_t tiles = winograd_tiles(conv, winograd.tiling);
+  const int64_t fitting = block_tiles(conv, winograd.tiling, block_share(winograd, machine));
+  const int64_t least = std::max<int64_t>(1, tile.mr / winograd.tiling.d.size);
+  int64_t blocks = ceil_div(tiles, std::max(fitting, least));
   // Where weights are transformed for each block, more blocks would cost more than they balance.
   if (winograd.resident) blocks = balanced(blocks, threads);
   const int64_t size = ceil_div(tiles, blocks);

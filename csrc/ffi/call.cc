@@ -23,7 +23,9 @@ std::string to_text(ffi::DataType type) {
 
 Call::Call(ffi::ThreadPool threads, const ffi::RemainingArgs& operands,
            const ffi::RemainingRets& results, ffi::Dictionary attributes)
-    : threads_(threads), attributes_(attributes) {
+    : threads_(threads), attributes_(attributes), taken_attributes_(attributes.size()) {
+  operands_.given.reserve(operands.size()), operands_.taken.reserve(operands.size());
+  results_.given.reserve(results.size()), results_.taken.reserve(results.size());
   for (size_t i = 0; i < operands.size(); ++i)
     operands_.given.push_back(*operands.get<ffi::AnyBuffer>(i));
   for (size_t i = 0; i < results.size(); ++i)
@@ -64,8 +66,14 @@ size_t Call::operands_left() const {
 template <typename T>
 T Call::attribute(const char* plain) {
   const std::string name = plain + suffix_;
-  taken_attributes_.push_back(name);
-  if (!check.that(attributes_.contains(name), "the attribute ", name, " is missing")) return {};
+  size_t place = 0;
+  for (const std::string_view other : attributes_) {
+    if (other == name) break;
+    ++place;
+  }
+  if (!check.that(place < taken_attributes_.size(), "the attribute ", name, " is missing"))
+    return {};
+  taken_attributes_[place] = true;
   const auto value = attributes_.get<T>(name);
   if (value.has_value()) return *value;
   check.that(false, "the attribute ", name, " has another type: ", value.error().message());
@@ -102,11 +110,10 @@ void Call::check_all_taken(const char* what, const Buffers& buffers) {
 bool Call::is_valid() {
   check_all_taken(" operands", operands_);
   check_all_taken(" results", results_);
-  for (const std::string_view name : attributes_) {
-    const auto& taken = taken_attributes_;
-    check.that(std::find(taken.begin(), taken.end(), name) != taken.end(), "got the attribute ",
-               std::string(name), ", which the call does not take");
-  }
+  size_t place = 0;
+  for (const std::string_view name : attributes_)
+    if (!taken_attributes_[place++])
+      check.that(false, "got the attribute ", std::string(name), ", which the call does not take");
   return check.passed();
 }
 

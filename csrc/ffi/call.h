@@ -79,7 +79,7 @@ class Call {
   ffi::ThreadPool threads_;
   Buffers operands_, results_;
   ffi::Dictionary attributes_;
-  std::vector<std::string> taken_attributes_;
+  std::vector<bool> taken_attributes_;  // by their places
   std::string suffix_;
 };
 

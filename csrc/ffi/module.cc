@@ -7,6 +7,7 @@
 
 #include "conv/program.h"
 #include "ffi/call.h"
+#include "ffi/packing.h"
 #include "ffi/plans.h"
 #include "isa/isa.h"
 
@@ -62,6 +63,7 @@ NB_MODULE(_ext, m) {
   m.def("isa", [] { return resfuse::isa_in_use().name; });
   m.def("use_isa", use_isa, nb::arg("name"));
   m.def("use_algorithm", use_algorithm, nb::arg("name"));
+  resfuse::bind_packing(m);
   resfuse::bind_plans(m);
   m.def("fma_peak", fma_peak, nb::arg("seconds"));
   m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);

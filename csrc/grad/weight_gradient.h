@@ -144,7 +144,7 @@ class WeightGradient {
   }
 
   void gather_pixel(const Corner& corner, float* to) {
-    if (whole_) return gather_window(conv_, job_.in, corner, to);
+    if (whole_) return WindowCopy(conv_, job_.in).copy_to(to, corner);
     const int64_t channel = unit_.group * conv_.group_in() + unit_.first_channel;
     for (int64_t k = 0; k < conv_.d.kernel; ++k)
       for (int64_t i = 0; i < conv_.h.kernel; ++i) {

@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 ffi_version: tuple[int, int]
 
 def registrations() -> dict[str, object]: ...
@@ -10,6 +12,13 @@ def isa() -> str: ...
 def use_isa(name: str) -> None: ...
 def fma_peak(seconds: float) -> float: ...
 def use_algorithm(name: str) -> None: ...
+def pack(
+    kernel: np.ndarray,
+    packed: np.ndarray,
+    image_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+    groups: int,
+) -> None: ...
 def plan(
     x: Sequence[int],
     kernel: Sequence[int],

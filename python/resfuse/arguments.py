@@ -36,7 +36,7 @@ def as_array(name: str, value: ArrayLike) -> Array:
     dtype = getattr(value, "dtype", None)
     got = type(value).__name__ + ("" if dtype is None else f" of dtype {dtype}")
     try:
-        array = jnp.asarray(value)
+        array = value if isinstance(value, Array) else jnp.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array, got {got}") from error
     if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != bool:

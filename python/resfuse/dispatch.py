@@ -26,6 +26,7 @@ from resfuse.kernel.epilogue import (
     gate_of,
 )
 from resfuse.kernel.train import train_on_cpu
+from resfuse.purpose import Purpose, by_platform, purpose
 from resfuse.spec import ConvSpec, check_arrays
 
 __all__ = ["Arrays", "as_arrays", "inference", "training"]
@@ -50,6 +51,7 @@ def inference(
 ) -> Array:
     """:func:`resfuse.conv_bn_act` of these arrays."""
     arrays, native = _checked(arrays, implementation, spec)
+    native = native and purpose() is not Purpose.READING
     with naming_forward_mode(FORWARD_MODE):
         return _inference(arrays, native, spec, epsilon, activation)
 
@@ -79,7 +81,11 @@ def _checked(arrays: Arrays, implementation: str | None, spec: ConvSpec) -> tupl
     dtype = jnp.result_type(*given.values())
     dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
     native = implementation != "xla" and _why_not(given, dtype, spec) is None
-    return arrays | {name: array.astype(dtype) for name, array in given.items()}, native
+    return arrays | {name: _cast(array, dtype) for name, array in given.items()}, native
+
+
+def _cast(array: Array, dtype: Any) -> Array:
+    return array if array.dtype == dtype else array.astype(dtype)
 
 
 def _why_not(given: Arrays, dtype: Any, spec: ConvSpec) -> str | None:
@@ -141,7 +147,7 @@ def _inference(
 
     if not native:
         return plain(arrays)
-    return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)
+    return by_platform(arrays, cpu=on_cpu, default=plain)
 
 
 def _output_shape(arrays: Arrays, spec: ConvSpec) -> tuple[int, ...]:
@@ -152,6 +158,12 @@ def _output_shape(arrays: Arrays, spec: ConvSpec) -> tuple[int, ...]:
 # time in which a network is traced.
 _COMPILED: dict[Activation | None, tuple[Epilogue, Epilogue]]
 _COMPILED = {None: (IDENTITY, ADD), jax.nn.relu: (RELU, ADD_RELU)}
+
+
+# These are so for certain, and to trace them for each layer takes a tenth of the network's time.
+_ELEMENTWISE = frozenset(
+    {jax.nn.relu, jax.nn.relu6, jax.nn.silu, jax.nn.hard_swish, jax.nn.gelu, jax.nn.sigmoid}
+)
 
 
 def _ending(
@@ -172,7 +184,7 @@ def _gate(activation: Activation | None) -> Gate | None:
 
 
 def _check_elementwise(activation: Activation | None, arrays: Arrays, spec: ConvSpec) -> None:
-    if activation is None or activation in _COMPILED:
+    if activation is None or activation in _ELEMENTWISE:
         return
     shape = jax.ShapeDtypeStruct(_output_shape(arrays, spec), arrays["x"].dtype)
     try:
@@ -212,7 +224,10 @@ def _training(
         operands = {name: array for name, array in arrays.items() if name != "conv_bias"}
         gate = _gate(activation)
         y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, gate=gate or Gate())
-        y = y if gate or activation is None else activation(y)
+        if gate is None and activation is not None:
+            # Its derivative saves nothing but y: to compute it again costs less than to write and
+            # read what is in between, such as the logistic of SiLU.
+            y = jax.checkpoint(activation)(y)
         # The mean takes the convolution's bias away again.
         conv_bias = arrays["conv_bias"]
         return y, mean if conv_bias is None else mean + conv_bias, var
@@ -225,4 +240,4 @@ def _training(
     # Of nothing there are no statistics: what derives from them is up to the reference.
     if not native or 0 in _output_shape(arrays, spec):
         return plain(arrays)
-    return lax.platform_dependent(arrays, cpu=on_cpu, default=plain)
+    return by_platform(arrays, cpu=on_cpu, default=plain)

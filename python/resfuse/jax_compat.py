@@ -11,12 +11,14 @@ equations, which JAX does change, are here.
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
 from jax import Array, lax
 from jax._src import config
+from jax._src.core import trace_state_clean
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxprs_in_params
 from jax.interpreters import ad, batching, mlir
@@ -42,6 +44,9 @@ __all__ = [
     "differentiable",
     "function_of",
     "has_axis_names",
+    "has_rule_of",
+    "has_shardings",
+    "is_eager",
     "jaxprs_in_params",
     "naming_forward_mode",
     "platforms",
@@ -75,6 +80,14 @@ def trace_context() -> Hashable:
     return config.trace_context(), jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
 
 
+def is_eager() -> bool:
+    """Whether what is called here runs now: inside no trace, whatever its arguments are.
+
+    Nothing public says so.
+    """
+    return trace_state_clean()
+
+
 def run(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
     """The equation's results for ``operands``, as when it was traced.
 
@@ -86,17 +99,32 @@ def run(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
     return list(outputs) if primitive.multiple_results else [outputs]
 
 
+def has_shardings(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
+    """Whether it says itself, at any depth, on which devices arrays are.
+
+    There is no public list of the primitives that do.
+    """
+    return any(
+        eqn.primitive.name in ("shard_map", "sharding_constraint", "reshard")
+        or (eqn.primitive.name in CALLS and not _is_without_shardings(eqn.params))
+        or any(map(has_shardings, jaxprs_in_params(eqn.params)))
+        for eqn in jaxpr.eqns
+    )
+
+
 def called(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """The function of a call that adds nothing to it, such as shardings; None for all others.
 
     Shardings that were not given have a private type, and ``jax.jit`` has no inverse.
     """
-    if eqn.primitive.name not in CALLS:
-        return None
-    settings = (*eqn.params.get("in_shardings", ()), *eqn.params.get("out_shardings", ()))
-    if any(type(setting).__name__ != "UnspecifiedValue" for setting in settings):
+    if eqn.primitive.name not in CALLS or not _is_without_shardings(eqn.params):
         return None
     return _closed(eqn.params["call_jaxpr" if "call_jaxpr" in eqn.params else "jaxpr"])
+
+
+def _is_without_shardings(params: Mapping[str, Any]) -> bool:
+    settings = (*params.get("in_shardings", ()), *params.get("out_shardings", ()))
+    return all(type(setting).__name__ == "UnspecifiedValue" for setting in settings)
 
 
 def call_again(eqn: JaxprEqn, function: ClosedJaxpr, operands: Sequence[Any]) -> list[Any]:
@@ -167,6 +195,23 @@ def checkpointed(params: Mapping[str, Any]) -> tuple[ClosedJaxpr, dict[str, Any]
 def differentiable(params: Mapping[str, Any]) -> ClosedJaxpr:
     """The function of a ``jax.custom_jvp`` or ``jax.custom_vjp``, which have no inverse."""
     return _closed(params["call_jaxpr"])
+
+
+def has_rule_of(params: Mapping[str, Any], function: Callable[..., Any]) -> bool:
+    """Whether a ``custom_jvp_call`` has the very derivative rule of ``function``, a ``custom_jvp``.
+
+    False also where that cannot be seen: the equation has the rule in the closures of a function
+    that traces it. To trace it takes milliseconds, and gives what can be compared.
+    """
+    rule: Any = params.get("jvp_jaxpr_fun")
+    traced = _closed_over(getattr(rule, "f", None), "fn")
+    rule = _closed_over(traced, "jvp")
+    return rule is not None and rule.f is getattr(function, "jvp", None)
+
+
+def _closed_over(function: Any, name: str) -> Any:
+    names = function.__code__.co_freevars if inspect.isfunction(function) else ()
+    return function.__closure__[names.index(name)].cell_contents if name in names else None
 
 
 def function_of(params: Mapping[str, Any]) -> ClosedJaxpr:

@@ -4,7 +4,7 @@ Everything else in this package is a faster way to compute these few lines on a 
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def per_channel(vector: Array, images: Array) -> Array:
 
     JAX adds them by itself, but for users who forbid it (``jax_numpy_rank_promotion="raise"``).
     """
-    return jnp.expand_dims(vector, range(images.ndim - 1))
+    return lax.expand_dims(vector, range(images.ndim - 1))
 
 
 def conv(x: Array, kernel: Array, spec: ConvSpec) -> Array:
@@ -97,18 +97,28 @@ def normalize(
     *,
     epsilon: float,
 ) -> Array:
-    """``scale * (y - mean) / sqrt(var + epsilon) + bias + residual``; None leaves out its part."""
+    """``scale * (y - mean) / sqrt(var + epsilon) + bias + residual``; None leaves out its part.
+
+    In the widest of their dtypes. By ``lax``: operators are functions of their own to JAX, and half
+    of the time in which a network is traced went into them.
+    """
+    y, scale, bias, mean, var, residual = _promoted(y, scale, bias, mean, var, residual)
     if mean is not None:
-        y = y - per_channel(mean, y)
+        y = lax.sub(y, per_channel(mean, y))
     multiplier = scale
     if var is not None:
         multiplier = lax.rsqrt(var + epsilon)
-        multiplier = multiplier if scale is None else multiplier * scale
+        multiplier = multiplier if scale is None else lax.mul(multiplier, scale)
     if multiplier is not None:
-        y = y * per_channel(multiplier, y)
+        y = lax.mul(y, per_channel(multiplier, y))
     if bias is not None:
-        y = y + per_channel(bias, y)
-    return y if residual is None else y + residual
+        y = lax.add(y, per_channel(bias, y))
+    return y if residual is None else lax.add(y, residual)
+
+
+def _promoted(*arrays: Array | None) -> list[Any]:
+    dtype = jnp.result_type(*(array for array in arrays if array is not None))
+    return [None if array is None else lax.convert_element_type(array, dtype) for array in arrays]
 
 
 def conv_bn_act(
@@ -128,7 +138,7 @@ def conv_bn_act(
     """Convolution, batch norm with the given statistics, residual add and activation."""
     y = conv(x, kernel, spec)
     if conv_bias is not None:
-        y = y + per_channel(conv_bias, y)
+        y = lax.add(y, per_channel(conv_bias, y))
     y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon)
     return y if activation is None else activation(y)
 
@@ -149,7 +159,7 @@ def conv_bn_act_train(
     """The same with the statistics of the batch, returned as ``(y, mean, var)``."""
     y = conv(x, kernel, spec)
     if conv_bias is not None:
-        y = y + per_channel(conv_bias, y)
+        y = lax.add(y, per_channel(conv_bias, y))
     mean, var = batch_statistics(y)
     y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon).astype(x.dtype)
     return y if activation is None else activation(y), mean, var

@@ -70,6 +70,8 @@ def test_by_default_each_model_has_its_batch() -> None:
         ("ResNet18_64x64", 32),
         ("ResNet50_64x64", 16),
         ("d2l_ResNet18", 128),
+        ("MobileNetV2_96x96", 32),
+        ("EfficientNetB0_96x96", 32),
     ]
 
 

@@ -21,7 +21,7 @@ from resfuse.cli.training.devices import Devices
 from resfuse.cli.training.lifeline import Lifeline
 from resfuse.cli.training.networks import network
 from resfuse.cli.training.trainer import Trainer
-from training_runs import OPTIONS, rows, steps, train
+from training_runs import rows, small_data, steps, train
 
 EVERY_STEP = ("--checkpoint-every", 1, "--log-every", 1)
 ENDED = "resfuse: another process of the run has ended or cannot be reached"
@@ -29,10 +29,15 @@ NUMBERS = ("loss", "accuracy", "test_loss")
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def options(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    return small_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def alone(options: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole run in one process."""
     out = tmp_path_factory.mktemp("alone")
-    assert train(out, *OPTIONS, "--checkpoint-every", 4).exit_code == 0
+    assert train(out, *options, "--checkpoint-every", 4).exit_code == 0
     return out
 
 
@@ -84,10 +89,10 @@ def assert_same_curve(got: list[dict[str, str]], one: list[dict[str, str]]) -> N
 
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_two_processes_do_as_one_until_one_dies_and_then_one_goes_on(
-    victim: int, alone: Path, tmp_path: Path
+    victim: int, options: tuple[object, ...], alone: Path, tmp_path: Path
 ) -> None:
     """The first run begins in two processes, the second goes on in two after it began in one."""
-    out, given = tmp_path / "run", OPTIONS
+    out, given = tmp_path / "run", options
     if victim == 0:
         shutil.copytree(alone, out)
         given = ("--resume",)

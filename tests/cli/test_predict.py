@@ -1,9 +1,11 @@
 """`resfuse predict`, with a network that `resfuse train` trained a little."""
 
 import csv
+import functools
 import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,19 @@ from data_files import pixels, write_classes, write_picture
 from resfuse.cli import data
 from resfuse.cli.app import app
 from resfuse.cli.predict_output import Prediction, print_as
+from resfuse.cli.training import trained as trained_models
 from resfuse.cli.training.trained import load_model
 from training_runs import train
 
 CLASSES = ("ape", "bee", "cat")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once() -> Iterator[None]:
+    """Checkpoints are read, and their networks compiled, once for all calls in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained_models, "load_model", functools.cache(load_model))
+        yield
 
 
 @pytest.fixture(scope="module")

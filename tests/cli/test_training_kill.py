@@ -11,21 +11,26 @@ import pytest
 
 from cli_driver import COMMAND
 from conftest import SWEEP_SEED
-from training_runs import OPTIONS, arrays, assert_same_bits, rows, steps, train
+from training_runs import arrays, assert_same_bits, rows, small_data, steps, train
 
 EVERY_STEP = ("--checkpoint-every", 1, "--log-every", 1)  # so that most moments are in a save
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def options(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    return small_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def whole(options: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nothing killed."""
     out = tmp_path_factory.mktemp("whole")
-    assert train(out, *OPTIONS, *EVERY_STEP).exit_code == 0
+    assert train(out, *options).exit_code == 0
     return out
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    command = [*COMMAND, "train", "--out", out, "--resume", *OPTIONS, *EVERY_STEP]
+def start(out: Path, options: tuple[object, ...]) -> subprocess.Popen[str]:
+    command = [*COMMAND, "train", "--out", out, "--resume", *options, *EVERY_STEP]
     pipe = subprocess.PIPE
     return subprocess.Popen(list(map(str, command)), stdout=pipe, stderr=pipe, text=True)
 
@@ -40,13 +45,13 @@ def wait_for_a_checkpoint_after(step: int, out: Path, process: subprocess.Popen[
 
 @pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(
-    kills: int, whole: Path, tmp_path: Path
+    kills: int, options: tuple[object, ...], whole: Path, tmp_path: Path
 ) -> None:
     seed = os.environ[SWEEP_SEED]
     print(f"{SWEEP_SEED}={seed}")
     moments = random.Random(seed)
     for sent in [*[signal.SIGKILL] * kills, signal.SIGINT]:
-        with start(tmp_path) as process:
+        with start(tmp_path, options) as process:
             wait_for_a_checkpoint_after(max(steps(tmp_path), default=-1), tmp_path, process)
             time.sleep(moments.uniform(0, 0.15))  # a step with its checkpoint takes about 0.1
             process.send_signal(sent)
@@ -61,6 +66,6 @@ def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(
             assert "Traceback" not in errors
             assert f"continue with: resfuse train --resume --out {tmp_path}" in output
             assert max(steps(tmp_path)) == int(rows(tmp_path)[-1]["step"]) > 0
-    assert train(tmp_path, "--resume", *EVERY_STEP).exit_code == 0
+    assert train(tmp_path, "--resume", "--log-every", 1).exit_code == 0
     assert_same_bits(whole, tmp_path)
     assert rows(tmp_path) == rows(whole)

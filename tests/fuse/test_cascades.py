@@ -16,12 +16,12 @@ from two_devices import mesh
 
 pytestmark = pytest.mark.usefixtures("any_size")
 random = np.random.default_rng(0)
-X = jnp.asarray(random.normal(size=(2, 9, 8, 6)), jnp.float32)
+X = agreement.on_device(random.normal(size=(2, 9, 8, 6)))
 
 
 def weights(*shape):
     size = 1 / np.sqrt(np.prod(shape[:-1]))
-    return jnp.asarray(np.random.default_rng(len(shape)).normal(0, size, shape), jnp.float32)
+    return agreement.on_device(np.random.default_rng(len(shape)).normal(0, size, shape))
 
 
 EXPAND, DEPTHWISE, PROJECT = weights(1, 1, 6, 20), weights(3, 3, 1, 20), weights(1, 1, 20, 6)

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
@@ -18,7 +17,7 @@ random = np.random.default_rng(0)
 
 
 def normal(*shape):
-    return jnp.asarray(random.normal(size=shape), jnp.float32)
+    return agreement.on_device(random.normal(size=shape))
 
 
 LINE, IMAGE, VOLUME = normal(2, 12, 4), normal(2, 10, 9, 4), normal(2, 7, 8, 7, 4)

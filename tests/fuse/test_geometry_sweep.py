@@ -26,7 +26,7 @@ def case(random):
 
     def placed(spec, sizes):
         shape = [sizes[spec.index(axis)] for axis in range(rank + 2)]
-        return jnp.asarray(random.normal(size=shape), jnp.float32)
+        return agreement.on_device(random.normal(size=shape))
 
     rank, groups, batch_groups = draw(1, 2, 3), *random.permutation([draw(1, 2, 3), 1]).tolist()
     lhs, rhs, out = (tuple(random.permutation(rank + 2).tolist()) for _ in range(3))

@@ -11,10 +11,10 @@ from fuse_chains import A, B, X, cast, conv, results, table
 
 random = np.random.default_rng(1)
 POINT, WIDE = (
-    jnp.asarray(random.normal(0, channels**-0.5, size=(1, 1, channels, 4)), jnp.float32)
+    agreement.on_device(random.normal(0, channels**-0.5, size=(1, 1, channels, 4)))
     for channels in (4, 12)
 )
-GATES = jnp.asarray(random.normal(0, 0.5, size=(1, 1, 4, 4)), jnp.float32)
+GATES = agreement.on_device(random.normal(0, 0.5, size=(1, 1, 4, 4)))
 
 
 def bn(x, scale=A, shift=B):

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import resfuse
-from agreement import EPSILON, images
+from agreement import EPSILON, images, on_device
 from resfuse.fusion import cascades, slices
 from two_devices import mesh
 
@@ -15,7 +15,7 @@ BATCH, SIZE, CHANNELS = 6, 64, 16
 
 
 def conv(x, *kernel_shape, strides=1):
-    kernel = jnp.asarray(np.random.default_rng(1).normal(0, 0.1, kernel_shape), jnp.float32)
+    kernel = on_device(np.random.default_rng(1).normal(0, 0.1, kernel_shape))
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(
         x, kernel, (strides, strides), "SAME", dimension_numbers=numbers

@@ -11,6 +11,7 @@ from jax import lax, nn
 import agreement
 import resfuse
 from fuse_chains import KERNEL, A, B, X, cast, conv, explained, results
+from sampling import halves, long_but
 
 SLOPES = jnp.asarray([0.1, 0.3, 0.2, 0.7])
 
@@ -119,9 +120,12 @@ WHOLE = {
 }
 
 
+KEPT, LEFT_LONG = halves(WHOLE)
+
+
 @functools.cache
-def compared():
-    return results(WHOLE)
+def compared(kept):
+    return results(KEPT if kept else LEFT_LONG)
 
 
 def chains(function, *args):
@@ -135,12 +139,14 @@ def test_one_call_computes_it_all(name, capsys):
     ends = [value for value in graph.outputs if value not in chain.outputs]
     moves = {"transpose", "reshape"}
     assert all(value.producer.name in moves for value in ends)
-    assert not explained(capsys, WHOLE[name], X)[1]
+    left = explained(capsys, WHOLE[name], X)[1]
+    # What a gate is computed by is a layer of its own, of too few images.
+    assert left == (["left to XLA: 1 dense, fewer than 8 pixels"] if name == "gate" else [])
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", long_but(KEPT, WHOLE))
 def test_values_and_gradients(name):
-    agreement.assert_near(*(each[name] for each in compared()))
+    agreement.assert_near(*(each[name] for each in compared(name in KEPT)))
 
 
 # Where two cases of the function meet.
@@ -163,19 +169,31 @@ TIES = {
 }
 
 
+def added_up(x, activation, tie):
+    """With whole numbers for weights, so that every sum is exact in any order."""
+    return activation(conv(x, jnp.round(8 * KERNEL), precision="highest") + tie).sum()
+
+
+@functools.cache
+def derivatives_at_ties():
+    """Of the fused functions, of all activations, and of the convolution alone."""
+
+    def fused(activation, tie):
+        return resfuse.fuse(functools.partial(added_up, activation=activation, tie=tie))
+
+    @jax.jit
+    def every(x):
+        ours = {name: jax.grad(fused(*case))(x) for name, case in TIES.items()}
+        slopes = {name: jax.grad(f)(float(tie)) for name, (f, tie) in TIES.items()}
+        return ours, slopes, jax.grad(functools.partial(added_up, activation=lambda y: y, tie=0))(x)
+
+    return every(jnp.zeros_like(X))
+
+
 @pytest.mark.parametrize("name", TIES)
 def test_derivative_where_two_cases_meet(name):
-    """With whole numbers for weights, so that every sum is exact in any order."""
-    activation, tie = TIES[name]
-    whole = jnp.round(8 * KERNEL)
-
-    def function(x, activation):
-        return activation(conv(x, whole, precision="highest") + tie).sum()
-
-    fused = resfuse.fuse(functools.partial(function, activation=activation))
-    everywhere = jax.grad(lambda x: function(x, lambda y: y))(X)
-    expected = jax.grad(activation)(float(tie)) * everywhere
-    agreement.assert_identical(jax.grad(fused)(jnp.zeros_like(X)), expected)
+    ours, slopes, everywhere = derivatives_at_ties()
+    agreement.assert_identical(ours[name], slopes[name] * everywhere)
 
 
 def test_examples_that_share_the_images_or_an_operand():

@@ -59,12 +59,12 @@ def table(**channels):
     return [case(row) for row in covering(channels | GEOMETRY, valid)]
 
 
-@in_programs(table(inputs=CHANNELS, outputs=CHANNELS), share=2)
+@in_programs(table(inputs=CHANNELS, outputs=CHANNELS), share=3)
 def test_one_group(cases):
     assert_exact(*cases)
 
 
-@in_programs(table(**GROUPS), share=2)
+@in_programs(table(**GROUPS), share=3)
 def test_groups(cases):
     assert_exact(*cases)
 
@@ -86,6 +86,19 @@ def test_groups(cases):
     ]
 )
 def test_windows_in_many_passes(cases):
+    assert_exact(*cases)
+
+
+@in_programs(
+    [
+        Case(1, (pixels,), (inputs, outputs), (1,), residual=pixels % 2 == 1)
+        for pixels in (5, 7, 11, 13, 25, 38, 49)
+        for inputs, outputs in ((1, 24), (5, 40), (16, 15))
+    ],
+    size=21,
+)
+def test_tiles_that_follow_each_other(cases):
+    """Of one or two heights, with a panel that ends inside a tile."""
     assert_exact(*cases)
 
 

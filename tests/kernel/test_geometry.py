@@ -87,7 +87,7 @@ FAR = [
 ]  # fmt: skip
 
 
-@in_programs(TABLES, 32, share=2)
+@in_programs(TABLES, 32, share=3)
 def test_every_geometry(cases):
     assert_exact(*cases)
     gradient_case.assert_exact(*cases)

@@ -52,17 +52,17 @@ def table(**channels):
     return [case(row) for row in rows]
 
 
-@in_programs(table(inputs=CHANNELS, outputs=(*CHANNELS, 65)), share=2)
+@in_programs(table(inputs=CHANNELS, outputs=(*CHANNELS, 65)), share=3)
 def test_one_group(cases):
     assert_exact(*cases)
 
 
-@in_programs(table(**LANES))
+@in_programs(table(**LANES), share=2)
 def test_groups_that_share_vectors(cases):
     assert_exact(*cases)
 
 
-@in_programs(table(**UNEQUAL))
+@in_programs(table(**UNEQUAL), share=2)
 def test_other_groups(cases):
     assert_exact(*cases)
 

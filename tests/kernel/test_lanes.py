@@ -44,7 +44,7 @@ def case(row):
                 padding, row["groups"], row["residual"], row["relu"])  # fmt: skip
 
 
-@in_programs([case(row) for row in covering(AXES, lambda r: 0 < case(r).work < MOST_WORK)])
+@in_programs([case(row) for row in covering(AXES, lambda r: 0 < case(r).work < MOST_WORK)], share=2)
 def test_exact(cases):
     assert_exact(*cases)
 

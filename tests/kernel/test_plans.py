@@ -27,8 +27,8 @@ SAME = ((1, 1), (1, 1))
 STEM = ((3, 3), (3, 3))
 # Winograd's products of all channels in one pass, or in several; some machines keep the transformed
 # weights from block to block, others do not.
-SINGLE = Case(2, (16, 16), (144, 96), (3, 3), padding=SAME)
-SEVERAL = Case(2, (16, 16), (144, 160), (3, 3), padding=SAME)
+SINGLE = Case(1, (36, 36), (144, 96), (3, 3), padding=SAME)
+SEVERAL = Case(1, (36, 36), (144, 160), (3, 3), padding=SAME)
 
 
 def resnet() -> Iterator[Case]:
@@ -192,8 +192,8 @@ def test_blocks_fit_their_share_of_the_cache():
         )
         assert size <= least or 4 * size * input_floats(case, made) <= share, what
         if made["algorithm"] == "winograd":
-            resident = 4 * transformed_weights(case, made) <= l2 * 2400 // 1024
-            assert made["resident"] == resident, what
+            fitting = 4 * transformed_weights(case, made) <= l2 * 2400 // 1024
+            assert made["resident"] == (fitting and made["blocks"][1] > 1), what
 
 
 PHASES = {  # a case with zeros between its pixels, and the taps of each of its phases

@@ -142,7 +142,7 @@ def few_values(*shape):
 ROWS = covering(AXES, lambda row: min(Windows(image(row)[1:-1], *geometry(row)).outputs) > 0)
 
 
-@in_programs([(image(row), geometry(row)) for row in ROWS], size=24)
+@in_programs([(image(row), geometry(row)) for row in ROWS], 24, share=2)
 def test_values_and_gradients(cases):
     assert_right(cases)
 

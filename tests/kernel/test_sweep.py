@@ -18,7 +18,7 @@ import pytest
 import gradient_case
 from kernel_case import Case, assert_exact, assert_packed
 
-SECONDS = 6
+SECONDS = 3
 FEWEST = 25  # cases, on however slow a machine
 MOST_WORK = 8_000_000
 PROGRAMS = 100  # kept by JAX before they are dropped

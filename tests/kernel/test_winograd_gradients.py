@@ -163,7 +163,7 @@ def truth_of(case):
     return expected(case, normals(case))
 
 
-@in_programs([*TAKEN, *SMALL, *PHASES])
+@in_programs([*TAKEN, *SMALL, *PHASES], share=2)
 def test_accuracy(cases):
     for case, isa, name, ours, exact, other in both_ways(cases):
         what = f"{name} of {case} on {isa}"
@@ -179,7 +179,7 @@ def limits(case):
     return {n: b * m for n, b, m in zip(NAMES, bounds(case), magnitude, strict=True)}
 
 
-@in_programs([*TAKEN, *SMALL])
+@in_programs([*TAKEN, *SMALL], share=2)
 def test_within_the_bound_on_its_roundings(cases, force):
     force("winograd")
     assert_within_limits(cases)
@@ -197,7 +197,7 @@ def assert_within_limits(cases):
 
 
 @pytest.mark.parametrize("algorithm", ["fastest", "winograd"])
-@in_programs([*TAKEN, *SMALL, *PHASES, *FORCED])
+@in_programs([*TAKEN, *SMALL, *PHASES, *FORCED], share=2)
 def test_integers(cases, algorithm, force):
     force(algorithm)
     assert_nearest_integers(*cases)

@@ -11,6 +11,7 @@ from flax import nnx
 import agreement
 from resfuse import linen
 from resfuse import nnx as rnnx
+from sampling import halves, long_but
 
 LINE, PLANE, SPACE = (2, 9, 4), (2, 6, 5, 4), (2, 4, 5, 3, 4)
 CONVS = {  # the images' shape, the window, and settings that Linen and NNX share
@@ -64,11 +65,11 @@ class Layer(nn.Module):
         return y if self.activation is None else self.activation(y)
 
 
-def linen_layers(ours):
+def linen_layers(cases, ours):
     """One program of all cases, with the statistics of the batch and with running ones."""
     layers = {
         name: Layer(getattr(nn, kind)(6, window, **settings), nn.BatchNorm(), ours=ours)
-        for name, (kind, _, window, settings) in CASES.items()
+        for name, (kind, _, window, settings) in cases.items()
     }
 
     def function(variables, images):
@@ -83,32 +84,39 @@ def linen_layers(ours):
     return layers, jax.jit(function)
 
 
+KEPT, LEFT_LONG = halves(CASES)
+
+
+def half(kept):
+    return KEPT if kept else LEFT_LONG
+
+
 @functools.cache
-def of_linen():
+def of_linen(kept):
     """What ours, Flax and Flax in float64 give."""
-    images = {name: agreement.images(*shape) for name, (_, shape, *_) in CASES.items()}
-    (layers, theirs), (_, ours) = map(linen_layers, (False, True))
+    images = {name: agreement.images(*shape) for name, (_, shape, *_) in half(kept).items()}
+    (layers, theirs), (_, ours) = (linen_layers(half(kept), ours) for ours in (False, True))
     given = {name: agreement.trained(layers[name], x) for name, x in images.items()}, images
     return ours(*given), theirs(*given), agreement.in_float64(theirs, *given)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", long_but(KEPT, CASES))
 def test_linen(name):
-    agreement.assert_as_accurate(*(results[name] for results in of_linen()))
+    agreement.assert_as_accurate(*(results[name] for results in of_linen(name in KEPT)))
 
 
 @functools.cache
-def of_nnx():
+def of_nnx(kept):
     """Without batch norm: what ours gives, and Flax."""
     rngs = nnx.Rngs(agreement.key(0))
     convs = {
         name: getattr(nnx, kind)(4, 6, window, **settings, rngs=rngs)
-        for name, (kind, _, window, settings) in CASES.items()
+        for name, (kind, _, window, settings) in half(kept).items()
     }
 
     @nnx.jit
     def both(convs):
-        images = {name: agreement.images(*shape) for name, (_, shape, *_) in CASES.items()}
+        images = {name: agreement.images(*shape) for name, (_, shape, *_) in half(kept).items()}
         return [
             {name: function(conv, images[name]) for name, conv in convs.items()}
             for function in (
@@ -122,9 +130,9 @@ def of_nnx():
     return both(convs)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", long_but(KEPT, CASES))
 def test_nnx(name):
-    agreement.assert_near(*(results[name] for results in of_nnx()))
+    agreement.assert_near(*(results[name] for results in of_nnx(name in KEPT)))
 
 
 def test_linen_modules_as_activation():

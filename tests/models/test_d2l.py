@@ -61,12 +61,17 @@ def gradient(model, variables, x):
 FUNCTIONS = {"run": run, "gradient": gradient}
 
 
+def compiled(function, model):
+    """One program of variables and input: operation by operation, compiling takes far longer."""
+    return jax.jit(functools.partial(FUNCTIONS[function], model))
+
+
 @functools.cache
 def expected(name, training, function):
     """Variables and input, and what the book makes of them in float32 and float64."""
     _, theirs, x = pair(name, training)
     variables = trained(theirs, x)
-    plain = functools.partial(FUNCTIONS[function], theirs)
+    plain = compiled(function, theirs)
     return variables, x, plain(variables, x), agreement.in_float64(plain, variables, x)
 
 
@@ -80,7 +85,7 @@ def test_variables_are_those_of_the_book(name):
 @pytest.mark.parametrize(("name", "training", "function"), some(7, AGREEMENTS))
 def test_agrees_with_the_book(name, training, function, implementation):
     variables, x, theirs, exact = expected(name, training, function)
-    ours = FUNCTIONS[function](pair(name, training, implementation)[0], variables, x)
+    ours = compiled(function, pair(name, training, implementation)[0])(variables, x)
     if implementation == "xla":
         agreement.assert_identical(ours, theirs)
     agreement.assert_as_accurate(ours, theirs, exact)

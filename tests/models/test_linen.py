@@ -60,12 +60,17 @@ def gradient(model, average, variables, x):
 FUNCTIONS = {"run": run, "gradient": gradient}
 
 
+def compiled(function, model, average):
+    """One program of variables and input: operation by operation, compiling takes far longer."""
+    return jax.jit(functools.partial(FUNCTIONS[function], model, average))
+
+
 @functools.cache
 def expected(name, average, function):
     """Variables and input, and what the textbook makes of them in float32 and float64."""
     _, theirs, x = pair(name)
     variables = trained(theirs, x)
-    plain = functools.partial(FUNCTIONS[function], theirs, average)
+    plain = compiled(function, theirs, average)
     return variables, x, plain(variables, x), agreement.in_float64(plain, variables, x)
 
 
@@ -80,16 +85,16 @@ def test_variables_are_those_of_flax(name, implementation):
 @pytest.mark.parametrize(("name", "average", "function"), some(8, AGREEMENTS))
 def test_agrees_with_flax(name, average, function, implementation):
     variables, x, theirs, exact = expected(name, average, function)
-    ours = FUNCTIONS[function](pair(name, implementation)[0], average, variables, x)
+    ours = compiled(function, pair(name, implementation)[0], average)(variables, x)
     if implementation == "xla":
         agreement.assert_identical(ours, theirs)
     agreement.assert_as_accurate(ours, theirs, exact)
 
 
 @pytest.mark.parametrize("average", [False, True])
-def test_jit(average):
+def test_operation_by_operation(average):
     variables, x, theirs, exact = expected("classifier", average, "run")
-    ours = jax.jit(functools.partial(run, pair("classifier")[0], average))(variables, x)
+    ours = run(pair("classifier")[0], average, variables, x)
     agreement.assert_as_accurate(ours, theirs, exact)
 
 

@@ -45,7 +45,7 @@ CHANNELS = {
     "EfficientNetLite3": [24, 32, 48, 136, 384],
     "EfficientNetLite4": [24, 32, 56, 160, 448],
 }
-QUICK = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB2", "EfficientNetLite0")
+QUICK = ("MobileNetV2", "MobileNetV3Small")
 
 
 def tiny(name, **changes):

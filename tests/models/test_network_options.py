@@ -145,13 +145,23 @@ INITIAL = [
 ]
 
 
+@functools.cache
+def initial(name, **changes):
+    """Values by path, which one program draws."""
+    architecture = dataclasses.replace(network_case.steady(TINY[name]), **changes)
+
+    @jax.jit
+    def values():
+        model = getattr(networks, name)(architecture, 100, rngs=agreement.same_key())
+        return nnx.state(model, nnx.Param)
+
+    return {
+        ".".join(map(str, path)): np.asarray(leaf) for path, leaf in nnx.to_flat_state(values())
+    }
+
+
 @pytest.mark.parametrize(("name", "changes", "path", "check", "size"), INITIAL)
 def test_initial_values(name, changes, path, check, size):
-    architecture = dataclasses.replace(network_case.steady(TINY[name]), **changes)
-    model = getattr(networks, name)(architecture, 100, rngs=nnx.Rngs(agreement.key(0)))
-    values = {
-        ".".join(map(str, path)): np.asarray(leaf)
-        for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))
-    }
+    values = initial(name, **changes)
     check(values[path], size)
     assert all((leaf == 0).all() for path, leaf in values.items() if path.endswith(".bias"))

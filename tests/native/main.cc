@@ -20,6 +20,7 @@ constexpr Family kFamilies[] = {
     {"norms", resfuse::test::test_norms},
     {"operations", resfuse::test::test_operations},
     {"pooling", resfuse::test::test_pooling},
+    {"threads", resfuse::test::test_threads},
 };
 
 bool passes(const Family& family) {

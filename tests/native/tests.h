@@ -12,5 +12,6 @@ void test_gradients(const Isa& isa, Report& report);
 void test_norms(const Isa& isa, Report& report);
 void test_operations(const Isa& isa, Report& report);
 void test_pooling(const Isa& isa, Report& report);
+void test_threads(const Isa& isa, Report& report);
 
 }  // namespace resfuse::test

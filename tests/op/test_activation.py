@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from agreement import assert_identical, assert_near, in_float64
 from cases import OPS, call, problem
+from sampling import halves, long_but
 
 SLOPES = np.linspace(0.1, 0.6, 6, dtype=np.float32)
 ACTIVATIONS = {
@@ -33,10 +34,10 @@ ACTIVATIONS = {
 
 # To the kernel's training step all without a gate are one.
 OF_TRAINING = ("none", "relu", "relu6", "leaky_relu", "silu", "numbers per channel")
-NAMES = {"inference": tuple(ACTIVATIONS), "training": OF_TRAINING}
+KEPT, LEFT_LONG = map(tuple, halves(ACTIVATIONS))
 
 
-def every_activation(op, implementation):
+def every_activation(op, names, implementation):
     """One program: of each activation the values and the gradients by all arrays."""
 
     def loss(activation, arrays):
@@ -46,18 +47,21 @@ def every_activation(op, implementation):
     def function(arrays):
         return {
             name: jax.grad(functools.partial(loss, ACTIVATIONS[name]), has_aux=True)(arrays)
-            for name in NAMES[op]
+            for name in names
         }
 
     return jax.jit(function)
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_values_and_gradients(op):
+RUN = [("inference", KEPT), ("training", OF_TRAINING)]
+
+
+@pytest.mark.parametrize(("op", "names"), long_but(RUN, [*RUN, ("inference", LEFT_LONG)]))
+def test_values_and_gradients(op, names):
     arrays = problem(op, x=(2, 4, 3, 4))
-    exact = in_float64(every_activation(op, "xla"), arrays)
-    got = every_activation(op, "ffi")(arrays)
-    for name in NAMES[op]:
+    exact = in_float64(every_activation(op, names, "xla"), arrays)
+    got = every_activation(op, names, "ffi")(arrays)
+    for name in names:
         assert_near(got[name], exact[name])
 
 

@@ -16,7 +16,7 @@ from resfuse.kernel import conv as convolution
 from resfuse.kernel.affine import affine
 from resfuse.kernel.pool import max_pool
 
-THREADS, REPEATS = 8, 25
+THREADS, REPEATS = 8, 15
 PATIENCE = 120  # seconds until a call that takes milliseconds counts as hanging
 
 

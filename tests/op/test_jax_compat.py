@@ -157,6 +157,14 @@ def test_differentiable():
         assert values(jax_compat.differentiable(eqns[0].params), X) == [function(X).tolist()]
 
 
+def test_has_rule_of():
+    for function, other in ((jax.nn.relu, jax.nn.relu6), (jax.nn.relu6, jax.nn.relu)):
+        (eqn,) = jax.make_jaxpr(lambda x, f=function: f(x))(X).eqns
+        assert jax_compat.has_rule_of(eqn.params, function)
+        assert not jax_compat.has_rule_of(eqn.params, other)
+        assert not jax_compat.has_rule_of({"jvp_jaxpr_fun": None}, function)
+
+
 def test_has_axis_names():
     jaxprs = []
 
@@ -166,6 +174,15 @@ def test_has_axis_names():
     jax.vmap(note(lambda x: lax.psum(x, "i")), axis_name="i")(X)
     jax.vmap(note(jnp.sin), axis_name="i")(X)
     assert list(map(jax_compat.has_axis_names, jaxprs)) == [True, False]
+
+
+def test_is_eager():
+    seen = [jax_compat.is_eager()]
+    jax.vmap(lambda _: seen.append(jax_compat.is_eager()))(X)
+    jax.make_jaxpr(lambda: seen.append(jax_compat.is_eager()))()
+    with jax.ensure_compile_time_eval():
+        seen.append(jax_compat.is_eager())
+    assert seen == [True, False, False, True]
 
 
 def test_with_weak_type():

@@ -9,7 +9,6 @@ import agreement
 import resfuse
 from cases import call, expected, jitted, kernel_calls, problem
 
-IMPLEMENTATIONS = (None, "ffi", "xla")
 AFFINE, TRAINING = ["resfuse_conv_affine"], ["resfuse_conv_statistics", "resfuse_normalize"]
 GEOMETRIES = {
     "same": {},
@@ -55,7 +54,7 @@ def check(op, arrays, got, **options):
         agreement.assert_as_accurate(got, call(op, arrays, "xla", **options), exact)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", agreement.IMPLEMENTATIONS)
 @pytest.mark.parametrize("op", ["inference", "training"])
 @pytest.mark.parametrize("case", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_geometry(op, case, implementation):
@@ -64,7 +63,7 @@ def test_geometry(op, case, implementation):
     check(op, arrays, call(op, arrays, implementation, **geometry), **geometry)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", agreement.IMPLEMENTATIONS)
 @pytest.mark.parametrize("op", ["inference", "training"])
 @pytest.mark.parametrize(("options", "without"), OPTIONS.values(), ids=OPTIONS)
 def test_options(op, options, without, implementation):
@@ -72,7 +71,7 @@ def test_options(op, options, without, implementation):
     check(op, arrays, call(op, arrays, implementation, **options), **options)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", agreement.IMPLEMENTATIONS)
 @pytest.mark.parametrize("without", WITHOUT.values(), ids=WITHOUT)
 def test_without_statistics(without, implementation):
     arrays = problem(without=without)

@@ -1,6 +1,7 @@
 """Every transformation of JAX, of convolutions of all kinds with activations of all kinds."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from agreement import assert_identical, assert_near, in_float64
 from cases import OPS, call, problem
 from resfuse import ffi
-from sampling import some
+from sampling import long_but, some
 from two_devices import BATCH, IMAGES, mesh, sharded
 
 CASES = {
@@ -31,10 +32,11 @@ CASES = {
     },
 }  # fmt: skip
 SHAPES = ("x", "kernel")
+HALVES = [("dilated", "space"), ("transposed", "line")]
 
 
-def problems(op):
-    return {name: problem(op, **_without(case, "activation")) for name, case in CASES.items()}
+def problems(op, names=CASES):
+    return {name: problem(op, **_without(CASES[name], "activation")) for name in names}
 
 
 def functions(op, implementation):
@@ -107,26 +109,34 @@ OF_TRAINING = ("vmap over kernels", "vmap of gradient", "gradient of checkpoint"
 
 
 def program(op, implementation, transformation=lambda f: f):
-    """One program of all cases."""
+    """One program of all cases that arrays are given for."""
     transformed = {k: transformation(f) for k, f in functions(op, implementation).items()}
-    return jax.jit(lambda arrays: {k: f(arrays[k]) for k, f in transformed.items()})
+    return jax.jit(lambda arrays: {k: transformed[k](arrays[k]) for k in arrays})
 
 
 def check(got, exact):
     """Each case by itself, for each has its own scale."""
-    for name in CASES:
+    assert got.keys() == exact.keys()
+    for name in got:
         assert_near(got[name], exact[name])
 
 
+WITH_HALVES = list(itertools.product(TRANSFORMATIONS, HALVES))
+
+
 @pytest.mark.parametrize(
-    ("op", "name"),
+    ("op", "name", "cases"),
     [
-        *(("inference", n) for n in TRANSFORMATIONS),
-        *some(1, [("training", n) for n in OF_TRAINING]),
+        # Every transformation of two convolutions, and each convolution under every other one.
+        *long_but(
+            [("inference", *each) for at, each in enumerate(WITH_HALVES) if at % 4 in (0, 3)],
+            [("inference", *each) for each in WITH_HALVES],
+        ),
+        *some(1, [("training", *each) for each in WITH_HALVES if each[0] in OF_TRAINING]),
     ],
 )
-def test_against_float64(op, name):
-    arrays = problems(op)
+def test_against_float64(op, name, cases):
+    arrays = problems(op, cases)
     ours, reference = (program(op, i, TRANSFORMATIONS[name]) for i in ("ffi", "xla"))
     check(ours(arrays), in_float64(reference, arrays))
 

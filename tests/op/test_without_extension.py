@@ -9,10 +9,11 @@ import pytest
 from resfuse import ffi
 
 BLOCK = "import sys; sys.modules['resfuse._ext'] = None\n"  # the import system's own way to refuse
+ALL = "from resfuse import cli, d2l, linen, nnx\n"
 CALL = """
 import jax.numpy as jnp
 import resfuse
-from resfuse import cli, d2l, ffi, linen, nnx
+from resfuse import ffi
 from resfuse.spec import ConvSpec
 x, kernel, ones = jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 4)), jnp.ones(4)
 arguments = x, kernel, ones, ones, ones, ones
@@ -44,7 +45,7 @@ try:
 except ValueError as error:
     print(error)
 """
-    process = run(BLOCK + CALL + script)
+    process = run(BLOCK + ALL + CALL + script)
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith(
         'implementation="ffi" cannot be had: the extension does not load: '

@@ -15,6 +15,7 @@ from resfuse.fusion import lowering, pooling
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.explain import Row, rows
 from resfuse.fusion.graph import Node, Value
+from resfuse.fusion.prepare import array_of
 from resfuse.fusion.program import Program, Shared, trace
 
 __all__ = ["Layer", "Timings", "measure"]
@@ -124,7 +125,7 @@ def _with_arrays(function: Function, values: Sequence[Value], images: dict[Any, 
 
 def _array(value: Value, images: dict[Any, Any]) -> Any:
     if value.is_constant:
-        return value.array
+        return array_of(value)
     key = value.aval.shape, value.aval.dtype
     if key not in images:
         random = np.random.default_rng(0).standard_normal(value.aval.shape, np.float32)

@@ -12,7 +12,7 @@ from jax.sharding import AxisType
 from resfuse.fusion.graph import Value
 from resfuse.jax_compat import with_weak_type
 
-__all__ = ["Captured", "as_argument"]
+__all__ = ["Captured", "as_argument", "is_explicit"]
 
 
 class Captured:
@@ -29,20 +29,18 @@ class Captured:
 
     def take(self, values: Iterable[Value]) -> None:
         """Puts captured arrays in place of those of ``values``, as far as that is possible."""
+        taken = [v for v in values if v.is_constant and as_argument(v) and not is_explicit(v)]
+        keys = [_key(value.array) for value in taken]
+        pairs = zip(keys, taken, strict=True)
+        missing = {key: value for key, value in pairs if key not in self._arrays}
         with jax.ensure_compile_time_eval():
-            for value in values:
-                if value.is_constant and as_argument(value) and not _explicit(value):
-                    value.array = self._of(value)
-
-    def _of(self, value: Value) -> Any:
-        array = value.array
-        key = id(array) if isinstance(array, jax.Array) else _contents(array)
-        if key not in self._arrays:
-            own = np.asarray(array) if isinstance(array, jax.Array) else np.array(array)
-            moved = jax.device_put(own.astype(value.aval.dtype, copy=False))
-            # With the array itself, for as long as this lives, its id is nobody else's.
-            self._arrays[key] = array, with_weak_type(moved, value.aval.weak_type)
-        return self._arrays[key][1]
+            # All at once, which takes half of the time.
+            moved = jax.device_put(list(map(_own, missing.values())))
+            for (key, value), array in zip(missing.items(), moved, strict=True):
+                # With the array itself, for as long as this lives, its id is nobody else's.
+                self._arrays[key] = value.array, with_weak_type(array, value.aval.weak_type)
+        for key, value in zip(keys, taken, strict=True):
+            value.array = self._arrays[key][1]
 
 
 def as_argument(value: Value) -> bool:
@@ -54,12 +52,20 @@ def as_argument(value: Value) -> bool:
     return not jnp.issubdtype(dtype, jax.dtypes.extended) and dtype != jax.dtypes.float0
 
 
-def _explicit(value: Value) -> bool:
+def is_explicit(value: Value) -> bool:
     """Whether its sharding is part of its type, and of those of all that is computed from it."""
     return AxisType.Explicit in value.aval.sharding.mesh.axis_types
 
 
-def _contents(array: Any) -> Any:
+def _own(value: Value) -> np.ndarray:
+    array = value.array
+    own = np.asarray(array) if isinstance(array, jax.Array) else np.array(array)
+    return own.astype(value.aval.dtype, copy=False)
+
+
+def _key(array: Any) -> Any:
+    if isinstance(array, jax.Array):
+        return id(array)
     # As bytes, because NumPy has no buffers of types that it does not know, such as bfloat16.
     content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return array.dtype, array.shape, hashlib.sha256(content).digest()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Value
 from resfuse.fusion.layout import Layout
+from resfuse.fusion.linear import images_of
 from resfuse.fusion.operands import Operand
 from resfuse.kernel import extension
 from resfuse.kernel.cascade import MAX_PARTS
@@ -78,7 +79,7 @@ def _leads_to(first: Chain, then: Chain) -> bool:
     kinds = {operand.kind for operand in first.operands}
     if first.conv.scope is not then.conv.scope or not plain or "tensor" in kinds:
         return False
-    path = then.conv.inputs[0]  # through the equations that pad it
+    path = images_of(then.conv)  # through the equations that pad it
     while path is not value and len(path.users) == 1 and path.producer is not None:
         path = path.producer.inputs[0]
     alone = len(first.results) == 1 and path is value and len(value.users) == 1

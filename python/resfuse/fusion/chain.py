@@ -65,7 +65,7 @@ class Chain:
     @property
     def kernel(self) -> Value:
         """The weights."""
-        return self.conv.inputs[1]
+        return self.conv.inputs[self.geometry.operands[1]]
 
     @property
     def channels(self) -> int:

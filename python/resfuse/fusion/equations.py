@@ -25,8 +25,12 @@ class Body(NamedTuple):
 
 
 def seen_through(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """The function that takes the equation's place; None if it stays."""
-    return _short_or_with_convolutions(eqn) or _reference_of_our_op(eqn)
+    """The function of a call, which takes its place, unless it is better kept as a call."""
+    inner = jax_compat.called(eqn)
+    if inner is None:
+        return None
+    short = len(inner.eqns) <= _LONGEST_HELPER
+    return inner if short or any(convolutions_within(eqn)) else None
 
 
 def bodies_of(eqn: JaxprEqn) -> list[Body]:
@@ -52,29 +56,6 @@ def own_calls(eqn: JaxprEqn) -> set[str]:
             target = str(inner.params.get("target_name"))
             found |= own_calls(inner) | ({target} if target.startswith("resfuse_") else set())
     return found
-
-
-def _short_or_with_convolutions(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """The function of a call, unless it is better kept as one."""
-    inner = jax_compat.called(eqn)
-    if inner is None:
-        return None
-    short = len(inner.eqns) <= _LONGEST_HELPER
-    return inner if short or any(convolutions_within(eqn)) else None
-
-
-def _reference_of_our_op(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """What ``resfuse.conv_bn_relu`` is elsewhere than on a CPU: a chain like everyone's.
-
-    So its weights are packed once too. Pooling is treated likewise.
-    """
-    if jax_compat.platforms(eqn.params) != (("cpu",), None):
-        return None
-    ours = own_calls(eqn) & {f"resfuse_{name}" for name in _WITH_REFERENCE}
-    return jax_compat.branches(eqn.params)[1] if ours else None
-
-
-_WITH_REFERENCE = ("conv_affine", "conv_cascade", "max_pool", "sum_pool")
 
 
 def _call(params: dict[str, Any]) -> list[Body]:

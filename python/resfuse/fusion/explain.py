@@ -1,4 +1,4 @@
-"""What became of each convolution, as a table."""
+"""What became of each convolution and each dense layer, as a table."""
 
 import collections
 import dataclasses
@@ -8,9 +8,10 @@ from typing import Any
 from resfuse.fusion import pooling, weight_gradient
 from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
+from resfuse.fusion.dense import is_dense
 from resfuse.fusion.equations import convolutions_within, own_calls
-from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
+from resfuse.fusion.linear import images_of, reason_against
 from resfuse.fusion.naming import affine_name, name_of
 from resfuse.jax_compat import JaxprEqn
 from resfuse.kernel import extension
@@ -20,7 +21,7 @@ __all__ = ["Row", "rows", "table"]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What became of one convolution, as :func:`resfuse.explain` says it.
+    """What became of one convolution or dense layer, as :func:`resfuse.explain` says it.
 
     ``node`` is its equation, unless it is inside of one.
     """
@@ -42,7 +43,7 @@ _COLUMNS = [field.name for field in dataclasses.fields(Row)][1:]
 def table(
     graph: Graph, chains: Sequence[Chain], cascades: Sequence[Cascade], elsewhere: str | None
 ) -> str:
-    """A row for each convolution of ``graph``, and lines that sum up.
+    """A row for each convolution of ``graph`` and each dense layer taken, and lines that sum up.
 
     Args:
         graph: with the bodies in it.
@@ -58,7 +59,7 @@ def table(
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
     summary = _summary(graph, taken, len(cells), elsewhere)
-    found = _outside(list(taken.values()))
+    found = [*_outside(list(taken.values())), *_dense_outside(graph, taken, elsewhere)]
     return "\n".join([*("  ".join(line).rstrip() for line in padded), summary, *found])
 
 
@@ -68,7 +69,7 @@ def rows(
     cascades: Sequence[Cascade],
     elsewhere: str | None,
 ) -> Iterator[Row]:
-    """A row for each convolution.
+    """A row for each convolution, and for each dense layer that is taken.
 
     Args:
         graph: as in :func:`table`.
@@ -78,10 +79,10 @@ def rows(
     """
     numbers = {chain: n for n, cascade in enumerate(cascades, 1) for chain in cascade.chains}
     for node in graph.walk():
-        if node.name == "conv_general_dilated":
-            reason = elsewhere or reason_against(node) or "?"
-            chain = taken.get(node)
-            yield _taken(chain, numbers.get(chain)) if chain else _left(node, node.eqn, reason)
+        if node in taken:
+            yield _taken(taken[node], numbers.get(taken[node]))
+        elif node.name == "conv_general_dilated":
+            yield _left(node, node.eqn, elsewhere or reason_against(node) or "?")
         elif not node.bodies:
             for eqn in convolutions_within(node.eqn):
                 yield _left(None, eqn, elsewhere or _inside(node))
@@ -97,10 +98,11 @@ def _taken(chain: Chain, cascade: int | None) -> Row:
     gradient = weight_gradient.takes(geometry)
     within = "" if cascade is None else f" in cascade {cascade}"
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
+    dense = is_dense(chain.conv)
     return Row(
         chain.conv,
-        _times(x),
-        _times(kernel),
+        _times(images_of(chain.conv).aval.shape if dense else x),
+        _times(kernel[-2:] if dense else kernel),
         _strides(spec.strides, spec.input_dilation),
         _times(spec.kernel_dilation),
         str(spec.feature_group_count),
@@ -164,8 +166,11 @@ def _summary(graph: Graph, taken: Mapping[Node, Chain], count: int, elsewhere: s
     }
     fused = {value for chain in taken.values() for value in chain.outputs}
     pools = 0 if elsewhere else len(pooling.find(graph, fused))
+    dense = sum(map(is_dense, taken))
+    layers = f" and {dense} dense layers" if dense else ""
     return (
-        f"{len(taken)} of {count} convolutions on the kernel ({extension.isa() or 'not loaded'}), "
+        f"{len(taken) - dense} of {count - dense} convolutions{layers} on the kernel "
+        f"({extension.isa() or 'not loaded'}), "
         f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; pools: {pools}"
     )
 
@@ -176,6 +181,16 @@ def _outside(chains: Sequence[Chain]) -> list[str]:
     reasons = {node: why for chain in chains for node, why in chain.refused.items()}
     counts = collections.Counter((n.name, why) for n, why in reasons.items() if n not in inside)
     return [f"left to XLA: {n} {name}, {why}" for (name, why), n in counts.most_common()]
+
+
+def _dense_outside(
+    graph: Graph, taken: Mapping[Node, Chain], elsewhere: str | None
+) -> Iterator[str]:
+    """The dense layers that stay with XLA, and why."""
+    left = (node for node in graph.walk() if node not in taken and is_dense(node))
+    counts = collections.Counter(elsewhere or reason_against(node) for node in left)
+    for why, count in counts.most_common():
+        yield f"left to XLA: {count} dense, {why}"
 
 
 def _times(sizes: Sequence[int | str]) -> str:

@@ -25,15 +25,16 @@ def fuse(fn: F) -> F:
 
     Like ``jax.jit``, it traces ``fn`` once for each set of shapes. Each convolution that the kernel
     supports is taken: in one to three dimensions and any order of axes, dilated, transposed,
-    cropped or in groups, along with explicit padding in front. So is what follows it: what has one
-    number per channel (bias, batch norm at inference as any library writes it, scale, shift), and
-    then any computation element by element with numbers, numbers for each channel or each image and
-    channel, and tensors of the result's shape, such as activations, residuals and gates. In
-    training, batch norm with the statistics of the batch is taken too, however it is written, and
-    mean and variance are there for what else reads them, such as running averages; after it,
-    residual and ReLU. A value that is used elsewhere too is kept, and everything else stays as it
-    is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``,
-    ``while_loop`` and ``cond``. :func:`explain` shows what was found.
+    cropped or in groups, along with explicit padding in front; and each dense layer, one matrix on
+    the last axis, of 8 pixels or more, as a convolution of single pixels. So is what follows it:
+    what has one number per channel (bias, batch norm at inference as any library writes it, scale,
+    shift), and then any computation element by element with numbers, numbers for each channel or
+    each image and channel, and tensors of the result's shape, such as activations, residuals and
+    gates. In training, batch norm with the statistics of the batch is taken too, however it is
+    written, and mean and variance are there for what else reads them, such as running averages;
+    after it, residual and ReLU. A value that is used elsewhere too is kept, and everything else
+    stays as it is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``,
+    ``scan``, ``while_loop`` and ``cond``. :func:`explain` shows what was found.
 
     Convolutions of single pixels, channels last and without padding, also do what stands before
     them, where the value is needed for nothing else and no convolution before can have it: batch
@@ -80,15 +81,16 @@ def fuse(fn: F) -> F:
 def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Prints what :func:`fuse` makes of ``fn`` for these arguments, without running it.
 
-    A row for each convolution: shapes (channels last where the kernel takes it), strides (``1/2``
-    with a zero between the pixels of the images: a transposed convolution), dilation of the window,
-    groups, what was fused (``bn``: numbers that multiply and numbers that are added, for each
-    channel; ``bn(batch)``: batch norm with the statistics of the batch; activations by name, and
-    operations of which none is known by their number; before a colon, what stands in front of the
-    convolution, such as ``concat+bn+relu:``), the kernel's algorithm (and the cascade, if several
-    convolutions are one call, a few rows of each at a time) and the size of the packed weights; or
-    why it stays with XLA. A line sums up, and counts what is pooled on the kernel; others say which
-    elementwise operations on a convolution's result stayed outside, and why.
+    A row for each convolution, and each dense layer that the kernel takes: shapes (channels last
+    where the kernel takes it), strides (``1/2`` with a zero between the pixels of the images: a
+    transposed convolution), dilation of the window, groups, what was fused (``bn``: numbers that
+    multiply and numbers that are added, for each channel; ``bn(batch)``: batch norm with the
+    statistics of the batch; activations by name, and operations of which none is known by their
+    number; before a colon, what stands in front of the convolution, such as ``concat+bn+relu:``),
+    the kernel's algorithm (and the cascade, if several convolutions are one call, a few rows of
+    each at a time) and the size of the packed weights; or why it stays with XLA. A line sums up,
+    and counts what is pooled on the kernel; others say which elementwise operations on a
+    convolution's result stayed outside, which dense layers, and why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.

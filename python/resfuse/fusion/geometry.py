@@ -13,7 +13,7 @@ from resfuse.fusion.layout import Layout, inverse, mesh_axes
 from resfuse.kernel.conv import unsupported
 from resfuse.spec import ConvSpec
 
-__all__ = ["Geometry", "geometry_of", "reason_against"]
+__all__ = ["Geometry", "geometry_of", "precision_of", "reason_against", "reason_against_arrays"]
 
 Parts = Sequence[Sequence[int]]  # axes that become one
 
@@ -25,6 +25,7 @@ class Geometry:
     ``images``, ``kernel`` and ``output`` are the layouts of the equation's arrays: how they come
     from the kernel's. With ``batch_groups``, group ``g`` of the output's channels is that part of
     the batch; the kernel has feature groups for it, with each part's channels in one image.
+    ``operands`` says which of the equation's are images and kernel.
     """
 
     spec: ConvSpec
@@ -32,6 +33,7 @@ class Geometry:
     kernel: Layout
     output: Layout
     batch_groups: int = 1
+    operands: tuple[int, int] = (0, 1)
 
     @property
     def images_shape(self) -> tuple[int, ...]:
@@ -69,17 +71,11 @@ def geometry_of(node: Node) -> Geometry:
 def reason_against(node: Node) -> str | None:
     """Why the kernel cannot compute this convolution; None if it can."""
     x, kernel = (value.aval for value in node.inputs)
-    params, out = node.params, node.outputs[0].aval
-    if not {x.dtype, kernel.dtype, out.dtype} <= {jnp.dtype(jnp.float32)}:
-        return " and ".join(sorted({str(a.dtype) for a in (x, kernel, out)} - {"float32"}))
-    if not all(isinstance(size, int) for size in (*x.shape, *kernel.shape)):
-        return "symbolic shape"
-    if isinstance(params["precision"], str | lax.DotAlgorithm | lax.DotAlgorithmPreset):
-        return f"precision {params['precision']}"
-    batch = params["dimension_numbers"].lhs_spec[:1]
-    whole = params["batch_group_count"] > 1
-    if mesh_axes(kernel) or mesh_axes(x) - (set() if whole else mesh_axes(x, batch)):
-        return "sharded over other axes than the batch"
+    params = node.params
+    batch = params["dimension_numbers"].lhs_spec[:1] if params["batch_group_count"] == 1 else ()
+    reason = reason_against_arrays(node, x, kernel, batch)
+    if reason is not None:
+        return reason
     if x.ndim == 2:
         return "no spatial dimensions"
     geometry = geometry_of(node)
@@ -88,18 +84,38 @@ def reason_against(node: Node) -> str | None:
     return unsupported(geometry.images_shape, geometry.kernel.start, jnp.float32, geometry.spec)
 
 
+def reason_against_arrays(node: Node, x: Any, kernel: Any, batch: Sequence[int]) -> str | None:
+    """Why the kernel cannot compute an equation of such types.
+
+    ``batch`` are the axes of ``x`` over which it may be sharded.
+    """
+    out, precision = node.outputs[0].aval, node.params["precision"]
+    if not {x.dtype, kernel.dtype, out.dtype} <= {jnp.dtype(jnp.float32)}:
+        return " and ".join(sorted({str(a.dtype) for a in (x, kernel, out)} - {"float32"}))
+    if not all(isinstance(size, int) for size in (*x.shape, *kernel.shape)):
+        return "symbolic shape"
+    if isinstance(precision, str | lax.DotAlgorithm | lax.DotAlgorithmPreset):
+        return f"precision {precision}"
+    if mesh_axes(kernel) or mesh_axes(x) - mesh_axes(x, batch):
+        return "sharded over other axes than the batch"
+    return None
+
+
 def _spec(node: Node) -> ConvSpec:
     """What the equation asks for, with an entry for each of its spatial dimensions."""
     params = node.params
-    precision = params["precision"]
-    if isinstance(precision, tuple):
-        precision = max(precision, key=_rank)
     pads = tuple((int(low), int(high)) for low, high in params["padding"])
     strides, of_image, of_window = (
         tuple(map(int, params[name])) for name in ("window_strides", "lhs_dilation", "rhs_dilation")
     )
     groups = params["feature_group_count"] * params["batch_group_count"]  # one of them is 1
-    return ConvSpec(strides, pads, of_image, of_window, groups, precision)
+    return ConvSpec(strides, pads, of_image, of_window, groups, precision_of(node))
+
+
+def precision_of(node: Node) -> lax.Precision | None:
+    """What the equation asks for, the higher of its operands' if it has one for each."""
+    precision = node.params["precision"]
+    return max(precision, key=_rank) if isinstance(precision, tuple) else precision
 
 
 def _rank(precision: lax.Precision | None) -> int:

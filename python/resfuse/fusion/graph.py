@@ -143,8 +143,6 @@ class _Builder:
             inputs = [read(atom) for atom in eqn.invars]
             inner = seen_through(eqn)
             if inner is not None:
-                # A choice by platform has an operand in front, which the branch does not take.
-                inputs = inputs[-len(inner.in_avals) :] if inner.in_avals else []
                 outputs = self._inline(graph, inner, inputs)
             else:
                 outputs = self._node(graph, eqn, inputs).outputs

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from resfuse.fusion.geometry import geometry_of, reason_against
 from resfuse.fusion.graph import Graph, Node, Value, is_literal
 from resfuse.fusion.known import known_function
 from resfuse.fusion.layout import Layout, mesh_axes
+from resfuse.fusion.linear import geometry_of, images_of, is_linear, reason_against
 from resfuse.fusion.operands import Operand, operand_of
 from resfuse.fusion.steps import Step, fold
 from resfuse.kernel.prologue import MAX_PARTS, Prologue, Scale
@@ -76,20 +76,18 @@ def heads(graph: Graph) -> dict[Node, Head]:
     found = {
         conv: dataclasses.replace(head, parts=_parts(head.parts[0], readers))
         for conv, head in whole.items()
-        if all(user in whole for user in conv.inputs[0].users) or not head.nodes
+        if all(user in whole for user in images_of(conv).users) or not head.nodes
     }
     return {conv: head for conv, head in found.items() if _pays(head) and _is_relu(head)}
 
 
 def _is_pointwise(node: Node) -> bool:
     """Whether the kernel can have a prologue there."""
-    if node.name != "conv_general_dilated":
-        return False
-    x, kernel = node.inputs
-    taps = (kernel.aval.shape[axis] for axis in node.params["dimension_numbers"].rhs_spec[2:])
-    if set(taps) != {1} or mesh_axes(x.aval) or reason_against(node) is not None:
+    if not is_linear(node) or reason_against(node) is not None:
         return False
     geometry = geometry_of(node)
+    if {*geometry.kernel.start[:-2]} != {1} or mesh_axes(images_of(node).aval):
+        return False
     spec = geometry.spec
     is_plain = {*spec.input_dilation, spec.feature_group_count, geometry.batch_groups} == {1}
     return is_plain and set(spec.pixels) == {0} and not geometry.images.moves
@@ -106,7 +104,7 @@ def _pays(head: Head) -> bool:
 
 def _head(conv: Node) -> Head:
     """All that could be the convolution's, up to a value that is needed elsewhere too."""
-    value, head = conv.inputs[0], Head([], [], [], None, None)
+    value, head = images_of(conv), Head([], [], [], None, None)
     layout = Layout(value.aval.shape, value.aval.ndim - 1)
     while (node := value.producer) is not None and node.scope is conv.scope:
         longer = _longer(head, node, layout) if not head.nodes or len(value.users) == 1 else None
@@ -115,7 +113,7 @@ def _head(conv: Node) -> Head:
         value, head = longer
     # Statistics of the batch belong to the convolution before; a single product is an excitation.
     if len(head.nodes) > 1 and any(_depends(number, value) for number in head.numbers):
-        return Head([], conv.inputs[:1], [], None, None)
+        return Head([], [images_of(conv)], [], None, None)
     return dataclasses.replace(head, parts=[value])
 
 

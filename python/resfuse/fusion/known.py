@@ -37,8 +37,8 @@ def known_function(node: Node) -> Callable[..., Any] | None:
 
 def _function(node: Node, body: ClosedJaxpr) -> Callable[..., Any] | None:
     function = _by_value().get(_program(body))
-    if function is None:
-        return None
+    if function is None or jax_compat.has_rule_of(node.params, function):
+        return function
     types = [value.aval for value in node.inputs]
     shapes = [jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=t.sharding) for t in types]
     found = _derivative(lambda *operands: node.run(operands)[0], shapes)

@@ -3,11 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from jax import Array, lax
+import numpy as np
+from jax import Array
 
 __all__ = ["Layout", "Shape", "inverse", "mesh_axes"]
+
+_Images = TypeVar("_Images", Array, np.ndarray)  # which stay what they are
 
 Shape = tuple[int, ...]
 
@@ -43,14 +46,14 @@ class Layout:
     def apply(self, y: Array) -> Array:
         """Brings a tensor with channels last to this layout."""
         for kind, arguments, _ in self.moves:
-            y = lax.transpose(y, arguments) if kind == "transpose" else y.reshape(arguments)
+            y = y.transpose(arguments) if kind == "transpose" else y.reshape(arguments)
         return y
 
-    def undo(self, y: Array) -> Array:
+    def undo(self, y: _Images) -> _Images:
         """Brings a tensor from this layout to channels last."""
         for kind, arguments, before in reversed(self.moves):
             back = inverse(arguments) if kind == "transpose" else before
-            y = lax.transpose(y, back) if kind == "transpose" else y.reshape(back)
+            y = y.transpose(back) if kind == "transpose" else y.reshape(back)
         return y
 
     def transposed(self, order: Shape) -> "Layout":

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from resfuse.fusion import layout, weight_gradient
 from resfuse.fusion.chain import Chain
-from resfuse.fusion.geometry import reason_against
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.head import heads
+from resfuse.fusion.linear import is_linear, reason_against
 from resfuse.fusion.moves import is_move, moved
 from resfuse.fusion.operands import per_channel
 from resfuse.fusion.order import settle
@@ -34,7 +34,7 @@ def chains(graph: Graph) -> list[Chain]:
     claimed = {node for head in in_front.values() for node in head.nodes}
     found: list[Chain] = []
     for node in reversed(list(graph.walk())):
-        if node.name == "conv_general_dilated" and reason_against(node) is None:
+        if is_linear(node) and reason_against(node) is None:
             x, geometry = unpadded(node)
             chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
             chain.head = in_front.get(node)

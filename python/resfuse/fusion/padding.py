@@ -9,8 +9,9 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from resfuse.fusion.geometry import Geometry, geometry_of
+from resfuse.fusion.geometry import Geometry
 from resfuse.fusion.graph import Node, Value, is_literal
+from resfuse.fusion.linear import geometry_of, images_of
 from resfuse.fusion.moves import before, is_move
 from resfuse.kernel.conv import unsupported
 from resfuse.spec import ConvSpec
@@ -21,7 +22,8 @@ __all__ = ["unpadded"]
 def unpadded(conv: Node) -> tuple[Value, Geometry]:
     """The images before the padding in front of a convolution, and the convolution of those."""
     geometry = geometry_of(conv)
-    value, found = conv.inputs[0], (conv.inputs[0], geometry)
+    value = images_of(conv)
+    found = value, geometry
     while (node := value.producer) is not None and node.scope is conv.scope:
         earlier = _without(node, geometry) if node.name == "pad" else _before(node, geometry)
         if earlier is None:

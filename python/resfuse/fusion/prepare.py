@@ -1,9 +1,10 @@
 """What a chain needs of closed-over weights: folded and packed once."""
 
 import dataclasses
-import functools
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -14,31 +15,45 @@ from resfuse.fusion.chain import Chain
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
 from resfuse.fusion.head import Head
+from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
+from resfuse.memory import empty
 from resfuse.spec import ConvSpec
 
-__all__ = ["Packs", "prepare"]
+__all__ = ["Packs", "array_of", "prepare"]
 
 
 class Packs:
-    """The packed weights of one fused function, by the arrays that they come from."""
+    """The packed weights of one fused function, by the arrays that they come from.
+
+    Threads pack, while JAX traces and compiles the program: the values' arrays are futures.
+    """
 
     def __init__(self) -> None:
-        self._packs: dict[Any, tuple[Value, Any]] = {}
+        self._packs: dict[Any, tuple[Value, Value]] = {}
         self._lock = threading.Lock()
 
-    def of(self, chains: Sequence[Chain]) -> list[Any]:
+    def of(self, chains: Sequence[Chain]) -> list[Value]:
         """The packed weights of chains whose kernels are known; packs those that are missing."""
         keys = list(map(_key, chains))
         with self._lock:
             pairs = zip(keys, chains, strict=True)
             missing = {key: chain for key, chain in pairs if key not in self._packs}
             packed = _packed(list(missing.values()))
-            for (key, chain), array in zip(missing.items(), packed, strict=True):
-                # With the value, for as long as it lives, its id is nobody else's.
-                self._packs[key] = chain.kernel, array
+            for (key, chain), value in zip(missing.items(), packed, strict=True):
+                # With its array, for as long as that lives, its id is nobody else's.
+                self._packs[key] = chain.kernel, value
             return [self._packs[key][1] for key in keys]
+
+
+def array_of(value: Value) -> Any:
+    """Its array; waits for the thread that packs it."""
+    array = value.array
+    if isinstance(array, Future):
+        with jax.ensure_compile_time_eval():
+            array = value.array = jax.device_put(array.result())
+    return array
 
 
 def _key(chain: Chain) -> Any:
@@ -56,28 +71,23 @@ def _packing_spec(chain: Chain) -> ConvSpec:
     return dataclasses.replace(spec, padding=((0, 0),) * len(spec.strides))
 
 
-def _packed(chains: Sequence[Chain]) -> list[Any]:
+def _packed(chains: Sequence[Chain]) -> list[Value]:
     computed = [chain.kernel for chain in chains if not chain.kernel.given]
     memory: dict[Value, Any] = {}
     evaluate(computed, memory)
-    specs = list(map(_packing_spec, chains))
-    layouts = [chain.geometry.kernel for chain in chains]
-    # A kernel that is there already is not copied.
-    kernels = [memory.get(chain.kernel, chain.kernel.array) for chain in chains]
+    threads = ThreadPoolExecutor(os.cpu_count())
 
-    def pack(kernels: Sequence[Any]) -> list[Any]:
-        each, isa = zip(kernels, layouts, specs, strict=True), extension.isa()
-        return [_pack(layout.undo(kernel), spec, isa) for kernel, layout, spec in each]
+    def packed(chain: Chain) -> Value:
+        # A kernel that is there already is not copied.
+        kernel = np.asarray(memory.get(chain.kernel, chain.kernel.array))
+        task = chain.geometry.kernel.undo(kernel), _packing_spec(chain)
+        aval = jax.typeof(extension.packed_type(*task))
+        to = empty(aval.shape)
+        return Value(aval, array=threads.submit(extension.pack_now, *task, to))
 
-    # One program, in which kernels of the same shape share their part.
-    return jax.jit(pack)(kernels) if kernels else []
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _pack(kernel: Any, spec: ConvSpec, isa: str | None) -> Any:
-    """As :func:`resfuse.ffi.pack`; the order is that of ``isa``, so JAX must not mix them up."""
-    del isa
-    return extension.pack(kernel, spec)
+    values = list(map(packed, chains))
+    threads.shutdown(wait=False)
+    return values
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
@@ -93,18 +103,29 @@ def prepare(chains: Sequence[Chain], packs: Packs) -> None:
     values += [value for chain in heads if chain.head for value in chain.head.numbers]
     evaluate([*values, *(operand.value for _, operand in rows)], memory)
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
-        for chain in known:
-            scale, shift = fold(chain.steps, chain.channels, memory.__getitem__)
-            chain.folded = _value(scale), _value(shift)
-        for chain in heads:
-            assert chain.head is not None
-            chain.before = tuple(map(_value, chain.head.arrays(memory.__getitem__)))
-        for chain, operand in rows:
-            values = full(row(memory[operand.value]), chain.channels)
-            chain.prepared[operand] = _value(values)
+        _fold(known, heads, rows, memory.__getitem__)
         fixed = [chain for chain in chains if chain.kernel.known]
         for chain, packed in zip(fixed, packs.of(fixed), strict=True):
-            chain.packed = Value(jax.typeof(packed), array=packed)
+            chain.packed = packed
+
+
+def _fold(
+    chains: Sequence[Chain],
+    heads: Sequence[Chain],
+    rows: Sequence[tuple[Chain, Operand]],
+    read: Callable[[Value], Any],
+) -> None:
+    """Sets the numbers that follow from those which ``read`` gives, all at once."""
+    folded = [fold(chain.steps, chain.channels, read) for chain in chains]
+    before = [chain.head.arrays(read) for chain in heads if chain.head]
+    whole = [full(row(read(operand.value)), chain.channels) for chain, operand in rows]
+    of_chains, of_heads, of_rows = _values((folded, before, whole))
+    for chain, pair in zip(chains, of_chains, strict=True):
+        chain.folded = pair
+    for chain, numbers in zip(heads, of_heads, strict=True):
+        chain.before = numbers
+    for (chain, operand), numbers in zip(rows, of_rows, strict=True):
+        chain.prepared[operand] = numbers
 
 
 def _is_known(head: Head | None) -> bool:
@@ -113,6 +134,8 @@ def _is_known(head: Head | None) -> bool:
     )
 
 
-def _value(array: Any) -> Value:
-    array = jax.device_put(np.ascontiguousarray(array, np.float32))
-    return Value(jax.typeof(array), array=array)
+def _values(arrays: Any) -> Any:
+    """The arrays of a tree as values; each put on the device alone takes twice as long."""
+    arrays = jax.tree.map(lambda array: np.ascontiguousarray(array, np.float32), arrays)
+    put = jax.device_put(arrays)
+    return jax.tree.map(lambda array: Value(jax.typeof(array), array=array), put)

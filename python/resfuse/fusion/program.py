@@ -1,6 +1,7 @@
 """A function's program for one set of shapes: traced, matched, prepared and compiled once."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,11 +9,12 @@ import jax
 
 from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
-from resfuse.fusion.captured import Captured, as_argument
+from resfuse.fusion.captured import Captured, as_argument, is_explicit
 from resfuse.fusion.graph import Value
-from resfuse.fusion.prepare import Packs, prepare
+from resfuse.fusion.prepare import Packs, array_of, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.jax_compat import ClosedJaxpr
+from resfuse.purpose import Purpose, tracing_for
 
 __all__ = ["Program", "Shared", "trace"]
 
@@ -36,6 +38,9 @@ class Program:
         # Whether it means the same outside the transformations under which it was traced.
         tracers = any(isinstance(v.array, jax.core.Tracer) for v in self.graph.constants)
         self.portable = not (tracers or jax_compat.has_axis_names(jaxpr))
+        # Whether nothing in it spreads arrays over devices.
+        spread = jax_compat.has_shardings(jaxpr) or any(map(is_explicit, self.graph.constants))
+        self._stays = sliced and self.portable and not spread
         if shared is not None:
             shared.captured.take(self.graph.constants)
         self.chains = with_statistics(match.chains(self.graph))
@@ -44,10 +49,14 @@ class Program:
         self.plan = rewrite.Plan(self.graph, self.chains, sliced)
         # As arguments the arrays at hand are not copied into the compiled program.
         self._closed = [value for value in self._given() if as_argument(value)]
-        self._arrays = [value.array for value in self._closed]
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
+
+    @functools.cached_property
+    def _arrays(self) -> list[Any]:
+        """Of the plan's values; waits for the weights that are being packed."""
+        return list(map(array_of, self._closed))
 
     def _given(self) -> list[Value]:
         """The arrays that the plan reads."""
@@ -62,9 +71,21 @@ class Program:
         outside = dict(zip(self._closed, closed, strict=True))
         return rewrite.run(self.plan, self.graph, outside, leaves)
 
+    def _purpose(self, leaves: Sequence[Any]) -> Purpose:
+        """What becomes of the program where it is called here."""
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        stays = self._stays and jax.sharding.get_abstract_mesh().empty
+        runs = stays and not traced and jax_compat.is_eager()
+        return Purpose.RUNNING if runs else Purpose.ANYTHING
+
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""
-        outputs = self._jitted(self._arrays, leaves)
+        purpose = self._purpose(leaves)
+        with tracing_for(purpose):
+            if purpose is Purpose.RUNNING and "_arrays" not in vars(self):
+                # To compile takes no arrays, which others are still packing.
+                self._jitted.lower([value.aval for value in self._closed], leaves).compile()
+            outputs = self._jitted(self._arrays, leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
 
 
@@ -85,5 +106,6 @@ def trace(
         args, kwargs = jax.tree.unflatten(tree, leaves)
         return function(*args, **kwargs)
 
-    jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+    with tracing_for(Purpose.READING):
+        jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
     return Program(jaxpr, jax.tree.structure(shapes), shared, sliced)

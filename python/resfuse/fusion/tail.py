@@ -14,6 +14,7 @@ from jax import Array
 
 from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.layout import Layout
+from resfuse.fusion.linear import is_linear
 from resfuse.fusion.moves import is_move
 from resfuse.fusion.operands import Operand
 from resfuse.fusion.plain import Equation, Plain
@@ -72,7 +73,7 @@ def _worthwhile(last: Value) -> int:
     other need not be read again to compute it; what XLA computes where it is used is not written.
     """
     readers = [node for node in last.users if node is not None]
-    return int(any(node.name == "conv_general_dilated" for node in readers))
+    return int(any(map(is_linear, readers)))
 
 
 def _tail(region: Region, members: Sequence[Member], outputs: Sequence[Value]) -> Tail:

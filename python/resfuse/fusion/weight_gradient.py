@@ -18,12 +18,13 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from resfuse import reference
 from resfuse.fusion.geometry import Geometry
 from resfuse.kernel import conv
 from resfuse.kernel.derivatives import refuse_forward_mode
+from resfuse.purpose import Purpose, by_platform, tracing_for
 from resfuse.spec import ConvSpec, dilated
 
 __all__ = ["convolve", "takes"]
@@ -58,7 +59,7 @@ def convolve(geometry: Geometry, x: Array, kernel: Array) -> Array:
         images, weights = geometry.images_from(x), geometry.kernel.undo(kernel)
         return reference.conv(images, weights, geometry.spec)
 
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
+    return by_platform(x, kernel, cpu=on_cpu, default=plain)
 
 
 def _by_groups(geometry: Geometry, x: Array, kernel: Array) -> Array:
@@ -72,7 +73,8 @@ def _by_groups(geometry: Geometry, x: Array, kernel: Array) -> Array:
     x = x.reshape(*x.shape[:-1], groups, -1)  # (b, ..., g, i)
     kernel = kernel.reshape(*kernel.shape[:-1], groups, -1)  # (..., i, g, o)
     images = jnp.moveaxis(jnp.moveaxis(x, 0, -1), (-3, -2), (0, 1))  # (g, i, ..., b)
-    y = jax.vmap(gradient)(images, jnp.moveaxis(kernel, (-2, -3), (0, 1)))  # (g, ..., b, o)
+    with tracing_for(Purpose.ANYTHING):  # it is batched right here
+        y = jax.vmap(gradient)(images, jnp.moveaxis(kernel, (-2, -3), (0, 1)))  # (g, ..., b, o)
     y = jnp.moveaxis(y, (-2, 0), (0, -2))  # (b, ..., g, o)
     return y.reshape(geometry.output.start)
 

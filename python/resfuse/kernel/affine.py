@@ -9,15 +9,16 @@ import functools
 from typing import Any
 
 import jax
-from jax import Array, lax
+from jax import Array
 
 from resfuse import reference
 from resfuse.kernel.call import Call
 from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_gradient
-from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
 from resfuse.kernel.epilogue import Epilogue, Kind
 from resfuse.kernel.fold import fold_of
 from resfuse.kernel.prologue import Prologue
+from resfuse.purpose import by_platform
 from resfuse.spec import ConvSpec
 
 __all__ = ["affine", "affine_on_cpu"]
@@ -77,7 +78,7 @@ def affine(
 
     images = x if isinstance(x, tuple) else (x,)
     arrays = (*images, kernel, scale, shift, *operands)
-    return lax.platform_dependent(packed, *arrays, cpu=on_cpu, default=plain)
+    return by_platform(packed, *arrays, cpu=on_cpu, default=plain)
 
 
 def affine_on_cpu(
@@ -91,8 +92,10 @@ def affine_on_cpu(
     """As :func:`affine`, always the kernel; the prologue's arrays lead."""
     arrays = refuse_forward_mode(arrays)
     if prologue is not None:
-        return _unpacked(_prologue_affine(prologue, spec, epilogue, in_place, packed, *arrays))
-    return _unpacked(conv_affine(spec, epilogue, in_place, packed, *arrays))
+        return _unpacked(
+            bare(_prologue_affine)(prologue, spec, epilogue, in_place, packed, *arrays)
+        )
+    return _unpacked(bare(conv_affine)(spec, epilogue, in_place, packed, *arrays))
 
 
 def _transformed(prologue: Prologue | None, arrays: Arrays) -> Arrays:

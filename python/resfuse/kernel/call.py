@@ -27,6 +27,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from resfuse.jax_compat import result_types, without_mesh
+from resfuse.purpose import Purpose, purpose
 
 __all__ = ["Attribute", "Call", "Results"]
 
@@ -60,6 +61,8 @@ class Call:
 
     def __call__(self, *operands: Array) -> Results:
         """The results, always as a tuple."""
+        if purpose() is Purpose.RUNNING:
+            return self._native(*operands)
         # Within `shard_map` a call is a device's own already, and JAX cannot split it further.
         local = bool(jax.sharding.get_abstract_mesh().manual_axes)
         call = custom_vmap(self._native if local else self._split())

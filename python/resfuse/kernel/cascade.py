@@ -13,14 +13,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax import Array, lax
+from jax import Array
 
 from resfuse import reference
 from resfuse.kernel.affine import conv_affine
 from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.conv import attributes
-from resfuse.kernel.derivatives import refuse_forward_mode
+from resfuse.kernel.derivatives import bare, refuse_forward_mode
 from resfuse.kernel.epilogue import Epilogue
+from resfuse.purpose import by_platform
 from resfuse.spec import ConvSpec
 
 __all__ = ["MAX_PARTS", "Part", "PartArrays", "cascade", "cascade_on_cpu"]
@@ -81,13 +82,13 @@ def cascade(x: Array, *arrays: PartArrays, parts: Parts, in_place: bool = False)
             outputs = part.epilogue.outputs(acc, *operands)
         return outputs
 
-    return lax.platform_dependent(x, *arrays, cpu=on_cpu, default=plain)
+    return by_platform(x, *arrays, cpu=on_cpu, default=plain)
 
 
 def cascade_on_cpu(x: Array, *arrays: PartArrays, parts: Parts, in_place: bool = False) -> Arrays:
     """As :func:`cascade`, always the kernel."""
     x, arrays = refuse_forward_mode((x, arrays))
-    return _cascade(parts, in_place, x, *arrays)
+    return bare(_cascade)(parts, in_place, x, *arrays)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

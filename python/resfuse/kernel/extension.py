@@ -8,6 +8,7 @@ import importlib
 import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,8 @@ __all__ = [
     "isas",
     "operations",
     "pack",
+    "pack_now",
+    "packed_type",
     "unavailable_reason",
 ]
 
@@ -134,20 +137,39 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
         which the kernel takes in place of ``kernel``. A machine without an instruction set that
         reads this shape refuses it.
     """
+    native = jax.ffi.ffi_call("resfuse_pack", packed_type(kernel, spec))
     if fold := fold_of(spec, kernel.shape):
         kernel, spec = fold.kernel(kernel), fold.spec
-    sides = len(spec.strides)
-    pixel = (1,) * (sides + 1) + (kernel.shape[-2] * spec.feature_group_count,)
-    pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)
-    _, packed_shape = _plan(pixel, kernel.shape, pixel_spec)
-    out = jax.ShapeDtypeStruct(packed_shape, jnp.float32)
-    native = jax.ffi.ffi_call("resfuse_pack", out)
     return native(
         kernel,
         image_dilation=np.array(spec.input_dilation, np.int64),
         window_dilation=np.array(spec.kernel_dilation, np.int64),
         groups=np.int64(spec.feature_group_count),
     )
+
+
+def pack_now(kernel: np.ndarray, spec: ConvSpec, packed: np.ndarray) -> np.ndarray:
+    """As :func:`pack`, on this thread and without a program of XLA's: for weights at hand.
+
+    ``packed``, which is returned, is memory of the :func:`packed_type`; its shape says for which
+    instruction set, whatever is in use by now.
+    """
+    assert _ext is not None  # else there would be no such memory
+    if fold := fold_of(spec, kernel.shape):
+        kernel, spec = np.asarray(jax.jit(fold.kernel)(kernel)), fold.spec
+    settings = spec.input_dilation, spec.kernel_dilation, spec.feature_group_count
+    _ext.pack(np.ascontiguousarray(kernel), packed, *settings)
+    return packed
+
+
+def packed_type(kernel: Any, spec: ConvSpec) -> jax.ShapeDtypeStruct:
+    """That of what :func:`pack` returns."""
+    if fold := fold_of(spec, kernel.shape):
+        return packed_type(jax.eval_shape(fold.kernel, kernel), fold.spec)
+    sides = len(spec.strides)
+    pixel = (1,) * (sides + 1) + (kernel.shape[-2] * spec.feature_group_count,)
+    pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)
+    return jax.ShapeDtypeStruct(_plan(pixel, kernel.shape, pixel_spec)[1], jnp.float32)
 
 
 def algorithm(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec) -> str:

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from resfuse import reference
 from resfuse.kernel import extension
 from resfuse.kernel.call import Attribute, Call
-from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
+from resfuse.purpose import Purpose, by_platform, purpose
 from resfuse.spec import PaddingLike, Pads, dilated, flat_pixels, output_size, resolve_padding
 
 __all__ = ["Operation", "Pooling", "cotangent", "max_pool", "pool", "pool_gradient", "pool_on_cpu"]
@@ -91,13 +92,13 @@ def max_pool(
 
 def pool(pooling: Pooling, x: Array) -> Array:
     """Reduces each window of ``(B, ..., C)``: on the kernel, where it runs and supports that."""
-    if not _supported(x, pooling):
+    if purpose() is Purpose.READING or not _supported(x, pooling):
         return pooling.plain(x)
 
     def on_cpu(x: Array) -> Array:
-        return pool_on_cpu(pooling, refuse_forward_mode(x))
+        return bare(pool_on_cpu)(pooling, refuse_forward_mode(x))
 
-    return lax.platform_dependent(x, cpu=on_cpu, default=pooling.plain)
+    return by_platform(x, cpu=on_cpu, default=pooling.plain)
 
 
 def cotangent(pooling: Pooling, x: Array, d_y: Array) -> Array:
@@ -105,8 +106,8 @@ def cotangent(pooling: Pooling, x: Array, d_y: Array) -> Array:
     plain = functools.partial(_plain_cotangent, pooling)
     if not _supported(x, pooling):
         return plain(x, d_y)
-    on_cpu = functools.partial(pool_gradient, pooling)
-    return lax.platform_dependent(x, d_y, cpu=on_cpu, default=plain)
+    on_cpu = functools.partial(bare(pool_gradient), pooling)
+    return by_platform(x, d_y, cpu=on_cpu, default=plain)
 
 
 def _plain_cotangent(pooling: Pooling, x: Array, d_y: Array) -> Array:

@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from resfuse.kernel.batch_norm import Saved, norm_gradients, normalized, pixels
 from resfuse.kernel.call import Call, Results
 from resfuse.kernel.conv import attributes, axes, gradients, weight_gradient
-from resfuse.kernel.derivatives import refuse_forward_mode, varying_like
+from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
 from resfuse.kernel.fold import fold_of
 from resfuse.kernel.gate import Gate
 from resfuse.reference import per_channel
@@ -38,7 +38,7 @@ def train_on_cpu(
 ) -> Statistics:
     """As :func:`resfuse.reference.conv_bn_act_train` without ``conv_bias``, on the kernel."""
     operands = refuse_forward_mode((x, kernel, scale, bias, residual))
-    return _train(spec, epsilon, gate, *operands)
+    return bare(_train)(spec, epsilon, gate, *operands)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

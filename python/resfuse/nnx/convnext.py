@@ -20,17 +20,6 @@ _EXPANSION = 4
 _INIT = initializers.normal(0.02)  # the papers truncate at 100 deviations
 
 
-def _layer_norm(features: int, architecture: ConvNeXtArchitecture, make: Layers) -> nnx.LayerNorm:
-    """Over the channels; the variance is that of the deviations, which does not cancel."""
-    return nnx.LayerNorm(
-        features,
-        epsilon=architecture.epsilon,
-        use_fast_variance=False,
-        dtype=make.dtype,
-        rngs=make.rngs,
-    )
-
-
 class _Block(nnx.Module):
     """``x + gamma * fc2(gelu(fc1(norm(conv(x)))))``, with a depthwise 7x7 convolution."""
 
@@ -39,7 +28,7 @@ class _Block(nnx.Module):
     ) -> None:
         wide = _EXPANSION * features
         self.conv = make.conv(features, features, 7, groups=features, use_bias=True)
-        self.norm = _layer_norm(features, architecture, make)
+        self.norm = make.layer_norm(features, architecture.epsilon)
         self.fc1 = make.linear(features, wide, _INIT)
         self.fc2 = make.linear(wide, features, _INIT)
         gamma = initializers.constant(architecture.layer_scale)
@@ -58,7 +47,7 @@ class _Downsample(nnx.Module):
     def __init__(
         self, in_features: int, features: int, architecture: ConvNeXtArchitecture, make: Layers
     ) -> None:
-        self.norm = _layer_norm(in_features, architecture, make)
+        self.norm = make.layer_norm(in_features, architecture.epsilon)
         self.conv = make.conv(in_features, features, 2, 2, use_bias=True, padding="VALID")
 
     def __call__(self, x: Array) -> Array:
@@ -94,7 +83,7 @@ class _Stem(nnx.Module):
         self, in_channels: int, features: int, architecture: ConvNeXtArchitecture, make: Layers
     ) -> None:
         self.conv = make.conv(in_channels, features, 4, 4, use_bias=True, padding="VALID")
-        self.norm = _layer_norm(features, architecture, make)
+        self.norm = make.layer_norm(features, architecture.epsilon)
 
     def __call__(self, x: Array) -> Array:
         return self.norm(self.conv(x))
@@ -129,7 +118,7 @@ class ConvNeXt(Network):
     def make_head(self, architecture: ConvNeXtArchitecture, num_classes: int, make: Layers) -> None:
         """A layer norm and a dense layer."""
         last = architecture.features[-1]
-        self.norm = _layer_norm(last, architecture, make)
+        self.norm = make.layer_norm(last, architecture.epsilon)
         self.fc = make.linear(last, num_classes, _INIT)
 
     def classify(self, x: Array) -> Array:

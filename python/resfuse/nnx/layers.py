@@ -1,6 +1,7 @@
 """The layers from which the NNX networks are made."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -78,6 +79,7 @@ class Layers:
     dtype: Any
     rngs: nnx.Rngs
     kernel_init: nnx.Initializer = KAIMING
+    _parts: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def init(self, initializer: nnx.Initializer) -> nnx.Initializer:
         """The same, or one that draws nothing."""
@@ -95,7 +97,8 @@ class Layers:
         padding: Any = None,
     ) -> nnx.Conv:
         """A square convolution; ``padding`` is the convention's unless it is given."""
-        return nnx.Conv(
+        return self._made(
+            nnx.Conv,
             in_features,
             features,
             (size, size),
@@ -104,27 +107,20 @@ class Layers:
             feature_group_count=groups,
             use_bias=use_bias,
             kernel_init=self.init(self.kernel_init),
-            dtype=self.dtype,
-            rngs=self.rngs,
         )
 
     def planned_conv(self, plan: ConvPlan, settings: Mapping[str, Any]) -> nnx.Conv:
         """A ResNet's, with these settings."""
         init = self.init(settings["kernel_init"])
-        settings = {**settings, "kernel_init": init, "dtype": self.dtype, "rngs": self.rngs}
-        return nnx.Conv(plan.in_features, plan.features, **settings)
+        settings = {**settings, "kernel_init": init}
+        return self._made(nnx.Conv, plan.in_features, plan.features, **settings)
 
     def batch_norm(
         self, features: int, scale_init: nnx.Initializer = initializers.ones
     ) -> nnx.BatchNorm:
         """Over all axes but the last."""
-        return nnx.BatchNorm(
-            features,
-            **self.convention.batch_norm,
-            scale_init=scale_init,
-            dtype=self.dtype,
-            rngs=self.rngs,
-        )
+        settings = {**self.convention.batch_norm, "scale_init": scale_init}
+        return self._made(nnx.BatchNorm, features, **settings)
 
     def conv_norm(
         self,
@@ -161,14 +157,27 @@ class Layers:
         bias_init: nnx.Initializer = initializers.zeros,
     ) -> nnx.Linear:
         """A dense layer."""
-        return nnx.Linear(
-            in_features,
-            features,
-            kernel_init=self.init(kernel_init),
-            bias_init=self.init(bias_init),
-            dtype=self.dtype,
-            rngs=self.rngs,
-        )
+        inits = {"kernel_init": self.init(kernel_init), "bias_init": self.init(bias_init)}
+        return self._made(nnx.Linear, in_features, features, **inits)
+
+    def layer_norm(self, features: int, epsilon: float) -> nnx.LayerNorm:
+        """Over the channels; the variance is that of the deviations, which does not cancel."""
+        settings = {"epsilon": epsilon, "use_fast_variance": False}
+        return self._made(nnx.LayerNorm, features, **settings)
+
+    def _made(self, kind: Callable[..., Any], *sizes: Any, **settings: Any) -> Any:
+        """A layer of Flax's.
+
+        Flax checks each attribute that is set, of which a layer has twenty. Where no values are
+        drawn, equal layers are therefore one, put together as often as it is needed.
+        """
+        make = functools.partial(kind, *sizes, **settings, dtype=self.dtype, rngs=self.rngs)
+        if not isinstance(self.rngs, Unfilled):
+            return make()
+        key = kind, sizes, tuple(settings.items())
+        if key not in self._parts:
+            self._parts[key] = nnx.split(make())
+        return nnx.merge(*self._parts[key], copy=True)
 
     def dropout(self, rate: float) -> nnx.Dropout:
         """Drops single values in training."""

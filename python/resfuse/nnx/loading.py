@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from resfuse.nnx.convnext import ConvNeXt
@@ -116,7 +117,10 @@ def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
 
     def draw(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.fold_in(jax.random.key(seed), next(numbers))
+            # JAX would compile programs for them, which takes as long as all the rest.
+            shape = jax.eval_shape(jax.random.key_data, leaf).shape
+            bits = np.random.default_rng((seed % (1 << 64), next(numbers)))
+            return jax.random.wrap_key_data(bits.integers(1 << 32, size=shape, dtype=np.uint32))
         return jnp.zeros(leaf.shape, leaf.dtype)
 
     model = nnx.merge(parts.graph, jax.tree.map(draw, parts.draws), state)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.model_selection import train_test_split
 
 from resfuse.cli.data.dataset import BadData, Dataset, Pixels, printable
 from resfuse.cli.data.pictures import fitted, is_grey, upright
@@ -108,6 +107,9 @@ def _held_out_fifth(labels: Labels, classes: Sequence[str], seed: int) -> tuple[
                 f"there are no test images, and of class {name!r} a single image, of which none "
                 "can be held out: expected at least two"
             )
+    # Takes longer to import than all the rest, and most data have test images.
+    from sklearn.model_selection import train_test_split
+
     test_size = max(math.ceil(len(labels) / 5), len(classes))
     train, test = train_test_split(
         np.arange(len(labels)), test_size=test_size, stratify=labels, random_state=seed

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from resfuse.cli.data import folders, hub, idx
 from resfuse.cli.data.albums import dataset, in_memory
@@ -54,6 +53,8 @@ def _load(data: str, size: int | None, seed: int) -> Dataset:
 
 def _digits(size: int | None, seed: int) -> Dataset:
     """Scikit-learn's 1797 images of 8 x 8 pixels, of which a fifth is held out."""
+    from sklearn.datasets import load_digits  # takes longer to import than all the rest
+
     data = load_digits()
     images = (data.images * (255 / LEVELS)).round().astype(np.uint8)
     digits = in_memory("digits", images, data.target)
