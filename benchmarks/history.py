@@ -8,6 +8,7 @@ A document has two lines where it wants the newest record of a task and an instr
 What stands between them is written here: a picture, a table, and where the figures come from.
 """
 
+import os
 import re
 import shutil
 import statistics
@@ -62,7 +63,8 @@ def update(root: Path, *, write: bool) -> Iterator[Path]:
     for document in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
         before = document.read_text()
         records = {each["name"]: newest(root, each["name"]) for each in _BLOCK.finditer(before)}
-        after = _filled(before, records)
+        pictures = Path(os.path.relpath(root / PICTURES, document.parent))
+        after = _filled(before, records, pictures)
         if write:
             document.write_text(after)
             for name, record in records.items():
@@ -71,10 +73,10 @@ def update(root: Path, *, write: bool) -> Iterator[Path]:
             yield document
 
 
-def _filled(text: str, records: Mapping[str, Record]) -> str:
+def _filled(text: str, records: Mapping[str, Record], pictures: Path) -> str:
     def fill(match: re.Match[str]) -> str:
         name = match["name"]
-        return match["head"] + block(records[name], name) + match["tail"]
+        return match["head"] + block(records[name], pictures / f"{name}.png") + match["tail"]
 
     return _BLOCK.sub(fill, text)
 
@@ -87,21 +89,22 @@ def newest(root: Path, name: str) -> Record:
     return Record.read(files[-1])
 
 
-def block(record: Record, name: str) -> str:
+def block(record: Record, picture: Path) -> str:
     """The picture, the table, and where the figures come from."""
     results = record.results
     call, rounds = results[0].task.call, len(results[0].timings[OURS].seconds)
-    picture = f"![The time of a {call} on other engines over resfuse's]({PICTURES}/{name}.png)"
+    shown = f"![The time of a {call} on other engines over resfuse's]({picture.as_posix()})"
     rows = [
         f"| milliseconds a {call} | resfuse | fastest peer | ratio (least-most) | Flax, ratio |",
         "|---|---|---|---|---|",
         *map(_row, results),
     ]
     source = (
-        f"{record.date}: {record.setting}, threads: {results[0].case.threads}; medians of {rounds} "
-        "rounds in which all engines took turns. The ratios are those within a round."
+        f"{record.date}: {record.setting}; {', '.join(record.caches)}; threads: "
+        f"{results[0].case.threads}, of {record.cpus} CPUs. Medians of {rounds} rounds in which "
+        "all engines took turns, each in a process of its own; the ratios are those within a round."
     )
-    return "\n".join((picture, "", *rows, "", source, ""))
+    return "\n".join((shown, "", *rows, "", source, ""))
 
 
 def _row(result: Result) -> str:

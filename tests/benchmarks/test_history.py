@@ -26,7 +26,12 @@ def record(date: str, flax: float) -> Record:
     result = Result(TASK, Case("ResNet18", "batch 8", 2, 20.0), engines, timings)
     here = Record.here_and_now([result])
     return dataclasses.replace(
-        here, date=date, processor="A processor", isas=["avx512", "avx2"], isa="avx2"
+        here,
+        date=date,
+        processor="A processor",
+        caches=["L2 1024 KiB"],
+        isas=["avx512", "avx2"],
+        isa="avx2",
     )
 
 
@@ -39,7 +44,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     (before,), (after,) = written.results, read.results
     assert (after.task, after.case, after.timings) == (before.task, before.case, before.timings)
     assert after.libraries == before.libraries
-    assert "numpy" in read.versions
+    assert {"numpy", "python", "resfuse"} <= read.versions.keys()
 
 
 def test_a_record_does_not_say_where_its_files_were(tmp_path: Path) -> None:
@@ -62,13 +67,18 @@ def test_documents_show_the_newest_record(tmp_path: Path) -> None:
         record(date, flax).write(tmp_path / "x.json")
         kept = history.keep(tmp_path, tmp_path / "x.json")
         assert kept.name == f"inference-avx2-{date}.json"
-    assert list(history.update(tmp_path, write=False)) == [tmp_path / "README.md"]
-    assert (tmp_path / "README.md").read_text() == BLOCK
-    assert list(history.update(tmp_path, write=True)) == [tmp_path / "README.md"]
+    documents = [tmp_path / "README.md", tmp_path / "docs/page.md"]
+    documents[1].write_text(BLOCK)
+    assert list(history.update(tmp_path, write=False)) == documents
+    assert documents[0].read_text() == BLOCK
+    assert list(history.update(tmp_path, write=True)) == documents
     assert list(history.update(tmp_path, write=False)) == []
+    assert "(docs/inference-avx2.png)" in documents[0].read_text()
+    assert "(inference-avx2.png)" in documents[1].read_text()
     text = (tmp_path / "README.md").read_text()
     assert "| ResNet18, batch 8 | 10 | 40 (Flax) | 4.00 (3.60-4.80) | 4.0 |\n" in text
     assert "2026-02-01: A processor, avx2 for resfuse" in text
+    assert "; L2 1024 KiB; threads: 2, of " in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert (tmp_path / "docs/inference-avx2.png").read_bytes().startswith(b"\x89PNG")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import resfuse
-from resfuse.cli.machine import processor, threads
+from resfuse.cli.machine import caches, cpus, processor, threads
 from resfuse.kernel import extension
 
 
@@ -43,6 +43,8 @@ def _facts() -> dict[str, str | int | list[str] | None]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": processor(),
+        "CPUs": cpus(),
+        "caches": caches(),
     }
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from resfuse.kernel import extension
+
 
 def cpus() -> int:
     """The CPUs that this process may use: all of them where the system binds none (macOS)."""
@@ -16,6 +18,11 @@ def threads() -> int:
     """The size of XLA's pool on a CPU, by XLA's own rule."""
     asked = os.environ.get("NPROC", "")
     return int(asked) if asked.isdigit() and int(asked) else cpus()
+
+
+def caches() -> list[str]:
+    """As in ``L2 2048 KiB``; none without the extension."""
+    return [f"{level} {size >> 10} KiB" for level, size in extension.caches().items()]
 
 
 def processor() -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "TARGETS",
     "algorithm",
     "available",
+    "caches",
     "fma_peak",
     "force_algorithm",
     "force_isa",
@@ -81,6 +82,14 @@ def isas() -> tuple[str, ...]:
 def isa() -> str | None:
     """The instruction set in use; None without the extension."""
     return _ext.isa() if _ext else None
+
+
+def caches() -> dict[str, int]:
+    """The bytes of a core's caches that plans are made for, by ``"L1d"``, ``"L2"`` and ``"L3"``.
+
+    Empty without the extension.
+    """
+    return dict(zip(("L1d", "L2", "L3"), _ext.machine(), strict=True)) if _ext else {}
 
 
 def force_isa(name: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 import resfuse
 from resfuse.cli.bench.results import Case, Engine, Result, Task, Timings
-from resfuse.cli.machine import processor
+from resfuse.cli.machine import caches, cpus, processor
 
 _KEPT = "heading", "library", "xla_flags"  # of an engine: the rest says how it was started here
 
@@ -21,6 +22,8 @@ class Record:
 
     date: str  # of its end, as in 2026-01-31
     processor: str
+    cpus: int  # those that the process may use; a case says how many it had
+    caches: Sequence[str]  # as in L2 2048 KiB
     isas: Sequence[str]  # of the kernel's, those that the machine has, the best first
     isa: str  # the one in use
     versions: Mapping[str, str]
@@ -34,9 +37,11 @@ class Record:
         return cls(
             datetime.datetime.now(datetime.UTC).date().isoformat(),
             processor(),
+            cpus(),
+            caches(),
             resfuse.ffi.isas(),
             resfuse.ffi.isa() or "",
-            {"resfuse": resfuse.__version__}
+            {"resfuse": resfuse.__version__, "python": platform.python_version()}
             | {name: version(name) for name in ("jax", "jaxlib", "flax", *sorted(packages))},
             results,
         )
