@@ -146,7 +146,7 @@ def document(written: Path) -> dict[str, Any]:
 
 
 def test_json_says_what_was_measured_with_what(document: dict[str, Any]) -> None:
-    assert set(document["versions"]) == {"resfuse", "jax", "jaxlib", "flax"}
+    assert set(document["versions"]) == {"python", "resfuse", "jax", "jaxlib", "flax"}
     assert (document["isa"], document["isas"]) == (ffi.isa(), list(ffi.isas()))
     assert {name: each["xla_flags"] for name, each in document["engines"].items()} == {
         OURS: "",
