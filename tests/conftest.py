@@ -38,7 +38,7 @@ gc.freeze()
 gc.set_threshold(200_000, 50, 1000)
 
 SWEEP_SEED = "RESFUSE_SWEEP_SEED"
-LONGEST = ("test_training_kill.py", "test_distributed.py")  # processes that start one by one
+LONGEST = ("test_threads.py", "test_demo.py", "test_train.py")  # processes, one after the other
 
 
 def pytest_configure() -> None:

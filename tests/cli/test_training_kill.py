@@ -43,7 +43,8 @@ def wait_for_a_checkpoint_after(step: int, out: Path, process: subprocess.Popen[
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.long  # CI runs all of these
+@pytest.mark.parametrize("kills", [1, 5])
 def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(
     kills: int, options: tuple[object, ...], whole: Path, tmp_path: Path
 ) -> None:

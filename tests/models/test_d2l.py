@@ -23,7 +23,7 @@ MODELS = {
     "resnet": ("ResNet", (SMALL,)),
 }
 AGREEMENTS = [
-    *((name, training, "run") for name in MODELS for training in (False, True)),
+    *some(4, ((name, training, "run") for name in MODELS for training in (False, True))),
     ("residual strides", True, "gradient"),
 ]
 
@@ -82,7 +82,7 @@ def test_variables_are_those_of_the_book(name):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize(("name", "training", "function"), some(7, AGREEMENTS))
+@pytest.mark.parametrize(("name", "training", "function"), AGREEMENTS)
 def test_agrees_with_the_book(name, training, function, implementation):
     variables, x, theirs, exact = expected(name, training, function)
     ours = compiled(function, pair(name, training, implementation)[0])(variables, x)

@@ -27,7 +27,7 @@ BLOCKS = {
     "padding": {"padding": (1, 1)},
 }
 AGREEMENTS = [
-    *some(7, itertools.product((*BLOCKS, "classifier"), (False, True), ["run"])),
+    *some(5, itertools.product((*BLOCKS, "classifier"), (False, True), ["run"])),
     ("strides", False, "gradient"),
 ]
 
