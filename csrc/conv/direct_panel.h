@@ -112,7 +112,6 @@ class DirectPanel {
     tile.pixel = pixel * conv_.out_c;
     tile.pixel_stride = conv_.out_c;
     if (!scatter_.dense) scatter(pixel, m, tile);
-
     tile.sums = operands_.sums ? &scratch_.sums : nullptr;
     return tile;
   }

@@ -1,6 +1,5 @@
 #include "ffi/call.h"
 
-#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <new>

@@ -116,6 +116,7 @@ class WeightGradient {
         tap_floats_(grouped_ ? kNR : unit.channels),
         whole_(!grouped_ && unit.channels == conv_.in_c &&
                conv_.w.kernel / conv_.row_runs() * conv_.in_c <= kMaxPassFloats),
+        windows_(job.conv, job.in),
         rows_(work),
         panel_(work + plan_.block_size * plan_.row_floats),
         result_(job.d_kernel + unit.chunk * conv_.reduction() * conv_.out_c) {}
@@ -144,7 +145,7 @@ class WeightGradient {
   }
 
   void gather_pixel(const Corner& corner, float* to) {
-    if (whole_) return WindowCopy(conv_, job_.in).copy_to(to, corner);
+    if (whole_) return windows_.copy_to(to, corner);
     const int64_t channel = unit_.group * conv_.group_in() + unit_.first_channel;
     for (int64_t k = 0; k < conv_.d.kernel; ++k)
       for (int64_t i = 0; i < conv_.h.kernel; ++i) {
@@ -229,6 +230,7 @@ class WeightGradient {
   const bool grouped_, depthwise_;
   const int64_t taps_, tap_floats_;  // from one tap of a window to the next
   const bool whole_;                 // rows of windows lie in one piece
+  const WindowCopy windows_;
   float *const rows_, *const panel_, *const result_;
 };
 
