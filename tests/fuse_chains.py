@@ -1,5 +1,7 @@
 """What the tests of ``fuse`` share: a convolution, its arrays, ``explain``, results."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from jax import lax
 
 import agreement
 import resfuse
+from sampling import halves
 
 random = np.random.default_rng(0)
 X = agreement.on_device(random.normal(size=(2, 6, 5, 4)))
@@ -64,6 +67,20 @@ def value_with_gradient(function):
         return weighted(y), y
 
     return lambda x: jax.grad(weighted_and_plain, has_aux=True)(x)[::-1]
+
+
+def halved(cases):
+    """Every other of ``cases``; and what gives a case's two :func:`results`, by its name.
+
+    All of a half are one program.
+    """
+    kept, rest = halves(cases)
+
+    @functools.cache
+    def of_half(is_kept):
+        return results(kept if is_kept else rest)
+
+    return kept, lambda name: [each[name] for each in of_half(name in kept)]
 
 
 def results(functions, x=X, transform=None, no_gradients=()):

@@ -1,6 +1,5 @@
 """What ``fuse`` puts together and what it must not: the table of ``explain``, values, gradients."""
 
-import functools
 import re
 
 import jax
@@ -9,8 +8,8 @@ import pytest
 
 import agreement
 import resfuse
-from fuse_chains import KERNEL, A, B, X, cast, conv, results, table
-from sampling import halves, long_but
+from fuse_chains import KERNEL, A, B, X, cast, conv, halved, table
+from sampling import long_but
 from two_devices import BATCH, mesh
 
 
@@ -92,12 +91,7 @@ LEFT = {
 CASES = {name: cast(function) for name, (function, _) in CHAINS.items()}
 
 
-KEPT, LEFT_LONG = halves(CASES)
-
-
-@functools.cache
-def compared(kept):
-    return results(KEPT if kept else LEFT_LONG)
+KEPT, compared = halved(CASES)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -109,7 +103,7 @@ def test_is_found(name, capsys):
 
 @pytest.mark.parametrize("name", long_but(KEPT, CHAINS))
 def test_values_and_gradients(name):
-    agreement.assert_near(*(each[name] for each in compared(name in KEPT)))
+    agreement.assert_near(*compared(name))
 
 
 @pytest.mark.parametrize("name", LEFT)

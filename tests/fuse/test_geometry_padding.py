@@ -1,6 +1,5 @@
 """``fuse`` and explicit padding before a convolution, which joins it."""
 
-import functools
 import re
 
 import jax
@@ -10,8 +9,8 @@ from jax import lax
 
 import agreement
 import resfuse
-from fuse_chains import B, X, cast, conv, results
-from sampling import halves, long_but
+from fuse_chains import B, X, cast, conv, halved
+from sampling import long_but
 
 CHANNELS_FIRST = "NCHW", "HWIO", "NHWC"
 
@@ -80,17 +79,12 @@ def outside(x):
 CASES = {name: cast(function) for name, function in {**JOINED, **STAYS}.items()}
 
 
-KEPT, LEFT_LONG = halves(CASES)
-
-
-@functools.cache
-def compared(kept):
-    return results(KEPT if kept else LEFT_LONG)
+KEPT, compared = halved(CASES)
 
 
 @pytest.mark.parametrize("name", long_but(KEPT, CASES))
 def test_values_and_gradients(name):
-    agreement.assert_near(*(each[name] for each in compared(name in KEPT)))
+    agreement.assert_near(*compared(name))
 
 
 @pytest.mark.parametrize("name", CASES)

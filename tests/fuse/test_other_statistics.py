@@ -1,7 +1,5 @@
 """``fuse`` on what is much like batch norm with the statistics of the batch, and is not."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -9,8 +7,8 @@ from jax import lax
 
 import agreement
 from batch_norms import OTHER, batch_norm, fast, norm
-from fuse_chains import A, B, X, cast, conv, results, table
-from sampling import halves, long_but
+from fuse_chains import A, B, X, cast, conv, halved, table
+from sampling import long_but
 
 MASK = jnp.arange(6 * 5).reshape(6, 5, 1) % 3 > 0
 
@@ -119,17 +117,12 @@ NOT_FOUND = {
 CASES = {name: cast(function) for name, (function, _) in NOT_FOUND.items()}
 
 
-KEPT, LEFT_LONG = halves(CASES)
-
-
-@functools.cache
-def compared(kept):
-    return results(KEPT if kept else LEFT_LONG)
+KEPT, compared = halved(CASES)
 
 
 @pytest.mark.parametrize("name", long_but(KEPT, CASES))
 def test_values_and_gradients(name):
-    agreement.assert_near(*(each[name] for each in compared(name in KEPT)))
+    agreement.assert_near(*compared(name))
 
 
 @pytest.mark.parametrize("name", NOT_FOUND)

@@ -1,7 +1,5 @@
 """Where a chain ends: values that are needed elsewhere too, limits, and the reasons it gives."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -9,8 +7,8 @@ from jax import nn
 
 import agreement
 import resfuse
-from fuse_chains import KERNEL, A, B, X, cast, conv, explained, results
-from sampling import halves, long_but
+from fuse_chains import KERNEL, A, B, X, cast, conv, explained, halved
+from sampling import long_but
 
 
 def preactivation(x):
@@ -96,12 +94,7 @@ OUTPUTS = {
 CASES = {name: cast(function) for name, (function, _) in OUTPUTS.items()}
 
 
-KEPT, LEFT_LONG = halves(CASES)
-
-
-@functools.cache
-def compared(kept):
-    return results(KEPT if kept else LEFT_LONG)
+KEPT, compared = halved(CASES)
 
 
 def chains(function):
@@ -115,7 +108,7 @@ def test_outputs_of_each_call(name):
 
 @pytest.mark.parametrize("name", long_but(KEPT, OUTPUTS))
 def test_values_and_gradients(name):
-    agreement.assert_near(*(each[name] for each in compared(name in KEPT)))
+    agreement.assert_near(*compared(name))
 
 
 LEFT = {

@@ -13,8 +13,8 @@ from jax.sharding import NamedSharding
 import agreement
 import resfuse
 from batch_norms import OTHER, PIXELS, batch_norm, fast, norm, slow
-from fuse_chains import KERNEL, A, B, X, cast, conv, loss, results, table
-from sampling import halves, long_but
+from fuse_chains import KERNEL, A, B, X, cast, conv, halved, loss, table
+from sampling import long_but
 from two_devices import BATCH, mesh
 
 
@@ -160,17 +160,12 @@ FOUND = {
 CASES = {name: cast(function) for name, (function, _) in FOUND.items()}
 
 
-KEPT, LEFT_LONG = halves(CASES)
-
-
-@functools.cache
-def compared(kept):
-    return results(KEPT if kept else LEFT_LONG)
+KEPT, compared = halved(CASES)
 
 
 @pytest.mark.parametrize("name", long_but(KEPT, CASES))
 def test_values_and_gradients(name):
-    agreement.assert_near(*(each[name] for each in compared(name in KEPT)))
+    agreement.assert_near(*compared(name))
 
 
 @pytest.mark.parametrize("name", FOUND)

@@ -10,8 +10,8 @@ from jax import lax, nn
 
 import agreement
 import resfuse
-from fuse_chains import KERNEL, A, B, X, cast, conv, explained, results
-from sampling import halves, long_but
+from fuse_chains import KERNEL, A, B, X, cast, conv, explained, halved
+from sampling import long_but
 
 SLOPES = jnp.asarray([0.1, 0.3, 0.2, 0.7])
 
@@ -120,12 +120,7 @@ WHOLE = {
 }
 
 
-KEPT, LEFT_LONG = halves(WHOLE)
-
-
-@functools.cache
-def compared(kept):
-    return results(KEPT if kept else LEFT_LONG)
+KEPT, compared = halved(WHOLE)
 
 
 def chains(function, *args):
@@ -146,7 +141,7 @@ def test_one_call_computes_it_all(name, capsys):
 
 @pytest.mark.parametrize("name", long_but(KEPT, WHOLE))
 def test_values_and_gradients(name):
-    agreement.assert_near(*(each[name] for each in compared(name in KEPT)))
+    agreement.assert_near(*compared(name))
 
 
 # Where two cases of the function meet.

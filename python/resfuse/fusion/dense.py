@@ -14,7 +14,7 @@ from resfuse.fusion.graph import Node
 from resfuse.fusion.layout import Layout, Shape
 from resfuse.spec import ConvSpec
 
-__all__ = ["geometry_of", "is_dense", "reason_against"]
+__all__ = ["geometry_of", "images_at", "is_dense", "reason_against"]
 
 _MAX_DIMENSIONS = 3  # the kernel's; of more axes in between, the last are one
 
@@ -24,12 +24,30 @@ _LEAST_PIXELS = 8
 
 def is_dense(node: Node) -> bool:
     """Whether it multiplies the last axis of an array by one matrix."""
-    return node.name == "dot_general" and _images(node) is not None
+    return images_at(node) is not None
+
+
+def images_at(node: Node) -> int | None:
+    """Which operand are images times a matrix; of two matrices, that beside known weights.
+
+    None if the equation is no dense layer.
+    """
+    if node.name != "dot_general":
+        return None
+    contracted, (batch, _) = node.params["dimension_numbers"]
+    ranks = [value.aval.ndim for value in node.inputs]
+    possible = [
+        images
+        for images in (0, 1)
+        if tuple(contracted[images]) == (ranks[images] - 1,) and ranks[1 - images] == 2
+    ]
+    possible = [images for images in possible if ranks[images] > 1 and not batch]
+    return max(possible, key=lambda images: node.inputs[1 - images].known, default=None)
 
 
 def geometry_of(node: Node) -> Geometry:
     """The dense layer as a convolution."""
-    images = _images(node)
+    images = images_at(node)
     assert images is not None
     x, weights = (node.inputs[each].aval.shape for each in (images, 1 - images))
     (axis,) = _contracted(node)[1 - images]
@@ -48,7 +66,7 @@ def geometry_of(node: Node) -> Geometry:
 
 def reason_against(node: Node) -> str | None:
     """Why the kernel does not compute this dense layer; None if it does."""
-    images = _images(node)
+    images = images_at(node)
     assert images is not None
     x, weights = (node.inputs[each].aval for each in (images, 1 - images))
     reason = reason_against_arrays(node, x, weights, (0,))
@@ -64,19 +82,6 @@ def _contracted(node: Node) -> Sequence[Sequence[int]]:
     """The axes of each operand that are summed over."""
     contracted: Sequence[Sequence[int]] = node.params["dimension_numbers"][0]
     return contracted
-
-
-def _images(node: Node) -> int | None:
-    """Which operand are images times a matrix; of two matrices, that beside known weights."""
-    contracted, (batch, _) = node.params["dimension_numbers"]
-    ranks = [value.aval.ndim for value in node.inputs]
-    possible = [
-        images
-        for images in (0, 1)
-        if tuple(contracted[images]) == (ranks[images] - 1,) and ranks[1 - images] == 2
-    ]
-    possible = [images for images in possible if ranks[images] > 1 and not batch]
-    return max(possible, key=lambda images: node.inputs[1 - images].known, default=None)
 
 
 def _joined(x: Shape, dimensions: int) -> Shape:

@@ -24,4 +24,4 @@ def reason_against(node: Node) -> str | None:
 
 def images_of(node: Node) -> Value:
     """The images that it reads."""
-    return node.inputs[geometry_of(node).operands[0]]
+    return node.inputs[dense.images_at(node) or 0]

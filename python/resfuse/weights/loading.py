@@ -169,9 +169,8 @@ def _values(
         forget(array)
         return copy
 
-    with ThreadPoolExecutor(
-        os.cpu_count()
-    ) as threads:  # NumPy copies, and Linux finds memory, in parallel
+    # NumPy copies, and Linux finds memory, in parallel.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         yield from zip(places, threads.map(copied, places.values()), strict=True)
 
 
