@@ -13,13 +13,14 @@ from resfuse.weights.files import read_arrays
 
 # For each file, by how much the process was larger than it is with the model in the end.
 SCRIPT = """
-import json, re, sys
+import gc, json, re, sys
 from resfuse.nnx import load
 
 def resident(name):
     return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
 
 def beyond(file):
+    gc.collect()  # Flax's states refer to themselves, with the model before this one
     with open("/proc/self/clear_refs", "w") as peak:
         peak.write("5")  # begins anew
     model = load(file)
