@@ -57,13 +57,15 @@ class Queue {
       shares_[i].set(units * i / threads, units * (i + 1) / threads);
   }
 
-  // Makes this thread the owner of the share where its last one was, or of the next that has none.
-  // No more threads may ask than there are shares.
+  // Makes this thread the owner of the share that begins where its last one did, or of the next
+  // that has none. No more threads may ask than there are shares.
   Share& own_share() {
-    static thread_local double place = 0.0;  // from 0 to 1, of the middle of its last share
-    auto i = static_cast<int64_t>(place * static_cast<double>(threads_));
+    static thread_local struct {
+      int64_t share = 0, of = 1;
+    } last;
+    int64_t i = last.share * threads_ / last.of;
     while (!shares_[i].own()) i = (i + 1) % threads_;
-    if (threads_ > 1) place = (static_cast<double>(i) + 0.5) / static_cast<double>(threads_);
+    if (threads_ > 1) last = {i, threads_};
     return shares_[i];
   }
 
