@@ -1,12 +1,13 @@
 // A parallel-for over somebody else's thread pool that cannot deadlock.
 //
 // The caller may itself be one of the pool's threads, so it must never wait for a task that has not
-// started. Work sits behind an atomic counter; the caller works too, and at the end waits only for
-// units that others have already taken. A helper that starts late finds nothing left and touches
-// nothing but the shared counter.
+// started. Work lies in a queue; the caller works too, and at the end waits only for units that
+// others have already taken. A helper that starts late finds nothing left and touches nothing but
+// the shared queue.
 
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -17,14 +18,68 @@
 
 namespace resfuse {
 
+// Some units in a row. One thread, the owner, takes the first that is left, all others the last.
+// Together they take no more than there are, so none is taken from both ends.
+class alignas(64) Share {
+ public:
+  void set(int64_t first, int64_t last) {
+    first_ = first;
+    last_ = last;
+    left_ = last - first;
+  }
+
+  // True for the first who asks, the owner.
+  bool own() { return !owned_.exchange(true, std::memory_order_relaxed); }
+
+  int64_t left() const { return left_.load(std::memory_order_relaxed); }
+  // A unit, or -1 when all are taken.
+  int64_t take_first() { return may_take() ? first_++ : -1; }
+  int64_t take_last() {
+    return may_take() ? last_.fetch_sub(1, std::memory_order_relaxed) - 1 : -1;
+  }
+
+ private:
+  bool may_take() { return left() > 0 && left_.fetch_sub(1, std::memory_order_relaxed) > 0; }
+
+  std::atomic<bool> owned_{false};
+  std::atomic<int64_t> left_{0}, last_{0};
+  int64_t first_ = 0;  // is the owner's alone
+};
+
+// The units of a call, in a share for each of its threads. Units beside each other read and write
+// what lies beside each other, and a thread's shares of one call and of the next lie in the same
+// place: so it finds most of what it reads in its own cache, where it has written it.
 class Queue {
  public:
-  explicit Queue(int64_t units) : units_(units) {}
+  Queue(int64_t units, int64_t threads)
+      : units_(units), threads_(threads), shares_(new Share[static_cast<size_t>(threads)]) {
+    for (int64_t i = 0; i < threads; ++i)
+      shares_[i].set(units * i / threads, units * (i + 1) / threads);
+  }
 
-  // The next unit, or -1 when all are taken.
-  int64_t take() {
-    const int64_t unit = next_.fetch_add(1, std::memory_order_relaxed);
-    return unit < units_ ? unit : -1;
+  // Makes this thread the owner of the share that begins where its last one did, or of the next
+  // that has none. No more threads may ask than there are shares.
+  Share& own_share() {
+    static thread_local struct {
+      int64_t share = 0, of = 1;
+    } last;
+    int64_t i = last.share * threads_ / last.of;
+    while (!shares_[i].own()) i = (i + 1) % threads_;
+    if (threads_ > 1) last = {i, threads_};
+    return shares_[i];
+  }
+
+  // The next unit of the thread's own share, then of the one with most left; -1 when all are taken.
+  int64_t take(Share& own) {
+    int64_t unit = own.take_first();
+    while (unit < 0) {
+      Share& fullest =
+          *std::max_element(shares_.get(), shares_.get() + threads_,
+                            [](const Share& a, const Share& b) { return a.left() < b.left(); });
+      if (fullest.left() <= 0) return -1;
+      unit = fullest.take_last();
+    }
+    return unit;
   }
 
   // Whoever finishes the last unit wakes the caller, who sees what all of them wrote.
@@ -43,8 +98,9 @@ class Queue {
   }
 
  private:
-  const int64_t units_;
-  std::atomic<int64_t> next_{0}, finished_{0};
+  const int64_t units_, threads_;
+  const std::unique_ptr<Share[]> shares_;
+  std::atomic<int64_t> finished_{0};
   std::mutex mutex_;
   std::condition_variable all_finished_;
 };
@@ -52,32 +108,35 @@ class Queue {
 // Calls `make_worker()` once on each thread that gets work, and the worker once for each unit.
 // `schedule(task)` hands a task to the pool; workers must not throw.
 template <typename Schedule, typename MakeWorker>
-void parallel_for(int64_t units, int64_t threads, Schedule schedule,
+void parallel_for(int64_t units, int64_t max_threads, Schedule schedule,
                   const MakeWorker& make_worker) {
   if (units <= 0) return;
-  const auto queue = std::make_shared<Queue>(units);
+  const int64_t threads = std::clamp<int64_t>(max_threads, 1, units);
+  const auto queue = std::make_shared<Queue>(units, threads);
   // Until a unit is taken, make_worker may be gone: the caller has returned.
-  const auto work = [queue, &make_worker] {
-    int64_t unit = queue->take();
+  const auto work = [queue, &make_worker](Share& own) {
+    int64_t unit = queue->take(own);
     if (unit < 0) return;
     auto worker = make_worker();
     while (unit >= 0) {
       worker(unit);
       queue->finish_one();
-      unit = queue->take();
+      unit = queue->take(own);
     }
   };
+  const auto help = [queue, work] { work(queue->own_share()); };
+  Share& own = queue->own_share();
   // Out of memory here only means fewer helpers; those that got work rely on this frame.
   try {
-    int64_t helpers = threads > 1 ? Lingering::hand_over(work, threads - 1) : 0;
+    int64_t helpers = threads > 1 ? Lingering::hand_over(help, threads - 1) : 0;
     for (; helpers < threads - 1; ++helpers)
-      schedule([work] {
-        work();
+      schedule([help] {
+        help();
         Lingering::linger();
       });
   } catch (...) {
   }
-  work();
+  work(own);
   queue->wait();
 }
 

@@ -89,12 +89,14 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, const Machine& ma
   return {Inputs::kWindows, passes, 0, 0};
 }
 
-// What a block holds in the cache for each of its pixels, where the strides' product of pixels of
-// the image comes to one of the output. In doubles, for a stride may be far larger than its image.
+// What a block holds in the cache for each of its pixels: as many pixels of the image as the stride
+// brings in, of which those between the windows are not read. In doubles, for a stride may be far
+// larger than its image.
 int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {
   if (direct.inputs == Inputs::kGathered) return direct.pixel_floats;
   double inputs = static_cast<double>(conv.in_c);
-  for (const Side* side : {&conv.d, &conv.h, &conv.w}) inputs *= static_cast<double>(side->stride);
+  for (const Side* side : {&conv.d, &conv.h, &conv.w})
+    inputs *= static_cast<double>(std::min(side->stride, side->kernel));
   return direct.pixel_floats + static_cast<int64_t>(std::min(inputs, 1e15));
 }
 

@@ -20,6 +20,17 @@ constexpr int64_t kResidentFloats = 600 << 10;
 constexpr int64_t kStreamedFloats = 1700 << 10;
 constexpr int64_t kMaxBlockTiles = 64;
 
+// To transform a weight to a point takes as long as so many products. Measured from 3x3 to 32x32
+// pixels, one to eight images, AVX-512 and AVX2 of a Sapphire Rapids: of direct convolution and all
+// sizes of tiles this chooses the fastest, or one within 5 percent (a single 4x4: 8). One image of
+// 7x7x512 takes 0.86 of the time of 4x4 tiles in 2x2, one of 14x14x256 0.93 in 3x3. A Zen 4, where
+// a multiply-add of AVX-512 takes two cycles, had 5/2.
+constexpr int64_t kProductsPerWeight = 8;
+// With stride 2, 4x4 outputs take 81 points, for which the tiles of a single block find no room in
+// L2: 56x56x128, 49 tiles and 2 MiB of transformed inputs, took 1.45 times as long in a network as
+// in tiles of 2x2, on two threads 1.65. Eight such images are as fast either way.
+constexpr int64_t kFewestStrided = 64;
+
 // Products of all input channels are added up in one pass where the transformed weights are no more
 // than this, else those of 128 channels: of one panel, they then stay in L2. Measured on 14x14x256:
 // 128 channels are 10 % faster than 64. This decides the order of sums, so it is the same on every
@@ -85,22 +96,27 @@ int64_t output_slices(const Conv& conv, const Tiling& tiling) {
 int64_t work_of_slice(const Conv& conv, int64_t output) {
   const Tiling tiling = tile_images(conv, output);
   return input_points(conv, tiling) * output_slices(conv, tiling) +
-         kernel_points(conv, tiling) * 5 / 2;
+         kernel_points(conv, tiling) * kProductsPerWeight;
+}
+
+// Of direct convolution's work a tenth must remain for the transforms of inputs and outputs. Lines
+// have more of these for each product, and with stride 2 a tile has most points.
+int64_t most_work(const Conv& conv) {
+  const int64_t direct = conv.pixels() * conv.h.kernel * conv.w.kernel;
+  if (stride_of(conv) == 2) return direct * 5 / 6;
+  return direct * (is_line(conv) ? 7 : 9) / 10;
 }
 
 // Transforms must be few beside the products, so there must be some channels. Errors grow with
-// them: beyond 1024, or in tiles of 5x5 beyond 512, they would pass 2e-5 of the largest output. And
-// 5x5 have a third more transformed weights, which few tiles do not repay: one image of 14x14x256
-// in a network at batch 1 took 1.07 times as long, eight 0.87. With stride 2, products save least
-// and a tile has most points: 3x3x3 at 8x56x56x64 took as long as directly, and lines need many
-// channels: 3000x384 takes 0.94.
+// them: beyond 1024, or in tiles of 5x5 beyond 512, they would pass 2e-5 of the largest output.
+// With stride 2, products save least and a tile has most points: 3x3x3 at 8x56x56x64 took as long
+// as directly, and lines need many channels: 3000x384 takes 0.94.
 int64_t paying_output(const Conv& conv) {
   if (conv.d.kernel > 1 && std::max(conv.h.stride, conv.w.stride) > 1) return 0;
   const int64_t fewest = is_line(conv) && stride_of(conv) > 1 ? 256 : 32;
   const bool channels_pay = conv.in_c >= fewest && conv.in_c <= 1024 && conv.out_c >= 32;
-  const bool fives_pay =
-      !is_pair(conv) && conv.in_c <= 512 && output_slices(conv, tile_images(conv, 5)) >= 24;
-  return channels_pay ? output_of_least_work(conv, fives_pay ? 5 : 4, 1) : 0;
+  const int64_t largest = !is_pair(conv) && conv.in_c <= 512 ? 5 : 4;
+  return channels_pay ? output_of_least_work(conv, largest, 1) : 0;
 }
 
 // Of one output slice.
@@ -135,6 +151,13 @@ int64_t block_tiles(const Conv& conv, const Tiling& tiling, int64_t floats) {
   return std::min(floats / (slices_of(conv, tiling) * slice), std::max<int64_t>(1, most));
 }
 
+// Of a single block, threads share the tiles, each with all weights to transform, or the panels,
+// each with all inputs, of which the other has written half. One image of 28x28x128 on two threads
+// takes 0.9 of the time by tiles, 14x14x256 1.2, 14x14x256 with stride 2 1.02.
+bool sharing_tiles_pays(const Conv& conv, int64_t tiles, int64_t fewest) {
+  return 4 * tiles >= conv.out_c && tiles >= fewest;
+}
+
 int64_t block_share(const WinogradPlan& winograd, const Machine& machine) {
   return winograd.resident ? block_floats(machine) : share_of_l2(machine, kStreamedFloats);
 }
@@ -164,14 +187,13 @@ int64_t winograd_output(const Conv& conv, TileShape tile, Choice choice) {
 }
 
 int64_t output_of_least_work(const Conv& conv, int64_t largest, int64_t fewest_tiles) {
-  // A fifth of direct convolution's work must remain for the transforms of inputs and outputs, and
-  // more for those of lines, which fewer products repay.
-  const int64_t direct = conv.pixels() * conv.h.kernel * conv.w.kernel, stride = stride_of(conv);
-  int64_t best = 0, least = direct * (is_line(conv) && stride == 1 ? 7 : 8) / 10;
+  const bool strided = stride_of(conv) == 2;
+  int64_t best = 0, least = most_work(conv);
   for (int64_t output = largest; output > 1; --output) {
-    if ((stride == 2 || is_pair(conv)) && output != 4 && output != 2) continue;
+    if ((strided || is_pair(conv)) && output != 4 && output != 2) continue;
     const int64_t work = work_of_slice(conv, output);
-    if (output_slices(conv, tile_images(conv, output)) < fewest_tiles || work >= least) continue;
+    const int64_t fewest = strided && !is_line(conv) && output == 4 ? kFewestStrided : fewest_tiles;
+    if (output_slices(conv, tile_images(conv, output)) < fewest || work >= least) continue;
     best = output;
     least = work;
   }
@@ -225,8 +247,10 @@ Cut cut_tiles(const Conv& conv, TileShape tile, const WinogradPlan& winograd,
   const int64_t fitting = block_tiles(conv, winograd.tiling, block_share(winograd, machine));
   const int64_t least = std::max<int64_t>(1, tile.mr / winograd.tiling.d.size);
   int64_t blocks = ceil_div(tiles, std::max(fitting, least));
-  // Where weights are transformed for each block, more blocks would cost more than they balance.
-  if (winograd.resident) blocks = balanced(blocks, threads);
+  // Where weights are transformed for each block, more blocks would cost more than they balance,
+  // but for a single one of many tiles.
+  if (winograd.resident || (blocks == 1 && sharing_tiles_pays(conv, tiles, least * threads)))
+    blocks = balanced(blocks, threads);
   const int64_t size = ceil_div(tiles, blocks);
   return {size, ceil_div(tiles, size)};
 }

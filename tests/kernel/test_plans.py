@@ -193,7 +193,9 @@ def test_blocks_fit_their_share_of_the_cache():
         assert size <= least or 4 * size * input_floats(case, made) <= share, what
         if made["algorithm"] == "winograd":
             fitting = 4 * transformed_weights(case, made) <= l2 * 2400 // 1024
-            assert made["resident"] == (fitting and made["blocks"][1] > 1), what
+            # What would be a single block may be one for each thread, whose weights do not stay.
+            several = made["blocks"][1] > (1 if made["resident"] else options["threads"])
+            assert made["resident"] == (fitting and several), what
 
 
 PHASES = {  # a case with zeros between its pixels, and the taps of each of its phases

@@ -17,23 +17,24 @@ from kernel_case import (
     normals,
     on_every_isa,
 )
+from resfuse import _ext
 
 SAME = ((1, 1), (1, 1))
 # Sizes around whole tiles of 4 pixels, output channels around whole vectors and register tiles.
 LARGE = [
     Case(2, (8, 8), (32, 32), (3, 3), padding=SAME),
-    Case(1, (14, 14), (64, 33), (3, 3), padding=SAME),
-    Case(3, (7, 9), (48, 47), (3, 3), padding=SAME, relu=False),
+    Case(1, (13, 16), (64, 33), (3, 3), padding=SAME),
+    Case(3, (7, 8), (48, 47), (3, 3), padding=SAME, relu=False),
     Case(1, (16, 15), (32, 64), (3, 3), padding=((0, 3), (2, 1)), residual=False),
     Case(1, (18, 22), (64, 100), (3, 3)),
-    Case(1, (10, 9), (32, 65), (3, 3), padding=((5, 0), (0, 6))),
+    Case(1, (10, 9), (32, 65), (3, 3), padding=((8, 0), (0, 9))),
     Case(9, (4, 4), (512, 48), (3, 3), padding=SAME),
     Case(2, (8, 8), (1024, 32), (3, 3), padding=SAME),
     # Parts of 128 input channels, whole and cut; weights that stay and that do not; blocks of 64
     # tiles, one more and two in all; tiles of several images in one block.
     Case(1, (32, 32), (160, 33), (3, 3), padding=SAME),
-    Case(1, (20, 48), (256, 48), (3, 3), padding=SAME),
-    Case(5, (20, 23), (144, 100), (3, 3), padding=SAME),
+    Case(1, (16, 60), (256, 48), (3, 3), padding=SAME),
+    Case(5, (16, 23), (144, 100), (3, 3), padding=SAME),
     Case(7, (8, 12), (272, 40), (3, 3), padding=((0, 2), (2, 0))),
 ]
 # 5x5 outputs need fewer products, or waste less.
@@ -52,36 +53,36 @@ MEDIUM = [
     Case(2, (5, 6), (48, 47), (3, 3), padding=SAME, relu=False),
     Case(1, (19, 23), (64, 100), (3, 3)),
     Case(70, (3, 3), (32, 65), (3, 3), padding=SAME, residual=False),
-    Case(20, (5, 5), (272, 40), (3, 3), padding=((0, 2), (2, 0))),
+    Case(20, (6, 5), (272, 40), (3, 3), padding=((0, 2), (2, 0))),
     Case(1, (9, 9), (1024, 32), (3, 3), padding=SAME),
 ]
-# Few pixels, or 2 and 4 in a row: tiles of 2x2, parts of channels, output channels around panels.
+# Few pixels, or 2 in a row: tiles of 2x2, parts of channels, output channels around panels.
 SMALL = [
-    Case(1, (4, 4), (512, 64), (3, 3), padding=SAME),
-    Case(1, (4, 5), (256, 33), (3, 3), padding=SAME, relu=False),
-    Case(1, (4, 6), (272, 47), (3, 3), padding=((0, 2), (2, 0)), residual=False),
-    Case(5, (2, 2), (400, 100), (3, 3), padding=SAME),
+    Case(1, (7, 7), (512, 64), (3, 3), padding=SAME),
+    Case(1, (8, 7), (256, 33), (3, 3), padding=SAME, relu=False),
+    Case(1, (6, 10), (272, 47), (3, 3), padding=((0, 2), (2, 0)), residual=False),
+    Case(20, (2, 2), (400, 100), (3, 3), padding=SAME),
     Case(70, (2, 2), (1024, 32), (3, 3), padding=SAME),
-    Case(1, (2, 12), (32, 32), (3, 3), padding=SAME),
+    Case(1, (2, 30), (32, 32), (3, 3), padding=SAME),
 ]
-# Stride 2, in tiles of 4x4: whole and cut ones, odd and even images, all paddings, output channels
-# around panels; weights that stay and that do not, several blocks and parts.
+# Stride 2, in 64 and more tiles of 4x4: whole and cut ones, odd and even images, all paddings,
+# output channels around panels; weights that stay and that do not, several blocks and parts.
 STRIDED = [
-    Case(2, (16, 16), (32, 32), (3, 3), (2, 2), SAME),
-    Case(1, (57, 55), (64, 33), (3, 3), (2, 2), SAME),
-    Case(3, (15, 16), (48, 47), (3, 3), (2, 2), SAME, relu=False),
-    Case(1, (32, 30), (32, 64), (3, 3), (2, 2), ((0, 3), (2, 1)), residual=False),
-    Case(1, (25, 31), (64, 100), (3, 3), (2, 2)),
-    Case(9, (8, 8), (512, 48), (3, 3), (2, 2), ((0, 1), (0, 1))),
+    Case(16, (16, 16), (32, 32), (3, 3), (2, 2), SAME),
+    Case(1, (61, 63), (64, 33), (3, 3), (2, 2), SAME),
+    Case(17, (15, 16), (48, 47), (3, 3), (2, 2), SAME, relu=False),
+    Case(5, (32, 30), (32, 64), (3, 3), (2, 2), ((0, 3), (2, 1)), residual=False),
+    Case(6, (25, 31), (64, 100), (3, 3), (2, 2)),
+    Case(64, (8, 8), (272, 48), (3, 3), (2, 2), ((0, 1), (0, 1))),
     Case(1, (64, 64), (160, 33), (3, 3), (2, 2), SAME),
-    Case(2, (16, 16), (1024, 32), (3, 3), (2, 2), SAME),
     Case(5, (33, 39), (144, 65), (3, 3), (2, 2), ((5, 0), (0, 6))),
 ]
 # And of 2x2.
 STRIDED_SMALL = [
-    Case(20, (4, 4), (64, 32), (3, 3), (2, 2), SAME),
+    Case(40, (4, 4), (64, 32), (3, 3), (2, 2), SAME),
+    Case(2, (16, 16), (1024, 32), (3, 3), (2, 2), SAME),
     Case(2, (27, 28), (32, 33), (3, 3), (2, 2), SAME),
-    Case(1, (12, 20), (272, 47), (3, 3), (2, 2), ((0, 1), (1, 0)), residual=False),
+    Case(2, (12, 20), (272, 47), (3, 3), (2, 2), ((0, 1), (1, 0)), residual=False),
     Case(70, (5, 5), (160, 100), (3, 3), (2, 2), relu=False),
 ]
 # Windows that are lines, along the width or the height, and the outputs of their tiles: whole and
@@ -91,15 +92,15 @@ LINES = {
     Case(1, (1, 150), (32, 33), (1, 3), padding=ROW): 5,
     Case(2, (3, 1001), (64, 32), (1, 3), padding=ROW, relu=False): 5,
     Case(5, (4, 22), (160, 100), (1, 3), (2, 1), ((1, 0), (0, 2))): 5,
-    Case(2, (27, 6), (48, 47), (3, 1), padding=COLUMN, residual=False): 5,
+    Case(2, (25, 6), (48, 47), (3, 1), padding=COLUMN, residual=False): 5,
     Case(1, (75, 31), (272, 65), (3, 1), (1, 3)): 5,
-    Case(1, (1, 40), (1024, 32), (1, 3), padding=ROW): 4,
-    Case(1, (12, 3), (512, 40), (3, 1), padding=COLUMN): 4,
-    Case(1, (8, 9), (64, 33), (1, 3), padding=ROW): 3,
+    Case(1, (1, 120), (1024, 32), (1, 3), padding=ROW): 4,
+    Case(1, (12, 9), (512, 40), (3, 1), padding=COLUMN): 4,
+    Case(1, (12, 9), (64, 33), (1, 3), padding=ROW): 3,
     Case(30, (8, 2), (48, 32), (1, 3), padding=ROW): 2,
     # With a stride, where there are many channels.
-    Case(1, (1, 240), (272, 33), (1, 3), (1, 2), ROW): 4,
-    Case(2, (64, 3), (256, 48), (3, 1), (2, 1), COLUMN): 4,
+    Case(1, (1, 480), (272, 33), (1, 3), (1, 2), ROW): 4,
+    Case(3, (64, 3), (256, 48), (3, 1), (2, 1), COLUMN): 4,
 }
 
 
@@ -126,8 +127,8 @@ DEEP = {
     Case(1, (40, 6, 7), (32, 32), (3, 3, 3), padding=pad(1, 1, 1), relu=False): 4,
     Case(2, (2, 14, 15), (160, 40), (3, 3, 3), padding=pad(1, 1, 1)): 5,
     Case(3, (1, 9, 8), (48, 33), (3, 3, 3), padding=pad(1, 1, 1), residual=False): 3,
-    Case(1, (4, 10, 10), (64, 65), (5, 3, 3), padding=((2, 2), (0, 0), (0, 1))): 4,
-    Case(1, (11, 10, 10), (48, 32), (5, 3, 3), (2, 1, 1), pad(3, 1, 1), dilation=(2, 1, 1)): 4,
+    Case(1, (4, 10, 10), (64, 65), (5, 3, 3), padding=((2, 2), (0, 0), (0, 0))): 4,
+    Case(1, (11, 10, 10), (48, 32), (5, 3, 3), (2, 1, 1), pad(3, 1, 1), dilation=(2, 1, 1)): 5,
     Case(1, (7, 12, 13), (32, 33), (3, 3, 3), padding=pad(2, 2, 3), dilation=(2, 2, 3)): 4,
     Case(1, (20, 5, 6), (32, 40), (3, 1, 1), padding=pad(1, 0, 0)): 5,
     Case(2, (5, 12, 12), (48, 32), (1, 3, 3), (2, 1, 1), pad(0, 1, 1)): 4,
@@ -136,8 +137,8 @@ DEEP = {
 }
 # Windows of two: planes, lines and with a depth, dilated, whole tiles and cut ones, several passes.
 PAIRS = {
-    Case(2, (9, 9), (32, 32), (2, 2)): 4,
-    Case(3, (7, 9), (48, 47), (2, 2), padding=((1, 0), (0, 1)), relu=False): 4,
+    Case(8, (9, 9), (32, 32), (2, 2)): 4,
+    Case(6, (7, 9), (48, 47), (2, 2), padding=((1, 0), (0, 1)), relu=False): 4,
     Case(1, (21, 48), (256, 33), (2, 2), padding=((0, 1), (1, 0)), residual=False): 4,
     Case(1, (2, 24, 24), (64, 64), (2, 2, 2)): 4,
     Case(1, (24, 26), (32, 33), (2, 2), padding=((0, 2), (1, 1)), dilation=(2, 3)): 4,
@@ -157,7 +158,7 @@ TAKEN = (
 # Phases of an image with zeros between its pixels that are windows of two and of three, scattered.
 PHASES = [
     Case(1, (16, 17), (64, 33), (4, 4), padding=pad(2, 2), image_dilation=(2, 2)),
-    Case(2, (130,), (32, 48), (8,), padding=((3, 2),), image_dilation=(4,), relu=False),
+    Case(4, (130,), (32, 48), (8,), padding=((3, 2),), image_dilation=(4,), relu=False),
     Case(2, (12, 5, 6), (32, 40), (3, 4, 4), None, pad(1, 1, 2), image_dilation=(1, 2, 2)),
     Case(1, (16, 16), (32, 32), (6, 6), padding=pad(3, 3), image_dilation=(2, 2)),
 ]
@@ -248,6 +249,15 @@ def truth_of(case):
     x, kernel, *rest = normals(case)
     conv = case.convolve(x, kernel)
     return oracle.affine(conv, *rest, relu=case.relu), conv
+
+
+def test_tiles_take_the_least_work():
+    for case, output in TAKEN.items():
+        image, kernel, _ = case.shapes
+        pads = [pixels for pair in case.padding for pixels in pair]
+        sides = case.strides, pads, case.image_dilation, case.dilation
+        (made,) = _ext.plans_in_full(image, kernel, *sides, case.groups, True)
+        assert max(made["tiling"][0][1:]) == output, case
 
 
 @in_programs([*TAKEN, *PHASES], share=2)

@@ -69,7 +69,7 @@ GEOMETRY = [
 PAIRS = [
     Case(2, (17, 18), (48, 80), (2, 2), padding=((0, 1), (1, 0))),
     Case(1, (5, 9, 10), (32, 32), (2, 2, 2), padding=((1, 0), (0, 1), (1, 1))),
-    Case(3, (70,), (32, 48), (2,), dilation=(3,), padding=((3, 0),)),
+    Case(8, (70,), (32, 48), (2,), dilation=(3,), padding=((3, 0),)),
 ]
 TAKEN = [*LARGE, *MEDIUM, *LINES, *GEOMETRY, *PAIRS]
 # Of what has a stride or zeros between its pixels, one gradient has phases that are such windows.
