@@ -22,15 +22,28 @@ int64_t Jobs::blocks() const {
   return blocks;
 }
 
-void Jobs::write_sums_to(double* sums) {
-  for (Job& job : jobs) {
+bool Jobs::packs() const {
+  return std::any_of(jobs.begin(), jobs.end(),
+                     [](const Job& job) { return job.plan.packing == Packing::kCall; });
+}
+
+std::vector<Job> Jobs::with(const Operands& operands, const float* packed) const {
+  std::vector<Job> of_call = jobs;
+  double* sums = operands.sums;
+  for (Job& job : of_call) {
+    job.operands = operands;
+    if (job.plan.packing == Packing::kCall) job.operands.kernel = packed;
+    if (job.plan.packing != Packing::kUnit)
+      job.operands.kernel += job.taps.before * layout.tap_floats();
+    if (!sums) continue;
     job.operands.sums = sums;
     sums += job.plan.blocks.count * 3 * conv.out_c;
   }
+  return of_call;
 }
 
-Jobs make_jobs(const Conv& conv, bool mirrored, const Operands& operands, TileShape tile,
-               const Machine& machine, const Request& request) {
+Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& machine,
+               const Request& request) {
   Jobs all{conv, mirrored, make_layout(conv, tile.nr), {}, {}, 1};
   const auto parts = phases(conv, mirrored, choose_parts(conv, tile, request.choice));
   double work = 0.0;
@@ -39,7 +52,7 @@ Jobs make_jobs(const Conv& conv, bool mirrored, const Operands& operands, TileSh
   of_phase.max_threads = useful_threads(work, request.max_threads);
   for (const Phase& phase : parts) {
     const Plan plan = make_plan(phase.conv, phase.taps, tile, machine, of_phase);
-    all.jobs.push_back({phase.conv, phase.taps, phase.scatter, plan, operands});
+    all.jobs.push_back({phase.conv, phase.taps, phase.scatter, plan, {}});
     all.ends.push_back(all.units() + plan.units());
   }
   all.threads = std::clamp<int64_t>(all.units(), 1, of_phase.max_threads);

@@ -141,7 +141,7 @@ struct Memory {
   int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1;
 };
 
-// Those of all outputs, each of which costs one at least.
+// Those of all outputs, one each at least; or those that pass while the weights come from memory.
 double multiply_adds(const Conv& conv);
 // As many threads as are worth waking for so many multiply-adds.
 int64_t useful_threads(double work, int64_t max_threads);

@@ -51,32 +51,16 @@ bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule sc
   return !out_of_memory;
 }
 
-// Points the jobs of this packing at their taps among all packed weights.
-inline void point_at_packed(Jobs& all, Packing packing, const float* packed) {
-  for (Job& job : all.jobs)
-    if (job.plan.packing == packing)
-      job.operands.kernel = packed + job.taps.before * all.layout.tap_floats();
-}
-
-// Packs the weights first, if a job wants them so, to `packed`.
-template <typename Schedule>
-void pack_first(Jobs& all, float* packed, Schedule schedule) {
-  pack_all(all.conv, all.layout, all.mirrored, all.jobs.front().operands.kernel, packed,
-           all.threads, schedule);
-  point_at_packed(all, Packing::kCall, packed);
-}
-
 // False when there is no memory.
 template <typename Schedule>
-bool run(const Isa& isa, Jobs& all, Schedule schedule) {
-  const auto& jobs = all.jobs;
-  if (jobs.empty()) return true;
-  const bool packs = std::any_of(jobs.begin(), jobs.end(),
-                                 [](const Job& job) { return job.plan.packing == Packing::kCall; });
+bool run(const Isa& isa, const Jobs& all, const Operands& operands, Schedule schedule) {
+  const bool packs = all.packs();
   const Lease lease = Lease::shared(packs ? all.layout.bytes() : 0);
-  if (packs && !lease.data()) return false;
-  if (packs) pack_first(all, reinterpret_cast<float*>(lease.data()), schedule);
-  point_at_packed(all, Packing::kCaller, jobs.front().operands.kernel);
+  auto* const packed = reinterpret_cast<float*>(lease.data());
+  if (packs && !packed) return false;
+  if (packs)
+    pack_all(all.conv, all.layout, all.mirrored, operands.kernel, packed, all.threads, schedule);
+  const std::vector<Job> jobs = all.with(operands, packed);
   size_t scratch = 0;
   for (const Job& job : jobs) scratch = std::max(scratch, isa.scratch_bytes(job.plan));
   return run_units(all.units(), all.threads, scratch, schedule, [&](Memory& memory, int64_t unit) {

@@ -12,9 +12,9 @@
 namespace resfuse {
 
 struct Cascade {
-  std::vector<Conv> parts;
+  const std::vector<Conv>& parts;
+  const CascadePlan& plan;
   std::vector<Operands> operands;  // of each part: only the first has `in`, only the last `out`
-  CascadePlan plan;
 };
 
 // An epilogue for the outputs from `first` on, in floats, which are those of images from `image`
@@ -163,9 +163,9 @@ bool run_apart(const Isa& isa, const Cascade& cascade, int64_t max_threads, Sche
     if (part + 1 < cascade.parts.size()) operands.out = between + ends[part];
     const ShiftedEpilogue epilogue(*operands.epilogue, 0, 0, 0, operands.out);
     operands.epilogue = epilogue.get();
-    Jobs jobs = make_jobs(cascade.parts[part], false, operands, isa.tile, machine_in_use(),
-                          {Choice::kDirect, true, false, max_threads});
-    if (!run(isa, jobs, schedule)) return false;
+    const Jobs jobs = make_jobs(cascade.parts[part], false, isa.tile, machine_in_use(),
+                                {Choice::kDirect, true, false, max_threads});
+    if (!run(isa, jobs, operands, schedule)) return false;
   }
   return true;
 }

@@ -1,13 +1,8 @@
 #include "ffi/call.h"
 
 #include <cstring>
-#include <exception>
-#include <new>
 #include <sstream>
 #include <string_view>
-#include <type_traits>
-
-#include "base/memory.h"
 
 namespace resfuse {
 namespace {
@@ -20,11 +15,9 @@ std::string to_text(ffi::DataType type) {
 
 }  // namespace
 
-Call::Call(ffi::ThreadPool threads, const ffi::RemainingArgs& operands,
+Call::Call(const Settings& settings_in_use, const ffi::RemainingArgs& operands,
            const ffi::RemainingRets& results, ffi::Dictionary attributes)
-    : threads_(threads), attributes_(attributes), taken_attributes_(attributes.size()) {
-  operands_.given.reserve(operands.size()), operands_.taken.reserve(operands.size());
-  results_.given.reserve(results.size()), results_.taken.reserve(results.size());
+    : settings(settings_in_use), attributes_(attributes), taken_attributes_(attributes.size()) {
   for (size_t i = 0; i < operands.size(); ++i)
     operands_.given.push_back(*operands.get<ffi::AnyBuffer>(i));
   for (size_t i = 0; i < results.size(); ++i)
@@ -38,16 +31,13 @@ Array<Float> Call::take(Buffers& from, const char* plain, bool optional) {
   from.taken.push_back(name);
   if (index >= from.given.size()) {
     check.that(optional, name, " is missing");
-    return {name, {}, nullptr, true};
+    return {name, {}, index, true};
   }
   const ffi::AnyBuffer& buffer = from.given[index];
-  const bool is_float = buffer.element_type() == ffi::F32;
-  if (!is_float)
-    check.that(false, name, " has dtype ", to_text(buffer.element_type()), ", expected F32");
-  if (!std::is_const_v<Float>) ask_for_huge_pages(buffer.untyped_data(), buffer.size_bytes());
+  check.that(buffer.element_type() == ffi::F32, name, " has dtype ", to_text(buffer.element_type()),
+             ", expected F32");
   const auto sizes = buffer.dimensions();
-  auto* const data = is_float ? static_cast<float*>(buffer.untyped_data()) : nullptr;
-  return {name, {sizes.begin(), sizes.end()}, data, false};
+  return {name, {sizes.begin(), sizes.end()}, index, false};
 }
 
 Operand Call::operand(const char* name) { return take<const float>(operands_, name, false); }
@@ -124,36 +114,9 @@ ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel) {
   const Geometry geometry{call.integers("strides"), call.integers("padding"),
                           call.integers("image_dilation"), call.integers("window_dilation"),
                           call.integer("groups")};
-  const Choice choice = choice_in_use(call.flag("winograd"));
+  const Choice choice = call.flag("winograd") ? call.settings.choice : Choice::kDirect;
   const Conv conv = make_conv(x, kernel, geometry, call.check);
   return {conv, choice, call.check.passed() ? output_shape(x.size(), conv) : Shape{}};
-}
-
-ffi::Error success_if(bool done, const char* memory) {
-  if (done) return ffi::Error::Success();
-  return {ffi::ErrorCode::kResourceExhausted, std::string("resfuse: out of memory for ") + memory};
-}
-
-const ffi::Ffi* make_handler(Answer answer) {
-  const auto run = [answer](ffi::ThreadPool threads, ffi::RemainingArgs operands,
-                            ffi::RemainingRets results, ffi::Dictionary attributes) {
-    // Only allocation can throw here, and no exception may reach XLA.
-    try {
-      Call call(threads, operands, results, attributes);
-      return answer(call);
-    } catch (const std::bad_alloc&) {
-      return success_if(false, "the call itself");
-    } catch (const std::exception& error) {
-      return ffi::Error::Internal(std::string("resfuse: ") + error.what());
-    }
-  };
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .RemainingArgs()
-      .RemainingRets()
-      .Attrs()
-      .To(run)
-      .release();
 }
 
 }  // namespace resfuse

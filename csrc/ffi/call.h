@@ -1,11 +1,10 @@
-// A call as XLA hands it over, and the handlers that answer it: each takes what it needs by name,
-// checks it, chooses what to run it on, and runs it.
+// A call of XLA's as it is bound: what is known before any of its numbers. A handler takes what it
+// needs by name, checks it, chooses what to run it on, and plans.
 
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "ffi/select.h"
@@ -16,12 +15,12 @@ namespace resfuse {
 
 namespace ffi = xla::ffi;
 
-// An operand or a result. One that is optional may be absent, its data is null then.
+// An operand or a result, and its place among all of them. One that is optional may be absent.
 template <typename Float>
 struct Array {
   std::string name;
   Shape shape;
-  Float* data;
+  size_t place;
   bool absent;
 };
 using Operand = Array<const float>;
@@ -29,10 +28,10 @@ using Result = Array<float>;
 
 class Call {
  public:
-  Call(ffi::ThreadPool threads, const ffi::RemainingArgs& operands,
+  Call(const Settings& settings, const ffi::RemainingArgs& operands,
        const ffi::RemainingRets& results, ffi::Dictionary attributes);
 
-  // Takes the next array, which must be of float32. A wrong one gives a complaint and has no data.
+  // Takes the next array, which must be of float32. A wrong one gives a complaint.
   Operand operand(const char* name);
   Operand optional_operand(const char* name);
   Result result(const char* name);
@@ -58,11 +57,7 @@ class Call {
   bool is_valid();
   ffi::Error invalid() const;
 
-  int64_t max_threads() const { return threads_.num_threads(); }
-  auto schedule() {
-    return [this](auto task) { threads_.Schedule(std::move(task)); };
-  }
-
+  const Settings settings;
   Check check;
 
  private:
@@ -76,7 +71,6 @@ class Call {
   T attribute(const char* name);
   void check_all_taken(const char* what, const Buffers& buffers);
 
-  ffi::ThreadPool threads_;
   Buffers operands_, results_;
   ffi::Dictionary attributes_;
   std::vector<bool> taken_attributes_;  // by their places
@@ -91,33 +85,5 @@ struct ConvCall {
   Shape output;
 };
 ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel);
-
-// Success, or else the error that there is no memory for `memory`.
-ffi::Error success_if(bool done, const char* memory);
-
-using Answer = ffi::Error (*)(Call&);
-
-// A handler under the name by which programs know it.
-struct Handler {
-  const char* name;
-  XLA_FFI_Handler* handle;
-};
-
-// Makes the handler that XLA calls: binding is the same for all, so a call says what is wrong by
-// name.
-const ffi::Ffi* make_handler(Answer answer);
-
-template <Answer answer>
-XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
-  static const ffi::Ffi* const handler = make_handler(answer);
-  return handler->Call(frame);
-}
-
-// All handlers: each file lists its own, at its end.
-std::vector<Handler> conv_handlers();
-std::vector<Handler> cascade_handlers();
-std::vector<Handler> gradient_handlers();
-std::vector<Handler> norm_handlers();
-std::vector<Handler> pool_handlers();
 
 }  // namespace resfuse

@@ -25,7 +25,8 @@ void bind_constants(Call& call, Program& program) {
 
 // Its rank says what an operand has numbers for.
 void bind_operands(Call& call, const Conv& conv, const Shape& output, int64_t most,
-                   Program& program) {
+                   BoundEpilogue& bound) {
+  Program& program = bound.program;
   while (call.operands_left() > 0 && program.operands < most) {
     const Operand operand = call.operand(kOperandNames[program.operands]);
     const Per per = operand.shape.size() == 1   ? Per::kChannel
@@ -34,20 +35,23 @@ void bind_operands(Call& call, const Conv& conv, const Shape& output, int64_t mo
     call.expect(operand, per == Per::kChannel ? Shape{conv.out_c}
                          : per == Per::kImage ? Shape{conv.batch, conv.out_c}
                                               : output);
-    program.operand[program.operands] = {operand.data, per, 1 + program.operands};
+    bound.operands.push_back(operand);
+    program.operand[program.operands] = {nullptr, per, 1 + program.operands};
     ++program.operands;
   }
 }
 
 // The first is `y`.
 void bind_outputs(Call& call, const Shape& output, const Code& code, const Result& y,
-                  Program& program) {
+                  BoundEpilogue& bound) {
+  Program& program = bound.program;
   for (const int index : code.outputs) {
     const int number = program.outputs;
     if (number == kMaxOutputs) return;
     const Result result = number == 0 ? y : call.result(kOutputNames[number]);
     call.expect(result, output);
-    program.output[program.outputs++] = {result.data, {false, index}};
+    bound.outputs.push_back(result);
+    program.output[program.outputs++] = {nullptr, {false, index}};
   }
 }
 
@@ -144,7 +148,6 @@ void recognise(const Code& code, BoundEpilogue& bound) {
   const bool adds = code.operands == 1 && program.operand[0].per == Per::kOutput && is_left() &&
                     is(code.lines[line], "add", last, 1);
   if (adds) advance();
-  bound.residual = adds ? program.operand[0].data : nullptr;
   bound.bounds = is_left() ? bounds_by(code, program, code.lines[line], last) : kNoBounds;
   if (is_bound(bound.bounds.low)) advance();
   bound.is_compiled =
@@ -153,18 +156,30 @@ void recognise(const Code& code, BoundEpilogue& bound) {
 
 }  // namespace
 
+Epilogue BoundEpilogue::at(const Execution& now, Program& memory) const {
+  Epilogue epilogue{now.data(scale), now.data(shift), nullptr, bounds, nullptr};
+  if (is_compiled) {
+    epilogue.residual = operands.empty() ? nullptr : now.data(operands[0]);
+    return epilogue;
+  }
+  memory = program;
+  for (size_t i = 0; i < operands.size(); ++i) memory.operand[i].data = now.data(operands[i]);
+  for (size_t i = 0; i < outputs.size(); ++i) memory.output[i].data = now.data(outputs[i]);
+  epilogue.program = &memory;
+  return epilogue;
+}
+
 BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y,
                             int64_t most) {
   BoundEpilogue bound{};
-  const Operand scale = call.operand("scale"), shift = call.operand("shift");
-  call.expect(scale, {conv.out_c});
-  call.expect(shift, {conv.out_c});
-  bound.scale = scale.data, bound.shift = shift.data;
+  bound.scale = call.operand("scale"), bound.shift = call.operand("shift");
+  call.expect(bound.scale, {conv.out_c});
+  call.expect(bound.shift, {conv.out_c});
   Program& program = bound.program;
-  bind_operands(call, conv, output, std::clamp<int64_t>(most, 0, kMaxOperands), program);
+  bind_operands(call, conv, output, std::clamp<int64_t>(most, 0, kMaxOperands), bound);
   bind_constants(call, program);
   Code code = read_code(call, program.operands, program.constants);
-  bind_outputs(call, output, code, y, program);
+  bind_outputs(call, output, code, y, bound);
   if (!call.check.passed()) return bound;
   recognise(code, bound);
   absorb_lines(code);

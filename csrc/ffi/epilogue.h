@@ -5,20 +5,20 @@
 
 #include "conv/conv.h"
 #include "conv/program.h"
-#include "ffi/call.h"
+#include "ffi/execution.h"
 
 namespace resfuse {
 
 struct BoundEpilogue {
-  const float *scale, *shift, *residual;
+  Operand scale, shift;
+  std::vector<Operand> operands;
+  std::vector<Result> outputs;
   Bounds bounds;
-  bool is_compiled;
-  Program program;
+  bool is_compiled;  // of operands it has a residual at most
+  Program program;   // without data
 
-  // Points into this.
-  Epilogue epilogue() const {
-    return {scale, shift, residual, bounds, is_compiled ? nullptr : &program};
-  }
+  // The epilogue of an execution; `memory`, to which it points, is for the program.
+  Epilogue at(const Execution& now, Program& memory) const;
 };
 
 // Takes scale, shift and `most` other operands, all of them by default, all results after `y`, and

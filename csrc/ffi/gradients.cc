@@ -2,7 +2,7 @@
 // XLA update the weights in place.
 
 #include "conv/phases.h"
-#include "ffi/call.h"
+#include "ffi/handler.h"
 #include "grad/run_gradients.h"
 
 namespace resfuse {
@@ -16,54 +16,66 @@ ConvCall bind_gradient(Call& call, const Shape& x, const Shape& kernel, const Op
   return bound;
 }
 
-ffi::Error run_input(Call& call, const ConvCall& bound, const Operand& d_y, const Operand& kernel,
-                     const Result& d_x) {
-  const bool done = run_input_gradient(isa_in_use(), bound.conv, d_y.data, kernel.data, d_x.data,
-                                       bound.choice, call.max_threads(), call.schedule());
-  return success_if(done, "packed weights or scratch");
+Bound input_gradient(const Settings& settings, const ConvCall& of, const Operand& d_y,
+                     const Operand& kernel, const Result& d_x) {
+  const Isa& isa = *settings.isa;
+  const Jobs jobs = make_jobs(mirrored(of.conv), true, isa.tile, *settings.machine,
+                              {of.choice, false, false, settings.threads});
+  return [=, &isa](Execution& now) {
+    const bool done =
+        run(isa, jobs, {now.data(d_y), now.data(kernel), now.data(d_x)}, now.schedule());
+    return success_if(done, "packed weights or scratch");
+  };
 }
 
-ffi::Error run_weights(Call& call, const ConvCall& bound, const Operand& x, const Operand& d_y,
-                       const Result& d_kernel) {
-  const bool done = run_weight_gradient(isa_in_use(), bound.conv, x.data, d_y.data, d_kernel.data,
-                                        bound.choice, call.max_threads(), call.schedule());
-  return success_if(done, "the gradient's chunks or scratch");
+Bound weight_gradient(const Settings& settings, const ConvCall& of, const Operand& x,
+                      const Operand& d_y, const Result& d_kernel) {
+  return [=](Execution& now) {
+    const bool done =
+        run_weight_gradient(*settings.isa, of.conv, now.data(x), now.data(d_y), now.data(d_kernel),
+                            of.choice, now.max_threads(), now.schedule());
+    return success_if(done, "the gradient's chunks or scratch");
+  };
 }
 
 // (d_y, kernel) -> d_x
-ffi::Error conv_input_gradient(Call& call) {
+Bound conv_input_gradient(Call& call) {
   const Operand d_y = call.operand("d_y"), kernel = call.operand("kernel");
   const Result d_x = call.result("d_x");
-  const ConvCall bound = bind_gradient(call, d_x.shape, kernel.shape, d_y);
-  return call.is_valid() ? run_input(call, bound, d_y, kernel, d_x) : call.invalid();
+  const ConvCall of = bind_gradient(call, d_x.shape, kernel.shape, d_y);
+  return call.is_valid() ? input_gradient(call.settings, of, d_y, kernel, d_x) : Bound{};
 }
 
 // (x, d_y) -> d_kernel
-ffi::Error conv_weight_gradient(Call& call) {
+Bound conv_weight_gradient(Call& call) {
   const Operand x = call.operand("x"), d_y = call.operand("d_y");
   const Result d_kernel = call.result("d_kernel");
-  const ConvCall bound = bind_gradient(call, x.shape, d_kernel.shape, d_y);
-  return call.is_valid() ? run_weights(call, bound, x, d_y, d_kernel) : call.invalid();
+  const ConvCall of = bind_gradient(call, x.shape, d_kernel.shape, d_y);
+  return call.is_valid() ? weight_gradient(call.settings, of, x, d_y, d_kernel) : Bound{};
 }
 
 // (x, kernel, d_y) -> d_x, d_kernel
-ffi::Error conv_gradients(Call& call) {
+Bound conv_gradients(Call& call) {
   const Operand x = call.operand("x"), kernel = call.operand("kernel"), d_y = call.operand("d_y");
   const Result d_x = call.result("d_x"), d_kernel = call.result("d_kernel");
-  const ConvCall bound = bind_gradient(call, x.shape, kernel.shape, d_y);
+  const ConvCall of = bind_gradient(call, x.shape, kernel.shape, d_y);
   call.expect(d_x, x.shape);
   call.expect(d_kernel, kernel.shape);
-  if (!call.is_valid()) return call.invalid();
-  const ffi::Error error = run_input(call, bound, d_y, kernel, d_x);
-  return error.failure() ? error : run_weights(call, bound, x, d_y, d_kernel);
+  if (!call.is_valid()) return {};
+  const Bound of_input = input_gradient(call.settings, of, d_y, kernel, d_x);
+  const Bound of_weights = weight_gradient(call.settings, of, x, d_y, d_kernel);
+  return [=](Execution& now) {
+    const ffi::Error error = of_input(now);
+    return error.failure() ? error : of_weights(now);
+  };
 }
 
 }  // namespace
 
 std::vector<Handler> gradient_handlers() {
-  return {{"conv_input_gradient", handle<conv_input_gradient>},
-          {"conv_weight_gradient", handle<conv_weight_gradient>},
-          {"conv_gradients", handle<conv_gradients>}};
+  return {{"conv_input_gradient", execute<conv_input_gradient>},
+          {"conv_weight_gradient", execute<conv_weight_gradient>},
+          {"conv_gradients", execute<conv_gradients>}};
 }
 
 }  // namespace resfuse

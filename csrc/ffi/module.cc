@@ -6,7 +6,7 @@
 #include <string>
 
 #include "conv/program.h"
-#include "ffi/call.h"
+#include "ffi/handler.h"
 #include "ffi/packing.h"
 #include "ffi/plans.h"
 #include "isa/isa.h"
@@ -15,14 +15,22 @@ namespace nb = nanobind;
 
 namespace {
 
+nb::capsule capsule(XLA_FFI_Handler* handler) {
+  return nb::capsule(reinterpret_cast<void*>(handler));
+}
+
+// Of each target its stages, as JAX takes them.
 nb::dict registrations() {
   nb::dict targets;
   for (const auto& family :
        {resfuse::conv_handlers(), resfuse::cascade_handlers(), resfuse::gradient_handlers(),
         resfuse::norm_handlers(), resfuse::pool_handlers()})
-    for (const auto& [name, handle] : family)
-      targets[("resfuse_" + std::string(name)).c_str()] =
-          nb::capsule(reinterpret_cast<void*>(handle));
+    for (const auto& [name, execute] : family) {
+      nb::dict stages;
+      stages["instantiate"] = capsule(resfuse::instantiate);
+      stages["execute"] = capsule(execute);
+      targets[("resfuse_" + std::string(name)).c_str()] = stages;
+    }
   return targets;
 }
 

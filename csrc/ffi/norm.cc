@@ -1,6 +1,6 @@
 // The passes of batch norm with the statistics of the batch, whose formulas are in norm.h.
 
-#include "ffi/call.h"
+#include "ffi/handler.h"
 #include "norm/run_norm.h"
 
 namespace resfuse {
@@ -40,21 +40,32 @@ BoundGate bind_gate(Call& call) {
 
 // Takes what is given after all other operands of a backward pass: with a gate, its value.
 Operand take_value(Call& call, const BoundGate& bound) {
-  return bound.is_given ? call.operand("y") : Operand{"y", {}, nullptr, true};
+  return bound.is_given ? call.operand("y") : Operand{"y", {}, 0, true};
 }
 
 // What both passes of the backward norm read.
-Norm bind_norm(Call& call, const Operand& d_y, const Operand& conv, const Operand& mean,
-               const Operand& y, const BoundGate& bound) {
+struct BoundNorm {
+  Operand d_y, conv, mean, y;
+  Extent extent;
+  Gate gate;
+
+  Norm at(const Execution& now) const {
+    return {extent.pixels,  extent.channels, now.data(d_y), now.data(conv),
+            now.data(mean), now.data(y),     gate};
+  }
+};
+
+BoundNorm bind_norm(Call& call, const Operand& d_y, const Operand& conv, const Operand& mean,
+                    const Operand& y, const BoundGate& bound) {
   const Extent extent = extent_of(d_y, call.check);
   call.expect(conv, d_y.shape);
   call.expect(mean, {extent.channels});
   call.expect(y, d_y.shape);
-  return {extent.pixels, extent.channels, d_y.data, conv.data, mean.data, y.data, bound.gate};
+  return {d_y, conv, mean, y, extent, bound.gate};
 }
 
 // (conv, mean, scale, shift[, residual]) -> y
-ffi::Error normalize(Call& call) {
+Bound normalize(Call& call) {
   const Operand conv = call.operand("conv"), mean = call.operand("mean");
   const Operand scale = call.operand("scale"), shift = call.operand("shift");
   const Operand residual = call.optional_operand("residual");
@@ -64,54 +75,59 @@ ffi::Error normalize(Call& call) {
   for (const Operand* operand : {&mean, &scale, &shift}) call.expect(*operand, {extent.channels});
   call.expect(residual, conv.shape);
   call.expect(y, conv.shape);
-  if (!call.is_valid()) return call.invalid();
-
-  const Gate* const gate = bound.is_given ? &bound.gate : nullptr;
-  const Normalize norm{extent.pixels, extent.channels, conv.data,     mean.data,
-                       scale.data,    shift.data,      residual.data, gate};
-  run_normalize(isa_in_use(), norm, y.data, call.max_threads(), call.schedule());
-  return ffi::Error::Success();
+  if (!call.is_valid()) return {};
+  return [=, isa = call.settings.isa](Execution& now) {
+    const Gate* const gate = bound.is_given ? &bound.gate : nullptr;
+    const Normalize norm{extent.pixels,   extent.channels, now.data(conv),     now.data(mean),
+                         now.data(scale), now.data(shift), now.data(residual), gate};
+    run_normalize(*isa, norm, now.data(y), now.max_threads(), now.schedule());
+    return ffi::Error::Success();
+  };
 }
 
 // (d_y, conv, mean[, y]) -> plain = sum of g, weighted = sum of g * (conv - mean)
-ffi::Error norm_sums(Call& call) {
+Bound norm_sums(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
   const BoundGate bound = bind_gate(call);
   const Operand y = take_value(call, bound);
   const Result plain = call.result("plain"), weighted = call.result("weighted");
-  const Norm norm = bind_norm(call, d_y, conv, mean, y, bound);
-  call.expect(plain, {norm.channels});
-  call.expect(weighted, {norm.channels});
-  if (!call.is_valid()) return call.invalid();
-  const bool done = run_norm_sums(isa_in_use(), norm, plain.data, weighted.data, call.max_threads(),
-                                  call.schedule());
-  return success_if(done, "sums");
+  const BoundNorm norm = bind_norm(call, d_y, conv, mean, y, bound);
+  call.expect(plain, {norm.extent.channels});
+  call.expect(weighted, {norm.extent.channels});
+  if (!call.is_valid()) return {};
+  return [=, isa = call.settings.isa](Execution& now) {
+    const bool done = run_norm_sums(*isa, norm.at(now), now.data(plain), now.data(weighted),
+                                    now.max_threads(), now.schedule());
+    return success_if(done, "sums");
+  };
 }
 
 // (d_y, conv, mean, a, b, d[, y]) -> d_conv[, d_residual]
-ffi::Error norm_gradient(Call& call) {
+Bound norm_gradient(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
   const Operand a = call.operand("a"), b = call.operand("b"), d = call.operand("d");
   const BoundGate bound = bind_gate(call);
   const Operand y = take_value(call, bound);
   const Result d_conv = call.result("d_conv");
   const Result d_residual = call.optional_result("d_residual");
-  const Norm norm = bind_norm(call, d_y, conv, mean, y, bound);
-  for (const Operand* operand : {&a, &b, &d}) call.expect(*operand, {norm.channels});
+  const BoundNorm norm = bind_norm(call, d_y, conv, mean, y, bound);
+  for (const Operand* operand : {&a, &b, &d}) call.expect(*operand, {norm.extent.channels});
   call.expect(d_conv, conv.shape);
   call.expect(d_residual, conv.shape);
-  if (!call.is_valid()) return call.invalid();
-  run_norm_gradient(isa_in_use(), norm, {a.data, b.data, d.data}, d_conv.data, d_residual.data,
-                    call.max_threads(), call.schedule());
-  return ffi::Error::Success();
+  if (!call.is_valid()) return {};
+  return [=, isa = call.settings.isa](Execution& now) {
+    run_norm_gradient(*isa, norm.at(now), {now.data(a), now.data(b), now.data(d)}, now.data(d_conv),
+                      now.data(d_residual), now.max_threads(), now.schedule());
+    return ffi::Error::Success();
+  };
 }
 
 }  // namespace
 
 std::vector<Handler> norm_handlers() {
-  return {{"normalize", handle<normalize>},
-          {"norm_sums", handle<norm_sums>},
-          {"norm_gradient", handle<norm_gradient>}};
+  return {{"normalize", execute<normalize>},
+          {"norm_sums", execute<norm_sums>},
+          {"norm_gradient", execute<norm_gradient>}};
 }
 
 }  // namespace resfuse

@@ -51,7 +51,7 @@ const char* name_of(Inputs inputs) {
 
 // All jobs of a convolution, on the ISA in use.
 Jobs jobs_of(const Conv& conv, const Machine& machine, const Request& request) {
-  return make_jobs(conv, false, {}, isa_in_use().tile, machine, request);
+  return make_jobs(conv, false, isa_in_use().tile, machine, request);
 }
 
 // The algorithm that a call takes, and the shape of its packed weights.

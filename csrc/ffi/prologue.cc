@@ -10,24 +10,21 @@ void bind_part(Call& call, BoundImages& bound) {
   Shape expected = bound.shape;
   expected.back() = part.shape.back();
   call.expect(part, expected);
-  bound.prologue.part[bound.prologue.parts++] = {part.data, part.shape.back()};
+  bound.parts.push_back(part);
   bound.shape.back() += part.shape.back();
 }
 
 // Takes scale and shift, of all channels or, the scale, of each image.
 void bind_numbers(Call& call, BoundImages& bound) {
-  Prologue& prologue = bound.prologue;
   const int64_t channels = bound.shape.back();
-  if (prologue.before >= Before::kScale) {
-    const Operand scale = call.operand("prologue_scale");
-    const bool by_image = scale.shape.size() == 2;
-    call.expect(scale, by_image ? Shape{bound.shape.front(), channels} : Shape{channels});
-    prologue.scale = scale.data, prologue.image_scale = by_image ? channels : 0;
+  if (bound.before >= Before::kScale) {
+    bound.scale = call.operand("prologue_scale");
+    const bool by_image = bound.scale.shape.size() == 2;
+    call.expect(bound.scale, by_image ? Shape{bound.shape.front(), channels} : Shape{channels});
   }
-  if (prologue.before >= Before::kAffine) {
-    const Operand shift = call.operand("prologue_shift");
-    call.expect(shift, {channels});
-    prologue.shift = shift.data;
+  if (bound.before >= Before::kAffine) {
+    bound.shift = call.operand("prologue_shift");
+    call.expect(bound.shift, {channels});
   }
 }
 
@@ -38,10 +35,18 @@ bool is_pixel(const Side& side) {
 
 }  // namespace
 
+Prologue BoundImages::at(const Execution& now) const {
+  const int64_t image_scale = scale.shape.size() == 2 ? shape.back() : 0;
+  Prologue prologue{before, 0, {}, now.data(scale), now.data(shift), image_scale};
+  for (const Operand& part : parts)
+    prologue.part[prologue.parts++] = {now.data(part), part.shape.back()};
+  return prologue;
+}
+
 BoundImages bind_images(Call& call) {
   const Operand x = call.operand("x");
   const Shape numbers = call.integers("prologue");
-  BoundImages bound{x.shape, x.data, !numbers.empty(), {}};
+  BoundImages bound{x.shape, {x}, !numbers.empty()};
   if (numbers.empty() || !call.check.passed()) return bound;
   const bool valid = numbers.size() == 2 && numbers[0] >= 1 && numbers[0] <= kMaxParts &&
                      numbers[1] >= 0 && numbers[1] <= static_cast<int64_t>(Before::kAffineRelu);
@@ -49,9 +54,9 @@ BoundImages bind_images(Call& call) {
                   " parts and a kind from 0 to 3, got ", numbers);
   call.check.that(!x.shape.empty(), "x has no channels");
   if (!call.check.passed()) return bound;
-  bound.prologue.before = static_cast<Before>(numbers[1]);
-  bound.prologue.part[bound.prologue.parts++] = {x.data, x.shape.back()};
-  while (bound.prologue.parts < numbers[0] && call.check.passed()) bind_part(call, bound);
+  bound.before = static_cast<Before>(numbers[1]);
+  while (static_cast<int64_t>(bound.parts.size()) < numbers[0] && call.check.passed())
+    bind_part(call, bound);
   if (call.check.passed()) bind_numbers(call, bound);
   return bound;
 }

@@ -4,15 +4,19 @@
 #pragma once
 
 #include "conv/conv.h"
-#include "ffi/call.h"
+#include "ffi/execution.h"
 
 namespace resfuse {
 
 struct BoundImages {
-  Shape shape;        // of all parts side by side
-  const float* data;  // of images without a prologue
-  bool has_prologue;
-  Prologue prologue;
+  Shape shape;  // of all parts side by side
+  std::vector<Operand> parts;
+  bool has_prologue = false;
+  Before before = Before::kCopy;
+  Operand scale{"", {}, 0, true}, shift{"", {}, 0, true};
+
+  // Without a prologue, of one part.
+  Prologue at(const Execution& now) const;
 };
 
 // Takes the images, all parts and the prologue's scale and shift, as far as there are any. The

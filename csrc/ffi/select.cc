@@ -12,19 +12,22 @@ std::atomic<Choice>& chosen() {
 
 }  // namespace
 
-const Isa& find_isa(const Conv& conv, const Shape& packed, Check& check) {
-  const Isa& in_use = isa_in_use();
-  if (!check.passed()) return in_use;
+Settings settings_in_use(int64_t threads) {
+  return {&isa_in_use(), chosen().load(), &machine_in_use(), threads};
+}
+
+const Isa& find_isa(const Isa& preferred, const Conv& conv, const Shape& packed, Check& check) {
+  if (!check.passed()) return preferred;
   const auto reads = [&](const Isa& isa) {
     return packed_shape(make_layout(conv, isa.tile.nr)) == packed;
   };
-  if (reads(in_use)) return in_use;
+  if (reads(preferred)) return preferred;
   for (const Isa* isa : usable_isas())
     if (reads(*isa)) return *isa;
   check.that(false, "packed weights have shape ", packed, ", expected ",
-             packed_shape(make_layout(conv, in_use.tile.nr)),
+             packed_shape(make_layout(conv, preferred.tile.nr)),
              " or that of another instruction set of this machine: pack them here");
-  return in_use;
+  return preferred;
 }
 
 Choice choice_in_use(bool winograd) { return winograd ? chosen().load() : Choice::kDirect; }

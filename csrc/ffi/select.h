@@ -8,8 +8,23 @@
 
 namespace resfuse {
 
-// The ISA in use if it reads weights packed in this shape, or another of this machine that does.
-const Isa& find_isa(const Conv& conv, const Shape& packed, Check& check);
+// What decides, beside a call itself, how it runs. All but the threads are the process's, which may
+// change them between two executions.
+struct Settings {
+  const Isa* isa;
+  Choice choice;
+  const Machine* machine;
+  int64_t threads;
+
+  bool operator==(const Settings& other) const {
+    return isa == other.isa && choice == other.choice && machine == other.machine &&
+           threads == other.threads;
+  }
+};
+Settings settings_in_use(int64_t threads);
+
+// This ISA if it reads weights packed in this shape, or another of this machine that does.
+const Isa& find_isa(const Isa& preferred, const Conv& conv, const Shape& packed, Check& check);
 
 // Direct unless the caller allows `winograd`; then what `use_algorithm` said last.
 Choice choice_in_use(bool winograd);

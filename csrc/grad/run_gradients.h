@@ -16,9 +16,9 @@ void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedul
 template <typename Schedule>
 bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out, const float* kernel,
                         float* d_in, Choice choice, int64_t max_threads, Schedule schedule) {
-  Jobs jobs = make_jobs(mirrored(conv), true, {d_out, kernel, d_in}, isa.tile, machine_in_use(),
-                        {choice, false, false, max_threads});
-  return run(isa, jobs, schedule);
+  const Jobs jobs = make_jobs(mirrored(conv), true, isa.tile, machine_in_use(),
+                              {choice, false, false, max_threads});
+  return run(isa, jobs, {d_out, kernel, d_in}, schedule);
 }
 
 // Adds the chunks' results, `chunks.size` floats apart, in their order, in `to`.

@@ -50,10 +50,11 @@ Floats run_once(const Isa& isa, const Case& of, const Arrays& arrays, const Floa
                           {0.0f, kUnbounded},
                           nullptr};
   const Floats& kernel = packed.empty() ? arrays.kernel : packed;
-  Jobs jobs = make_jobs(of.conv, false, {arrays.in.data(), kernel.data(), out.data(), &epilogue},
-                        isa.tile, machine_in_use(), {of.choice, !packed.empty(), false, threads});
+  const Jobs jobs = make_jobs(of.conv, false, isa.tile, machine_in_use(),
+                              {of.choice, !packed.empty(), false, threads});
+  const Operands operands{arrays.in.data(), kernel.data(), out.data(), &epilogue};
   Threads workers;
-  if (!run(isa, jobs, workers.schedule())) out.clear();
+  if (!run(isa, jobs, operands, workers.schedule())) out.clear();
   return out;
 }
 
@@ -71,12 +72,12 @@ void check_statistics(const Isa& isa, const Case& of, const Arrays& arrays, cons
   const Conv& conv = of.conv;
   const auto channels = static_cast<size_t>(conv.out_c);
   Floats out(acc.size()), mean(channels), var(channels);
-  Jobs jobs = make_jobs(conv, false, {arrays.in.data(), arrays.kernel.data(), out.data()}, isa.tile,
-                        machine_in_use(), {of.choice, false, true, 2});
+  const Jobs jobs = make_jobs(conv, false, isa.tile, machine_in_use(), {of.choice, false, true, 2});
   Doubles moments(static_cast<size_t>(jobs.blocks() * 3) * channels);
-  jobs.write_sums_to(moments.data());
+  const Operands operands{arrays.in.data(), arrays.kernel.data(), out.data(), nullptr,
+                          moments.data()};
   Threads workers;
-  report.that(run(isa, jobs, workers.schedule()), "there is memory");
+  report.that(run(isa, jobs, operands, workers.schedule()), "there is memory");
   combine_statistics(moments.data(), jobs.blocks(), conv.out_c, conv.out_c, mean.data(),
                      var.data());
   report.close(out, acc, of.tolerance(), of.name + std::string(" in training"));
@@ -111,7 +112,7 @@ void test_convolutions(const Isa& isa, Report& report) {
   for (const Case& of : cases()) {
     check(isa, of, report);
     const Jobs jobs =
-        make_jobs(of.conv, false, {}, isa.tile, machine_in_use(), {of.choice, false, false, 1});
+        make_jobs(of.conv, false, isa.tile, machine_in_use(), {of.choice, false, false, 1});
     const bool winograd = std::any_of(jobs.jobs.begin(), jobs.jobs.end(), [](const Job& job) {
       return job.plan.algorithm == Algorithm::kWinograd;
     });

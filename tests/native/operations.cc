@@ -74,10 +74,11 @@ Floats apply(const Isa& isa, int operation, const Floats& numbers) {
   program.code[0] = {operation, {{false, 1}}, 0, {}, 2};
   program.output[0] = {out.data(), {false, 2}};
   const Epilogue epilogue{zeros.data(), zeros.data(), nullptr, kNoBounds, &program};
-  Jobs jobs = make_jobs(conv, false, {in.data(), kernel.data(), out.data(), &epilogue}, isa.tile,
-                        machine_in_use(), {Choice::kDirect, false, false, 1});
+  const Jobs jobs =
+      make_jobs(conv, false, isa.tile, machine_in_use(), {Choice::kDirect, false, false, 1});
   Threads workers;
-  if (!run(isa, jobs, workers.schedule())) out.clear();
+  if (!run(isa, jobs, {in.data(), kernel.data(), out.data(), &epilogue}, workers.schedule()))
+    out.clear();
   return out;
 }
 

@@ -18,8 +18,8 @@ __all__ = ["geometry_of", "images_at", "is_dense", "reason_against"]
 
 _MAX_DIMENSIONS = 3  # the kernel's; of more axes in between, the last are one
 
-# For fewer pixels the weights' way through memory is all the time, and XLA's dot as fast.
-_LEAST_PIXELS = 8
+# For fewer pixels the weights' way through memory is all the time, and packing them doubles it.
+_LEAST_TO_PACK = 8
 
 
 def is_dense(node: Node) -> bool:
@@ -69,13 +69,14 @@ def reason_against(node: Node) -> str | None:
     images = images_at(node)
     assert images is not None
     x, weights = (node.inputs[each].aval for each in (images, 1 - images))
+    packed = node.inputs[1 - images].known
     reason = reason_against_arrays(node, x, weights, (0,))
     if reason is not None:
         return reason
     if 0 in (*x.shape, *weights.shape):
         return "empty"
-    few = math.prod(x.shape[:-1]) < _LEAST_PIXELS
-    return f"fewer than {_LEAST_PIXELS} pixels" if few else None
+    few = not packed and math.prod(x.shape[:-1]) < _LEAST_TO_PACK
+    return f"fewer than {_LEAST_TO_PACK} pixels, unknown weights" if few else None
 
 
 def _contracted(node: Node) -> Sequence[Sequence[int]]:

@@ -26,15 +26,16 @@ def fuse(fn: F) -> F:
     Like ``jax.jit``, it traces ``fn`` once for each set of shapes. Each convolution that the kernel
     supports is taken: in one to three dimensions and any order of axes, dilated, transposed,
     cropped or in groups, along with explicit padding in front; and each dense layer, one matrix on
-    the last axis, of 8 pixels or more, as a convolution of single pixels. So is what follows it:
-    what has one number per channel (bias, batch norm at inference as any library writes it, scale,
-    shift), and then any computation element by element with numbers, numbers for each channel or
-    each image and channel, and tensors of the result's shape, such as activations, residuals and
-    gates. In training, batch norm with the statistics of the batch is taken too, however it is
-    written, and mean and variance are there for what else reads them, such as running averages;
-    after it, residual and ReLU. A value that is used elsewhere too is kept, and everything else
-    stays as it is, also in the bodies of ``jit``, ``custom_jvp``, ``custom_vjp``, ``checkpoint``,
-    ``scan``, ``while_loop`` and ``cond``. :func:`explain` shows what was found.
+    the last axis, of 8 pixels or more where ``fn`` does not close over the matrix, as a convolution
+    of single pixels. So is what follows it: what has one number per channel (bias, batch norm at
+    inference as any library writes it, scale, shift), and then any computation element by element
+    with numbers, numbers for each channel or each image and channel, and tensors of the result's
+    shape, such as activations, residuals and gates. In training, batch norm with the statistics of
+    the batch is taken too, however it is written, and mean and variance are there for what else
+    reads them, such as running averages; after it, residual and ReLU. A value that is used
+    elsewhere too is kept, and everything else stays as it is, also in the bodies of ``jit``,
+    ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
+    :func:`explain` shows what was found.
 
     Convolutions of single pixels, channels last and without padding, also do what stands before
     them, where the value is needed for nothing else and no convolution before can have it: batch

@@ -49,8 +49,8 @@ except ImportError as error:
     _ext, _reason = None, f"the extension does not load: {error}"
 else:
     _reason = None
-    for _target, _handler in _ext.registrations().items():
-        jax.ffi.register_ffi_target(_target, _handler, platform="cpu")
+    for _target, _stages in _ext.registrations().items():
+        jax.ffi.register_ffi_target(_target, _stages, platform="cpu")
 
 TARGETS: tuple[str, ...] = tuple(_ext.registrations()) if _ext else ()
 """The names of the calls, as ``jax.export`` wants them."""
