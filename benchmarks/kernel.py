@@ -37,6 +37,17 @@ DEPTHWISE = [
     (56, 96, 7, 1),
     (14, 384, 7, 1),
 ]
+# The first layers of ResNets, of one channel too, of VGGs, of MobileNets and EfficientNets, and of
+# ConvNeXts: size, channels, window, stride.
+STEMS = [
+    (224, (3, 64), 7, 2),
+    (224, (1, 64), 7, 2),
+    (224, (3, 64), 3, 1),
+    (224, (3, 16), 3, 2),
+    (224, (3, 32), 3, 2),
+    (224, (3, 64), 3, 2),
+    (224, (3, 96), 4, 4),
+]
 SCALING = (8, 56, 64, 1)
 
 
@@ -71,29 +82,36 @@ def time(isa: str, *shape: int) -> tuple[float, float]:
 
 
 @functools.cache
-def depthwise(
-    isa: str, batch: int, size: int, channels: int, window: int, stride: int
+def in_place(
+    isa: str,
+    batch: int,
+    size: int,
+    channels: tuple[int, int],
+    window: int,
+    stride: int,
+    groups: int,
 ) -> Callable[[], object]:
-    """One compiled depthwise convolution, whose output takes the memory of the last one.
+    """One compiled convolution, whose output takes the memory of the last one.
 
-    New memory's pages would take several times as long as the convolution.
+    New memory's pages would take as long as a stem, several times as long if it is depthwise.
     """
     del isa
     keys = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(keys[0], (batch, size, size, channels))
-    kernel = jax.random.normal(keys[1], (window, window, 1, channels))
-    ones, zeros = jax.numpy.ones(channels), jax.numpy.zeros(channels)
+    inputs, outputs = channels
+    x = jax.random.normal(keys[0], (batch, size, size, inputs))
+    kernel = jax.random.normal(keys[1], (window, window, inputs // groups, outputs))
+    ones, zeros = jax.numpy.ones(outputs), jax.numpy.zeros(outputs)
 
     @functools.partial(jax.jit, donate_argnums=0, keep_unused=True)
     def compiled(last: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
         del last
         return resfuse.conv_bn_relu(
-            x, kernel, ones, zeros, zeros, ones, strides=stride, feature_group_count=channels,
+            x, kernel, ones, zeros, zeros, ones, strides=stride, feature_group_count=groups,
             implementation="ffi", precision="highest",
         )  # fmt: skip
 
     side = -(-size // stride)
-    kept = [jax.numpy.zeros((batch, side, side, channels))]
+    kept = [jax.numpy.zeros((batch, side, side, outputs))]
 
     def call() -> object:
         kept[0] = compiled(kept[0], x, kernel)
@@ -119,13 +137,24 @@ def time_depthwise(
 ) -> tuple[float, float, float]:
     """Seconds of a call, of copying as many bytes as it moves, and of its multiply-adds."""
     extension.force_isa(isa)
-    call = depthwise(isa, batch, size, channels, window, stride)
+    call = in_place(isa, batch, size, (channels, channels), window, stride, channels)
     read, written = depthwise_floats(batch, size, channels, stride)
     copy = copy_of((read + written) // 2)
     for each in (call, copy):
         seconds_per_call(each, 0.01)  # warms up
     seconds, copying = seconds_per_call(call, 0.05), seconds_per_call(copy, 0.02)
     return seconds, copying, 2e-9 * window**2 * written / extension.fma_peak(0.02)
+
+
+def time_stem(
+    isa: str, batch: int, size: int, channels: tuple[int, int], window: int, stride: int
+) -> tuple[float, float]:
+    """Seconds of a call, and of its multiply-adds, those on the padding included."""
+    extension.force_isa(isa)
+    call = in_place(isa, batch, size, channels, window, stride, 1)
+    seconds_per_call(call, 0.01)  # warms up
+    products = batch * (-(-size // stride) * window) ** 2 * channels[0] * channels[1]
+    return seconds_per_call(call, 0.05), 2e-9 * products / extension.fma_peak(0.02)
 
 
 def name(batch: int, size: int, channels: int, groups: int) -> str:
@@ -165,6 +194,20 @@ def print_depthwise(one: Worker, rounds: int) -> None:
             )
 
 
+def print_stems(one: Worker, rounds: int) -> None:
+    """Prints the share of the multiply-adds, for each instruction set and stem."""
+    print("isa      stem                             us  multiply-adds, us   share")
+    for isa in extension.isas():
+        for batch, (size, channels, window, stride) in itertools.product((1, 8), STEMS):
+            shape = batch, size, channels, window, stride
+            timings = [one.ask("run", "kernel:time_stem", isa, *shape) for _ in range(rounds)]
+            call, fma = (1e6 * statistics.median(each) for each in zip(*timings, strict=True))
+            share = statistics.median(bound / seconds for seconds, bound in timings)
+            inputs, outputs = channels
+            label = f"{name(batch, size, inputs, 1)} {window}x{window}/{stride} to {outputs}"
+            print(f"{isa:8} {label:28} {call:8.1f} {fma:12.1f} {share:13.1%}", flush=True)
+
+
 def print_scaling(one: Worker, two: Worker, rounds: int) -> None:
     """Prints how many times as fast two threads are, for each instruction set."""
     for isa in extension.isas():
@@ -181,19 +224,24 @@ def main() -> None:
     """Measures in processes of one and of two threads, in turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--depthwise", action="store_true", help="depthwise convolutions alone")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--depthwise", action="store_true", help="depthwise convolutions alone")
+    alone.add_argument("--stems", action="store_true", help="convolutions of few channels alone")
     args = parser.parse_args()
     rounds = args.rounds
     with contextlib.ExitStack() as stack:
         here = str(Path(__file__).parent)
         workers = [Worker("the kernel", threads, folder=here) for threads in (1, 2)]
         one, two = (stack.enter_context(contextlib.closing(worker)) for worker in workers)
-        if not args.depthwise:
+        everything = not (args.depthwise or args.stems)
+        if everything:
             print_shares(one, rounds)
-        print_depthwise(one, rounds)
-        if args.depthwise:
-            return
-        print_scaling(one, two, rounds)
+        if not args.depthwise:
+            print_stems(one, rounds)
+        if not args.stems:
+            print_depthwise(one, rounds)
+        if everything:
+            print_scaling(one, two, rounds)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 #include "conv/block_windows.h"
 #include "conv/grouped.h"
 #include "conv/scratch.h"
+#include "conv/strided_runs.h"
 
 namespace resfuse {
 namespace {
@@ -33,6 +34,8 @@ class DirectPanel {
         return run_whole(begin, end, operands_.in + begin * conv_.in_c, conv_.in_c);
       case Inputs::kGathered:
         return run_whole(begin, end, windows_.gathered(), plan_.direct.pixel_floats);
+      case Inputs::kStrided:
+        return run_rows(begin, end);
       case Inputs::kShared:
         return is_cut() ? run_passes(begin, end) : run_shared(begin, end);
       case Inputs::kWindows:
@@ -53,13 +56,37 @@ class DirectPanel {
       Tile tile = tile_at(begin + first, m);
       tile.length = conv_.reduction();
       tile.first = tile.last = true;
-      tile.matrix = in + first * stride;
+      scratch_.rows[0] = in + first * stride;
+      tile.runs = 1;
       tile.row_stride = stride;
       tile.count = count;
       tile_function<Matrix>(m, vectors_)(tile);
     };
     if (scatter_.dense) return for_each_height(end - begin, compute);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) { compute(first, m, 1); });
+  }
+
+  void run_rows(int64_t begin, int64_t end) {
+    StridedRuns runs(conv_, operands_.in, scratch_.rows, windows_.rest());
+    for_each_row(conv_, begin, end, [&](int64_t pixel, int64_t count) {
+      runs.move_to(pixel / conv_.w.out);
+      for_each_height(count, [&](int64_t first, int64_t m, int64_t tiles) {
+        run_neighbours(runs, pixel + first, m, tiles);
+      });
+    });
+  }
+
+  // Computes some tiles of m pixels, which follow each other in a row of outputs.
+  void run_neighbours(const StridedRuns& runs, int64_t pixel, int64_t m, int64_t tiles) {
+    for (int64_t count; tiles > 0; tiles -= count, pixel += count * m) {
+      Tile tile = tile_at(pixel, m);
+      tile.runs = plan_.direct.passes.runs;
+      tile.length = plan_.direct.passes.run_length;
+      tile.first = tile.last = true;
+      tile.row_stride = runs.stride();
+      tile.count = count = runs.point(pixel % conv_.w.out, m, tiles);
+      tile_function<Matrix>(m, vectors_)(tile);
+    }
   }
 
   void run_shared(int64_t begin, int64_t end) {

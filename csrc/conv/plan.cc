@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "conv/direct_plan.h"
 #include "conv/winograd_plan.h"
 
 namespace resfuse {
@@ -12,96 +13,8 @@ namespace {
 constexpr int64_t kPackFirstPixels = 64;
 // Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
 constexpr double kThreadWork = 1 << 20;
-// Reading a weight from memory, at 24 GB/s, takes as long as so many multiply-adds. Threads share
-// it: ResNet-50's last layer of one image takes 363 us on two, and XLA's dot 547 on one.
-constexpr int64_t kWeightWork = 8;
 // So many panels a unit packs for itself.
 constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
-
-// A pass ends where the weights of other taps lie between those of its runs, unless `in_one`.
-Passes cut_window(const Conv& conv, const Layout& layout, bool in_one) {
-  Passes passes{};
-  const int64_t row_taps = conv.w.kernel / conv.row_runs();
-  passes.run_length = layout.grouped ? layout.nr : row_taps * conv.group_in();
-  passes.runs = layout.taps / row_taps;
-  passes.pass_length = std::min(passes.run_length, kMaxPassFloats);
-  const int64_t together = in_one ? passes.runs : conv.row_runs();
-  passes.pass_runs =
-      std::clamp<int64_t>(kMaxPassFloats / passes.run_length, 1, std::min(together, kMaxPassRuns));
-  return passes;
-}
-
-bool is_pointwise(const Conv& conv) {
-  return conv.groups == 1 && conv.d.is_identity() && conv.h.is_identity() && conv.w.is_identity();
-}
-
-// Copying a block's windows pays where runs are short, as in a stem of three channels; and where
-// pixels lie a multiple of a page apart, so that the rows of a tile would fall into one set of L1.
-bool gathering_pays(const Conv& conv, const Passes& passes) {
-  if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
-  const bool short_runs = passes.runs > 1 && passes.run_length < 32;
-  const bool same_set = conv.taps() == 1 && conv.in_c % 1024 == 0;
-  return short_runs || same_set;
-}
-
-// Panels share the pointers to a block's windows where runs are taps, which need no copies at the
-// edges, and go through in a single pass, where not all panels are cut, and where the zeros outside
-// the image are long enough for the last panel.
-bool can_share(const Conv& conv, const Layout& layout, const Passes& passes) {
-  const bool single_pass =
-      passes.pass_runs == passes.runs && passes.pass_length == passes.run_length;
-  const bool whole_panel = !layout.grouped || conv.out_c >= layout.nr;
-  const bool taps = conv.groups > 1 || conv.row_runs() > 1;
-  return taps && single_pass && whole_panel && conv.in_c <= kMaxPassFloats;
-}
-
-// Whether there is a register tile along the rows (row_tile.h) for depthwise windows like these.
-// It reads them in a single pass.
-bool goes_along_rows(const Conv& conv, const Layout& layout, const Passes& passes) {
-  const Side& w = conv.w;
-  const bool is_depthwise = layout.grouped && conv.group_in() == 1;
-  const bool is_narrow = w.kernel <= 3 || w.kernel == 5 || w.kernel == 7;
-  const bool has_stride = w.stride == 1 || (w.stride == 2 && w.kernel >= 3);
-  return is_depthwise && is_narrow && has_stride && w.window_dilation == 1 &&
-         passes.pass_runs == passes.runs;
-}
-
-// Whole panels of channels, as many as leave the rows that a window meets in half of L1: the other
-// is for outputs and weights.
-int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
-  const double pixels =
-      static_cast<double>(conv.d.kernel * conv.h.kernel) * static_cast<double>(conv.w.in);
-  const auto fitting = static_cast<double>(machine.l1d / 2) / sizeof(float) / std::max(pixels, 1.0);
-  return std::max<int64_t>(1, static_cast<int64_t>(fitting) / layout.nr) * layout.nr;
-}
-
-DirectPlan plan_direct(const Conv& conv, const Layout& layout, const Machine& machine, bool in_one,
-                       bool prologue) {
-  constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
-  // Without taps there is nothing to read.
-  if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0, 0};
-  const Passes passes = cut_window(conv, layout, in_one);
-  // Up to a vector beyond its window is overwritten with each copy.
-  if (prologue || (in_one && gathering_pays(conv, passes)))
-    return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0};
-  if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0};
-  if (in_one && goes_along_rows(conv, layout, passes))
-    return {Inputs::kRows, passes, 0, strip_channels(conv, layout, machine)};
-  if (can_share(conv, layout, passes))
-    return {Inputs::kShared, passes, passes.runs * kPointerFloats, 0};
-  return {Inputs::kWindows, passes, 0, 0};
-}
-
-// What a block holds in the cache for each of its pixels: as many pixels of the image as the stride
-// brings in, of which those between the windows are not read. In doubles, for a stride may be far
-// larger than its image.
-int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {
-  if (direct.inputs == Inputs::kGathered) return direct.pixel_floats;
-  double inputs = static_cast<double>(conv.in_c);
-  for (const Side* side : {&conv.d, &conv.h, &conv.w})
-    inputs *= static_cast<double>(std::min(side->stride, side->kernel));
-  return direct.pixel_floats + static_cast<int64_t>(std::min(inputs, 1e15));
-}
 
 // Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and its
 // share of the weights, where two blocks would have both read all weights. This pays where the
@@ -115,7 +28,9 @@ bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
 Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine& machine,
                bool training) {
   const int64_t pixels = block_floats(machine) / cached_floats(conv, plan.direct);
-  const bool by_rows = plan.direct.inputs == Inputs::kRows && conv.w.out <= pixels;
+  const bool along_rows =
+      plan.direct.inputs == Inputs::kRows || plan.direct.inputs == Inputs::kStrided;
+  const bool by_rows = along_rows && conv.w.out <= pixels;
   const int64_t step = by_rows ? std::max<int64_t>(1, conv.w.out) : tile.mr;
   const int64_t tiles = std::max<int64_t>(1, ceil_div(conv.pixels(), step));
   int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, pixels / step));
@@ -174,17 +89,14 @@ void cut_units(Plan& plan) {
 }
 
 // Copies of windows that hang over an edge lie behind what the block's panels share.
-int64_t direct_work_floats(const DirectPlan& direct, int64_t block_size, TileShape tile) {
-  const int64_t shared = block_size * direct.pixel_floats;
-  const int64_t copies = direct.passes.pass_runs * direct.passes.pass_length * tile.mr;
-  return direct.inputs == Inputs::kGathered ? shared : shared + copies;
+int64_t direct_work_floats(const Plan& plan) {
+  return plan.blocks.size * plan.direct.pixel_floats + plan.direct.copy_floats;
 }
 
-void set_scratch(const Conv& conv, TileShape tile, Plan& plan) {
+void set_scratch(const Conv& conv, Plan& plan) {
   const int64_t packed = plan.unit_panels.size * plan.layout.panel_floats();
-  const int64_t work = plan.algorithm == Algorithm::kWinograd
-                           ? winograd_work_floats(conv, plan)
-                           : direct_work_floats(plan.direct, plan.blocks.size, tile);
+  const int64_t work = plan.algorithm == Algorithm::kWinograd ? winograd_work_floats(conv, plan)
+                                                              : direct_work_floats(plan);
   plan.packed_floats = plan.packing == Packing::kUnit ? static_cast<size_t>(packed) : 0;
   plan.work_floats = static_cast<size_t>(work);
 }
@@ -192,8 +104,7 @@ void set_scratch(const Conv& conv, TileShape tile, Plan& plan) {
 }  // namespace
 
 double multiply_adds(const Conv& conv) {
-  const int64_t pixels = conv.pixels() == 0 ? 0 : std::max(conv.pixels(), kWeightWork);
-  return static_cast<double>(pixels) * static_cast<double>(conv.out_c) *
+  return static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c) *
          static_cast<double>(std::max<int64_t>(conv.reduction(), 1));
 }
 
@@ -229,13 +140,13 @@ Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine
     plan.blocks = cut_tiles(conv, tile, plan.winograd, caches, threads);
   } else {
     plan.algorithm = plan.layout.grouped ? Algorithm::kGrouped : Algorithm::kDirect;
-    plan.direct = plan_direct(conv, plan.layout, caches, in_one, request.prologue);
+    plan.direct = plan_direct(conv, plan.layout, tile, caches, in_one, request.prologue);
     plan.blocks = cut_pixels(conv, tile, plan, caches, request.training);
   }
   plan.packing = choose_packing(conv, plan, request.packed);
   if (plan.packing != Packing::kUnit) lie_among_all(taps, plan.layout);
   cut_units(plan);
-  set_scratch(conv, tile, plan);
+  set_scratch(conv, plan);
   return plan;
 }
 

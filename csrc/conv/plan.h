@@ -39,6 +39,7 @@ enum class Packing {
 enum class Inputs {
   kPointwise,  // in the image itself: windows of 1x1 with stride 1 lie side by side in it
   kGathered,   // in copies of a block's windows, which all panels share, after a prologue if any
+  kStrided,    // in the image itself, where the windows of neighbours in a row lie a stride apart
   kShared,     // by pointers to a block's windows, which all panels share
   kWindows,    // by pointers that each tile finds for each pass
   kRows,       // along the rows of the image itself: depthwise
@@ -55,6 +56,7 @@ struct DirectPlan {
   Inputs inputs;
   Passes passes;
   int64_t pixel_floats;  // what a pixel of a block takes in the work space: its copy or pointers
+  int64_t copy_floats;   // what copies of a tile's runs that hang over an edge take
   int64_t strip;  // of kRows: channels whose rows stay in L1 from one row of outputs to the next
 };
 

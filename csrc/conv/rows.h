@@ -51,14 +51,12 @@ class DepthwiseRows {
 
   void run_strip(const Panel& strip, int64_t begin, int64_t end) {
     Output output(job_, vector_of(strip, 0), scratch_.registers);
-    for (int64_t pixel = begin; pixel < end;) {
-      const int64_t x = pixel % conv_.w.out, count = smaller(conv_.w.out - x, end - pixel);
+    for_each_row(conv_, begin, end, [&](int64_t pixel, int64_t count) {
       point_at_rows(pixel / conv_.w.out);
       for_each_tile(count, [&](int64_t first, int64_t m) {
-        run_tile(strip, pixel + first, x + first, m, output);
+        run_tile(strip, pixel + first, pixel % conv_.w.out + first, m, output);
       });
-      pixel += count;
-    }
+    });
   }
 
   static Panel vector_of(const Panel& strip, int64_t n) {

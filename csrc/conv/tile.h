@@ -33,8 +33,11 @@ struct AlongRows {
 // Says which runs a register tile reads, and what becomes of it; and of the tiles that follow it,
 // where their kind has a way from one to the next.
 struct Tile {
-  const float* const* rows;  // (runs, m): each row's pointer into each run
-  int64_t offset;            // floats from there to the panel's inputs
+  // (runs, m): each row's pointer into each run; or (runs,): the first row's, and the others lie
+  // `row_stride` floats apart.
+  const float* const* rows;
+  int64_t row_stride;
+  int64_t offset;  // floats from there to the panel's inputs
   int64_t runs, length;
   const float* panel;  // packed, kNR floats for each k
   int64_t count = 1;   // tiles
@@ -44,10 +47,7 @@ struct Tile {
   int64_t pixel, pixel_stride;  // in the output, in floats
   const int64_t* pixels;        // each row's place in the output, or null: a stride apart
   Sums* sums;                   // null but in training
-  // Tiles without `rows` read either a matrix, whose rows lie `row_stride` floats apart, or along
-  // the image's rows; of these the vector is the panel's `vector`-th.
-  const float* matrix;
-  int64_t row_stride;
+  // Depthwise tiles read along the image's rows; their vector is the panel's `vector`-th.
   const AlongRows* along;
   int64_t vector, panel_stride;
   int64_t channel;  // of the first sum, among the output's
@@ -117,19 +117,25 @@ struct Dense {
   }
 };
 
-// The same where the rows are those of a matrix, in one run: pointers to every third reach all of
-// them, so that none comes from memory.
+// The same where each run's rows are those of a matrix, of which rows[run] points at the first:
+// pointers to every third reach all of them, so that none comes from memory.
 struct Matrix {
   static constexpr bool kIsFollowed = true;
 
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
-    const int64_t stride = tile.row_stride;
+    const float* panel = tile.panel;
+    for (int64_t run = 0; run < tile.runs; ++run)
+      add_run(tile.rows[run] + tile.offset, tile.row_stride, tile.length, panel, acc);
+  }
+
+  template <int M, int N>
+  static void add_run(const float* first, int64_t stride, int64_t length, const float*& panel,
+                      Vec (&acc)[M][N]) {
     const float* in[(M + 2) / 3];
 #pragma GCC unroll 4
-    for (int m = 0; m < M; m += 3) in[m / 3] = tile.matrix + m * stride;
-    const float* panel = tile.panel;
-    for (int64_t k = 0; k < tile.length; ++k, panel += kNR) {
+    for (int m = 0; m < M; m += 3) in[m / 3] = first + m * stride;
+    for (int64_t k = 0; k < length; ++k, panel += kNR) {
       Vec w[N];
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
@@ -147,7 +153,7 @@ struct Matrix {
   // Moves on to the next M rows.
   template <int M>
   static void advance(Tile& tile) {
-    tile.matrix += M * tile.row_stride;
+    tile.offset += M * tile.row_stride;
     tile.pixel += M * tile.pixel_stride;
   }
 };

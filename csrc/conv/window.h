@@ -42,6 +42,15 @@ inline void locate(const Conv& conv, int64_t pixel, int64_t count, Corner* corne
   }
 }
 
+// Calls `function(pixel, count)` for what each row of outputs has of the pixels [begin, end).
+template <typename Function>
+inline void for_each_row(const Conv& conv, int64_t begin, int64_t end, Function function) {
+  for (int64_t pixel = begin, count; pixel < end; pixel += count) {
+    count = smaller(conv.w.out - pixel % conv.w.out, end - pixel);
+    function(pixel, count);
+  }
+}
+
 // The first pixel of a window that lies in the image, as pixels of all images are numbered.
 inline int64_t pixel_at(const Conv& conv, const Corner& corner) {
   return ((corner.image * conv.d.in + corner.z) * conv.h.in + corner.y) * conv.w.in + corner.x;
@@ -93,7 +102,7 @@ inline void copy_run(const Conv& conv, const float* row, const Run& run, float* 
   const int64_t left = run.begin < 0 ? -run.begin : 0;
   const int64_t right = smaller(run.real, conv.w.in * conv.in_c - run.begin);
   for (int64_t k = 0; k < left; ++k) to[k] = 0.0f;
-  for (int64_t k = left; k < right; ++k) to[k] = row[run.begin + k];
+  copy(row + run.begin + left, right - left, to + left);
   for (int64_t k = right; k < run.length; ++k) to[k] = 0.0f;
 }
 

@@ -45,7 +45,7 @@ const char* name_of(Packing packing) {
   return names[static_cast<int>(packing)];
 }
 const char* name_of(Inputs inputs) {
-  const char* const names[] = {"pointwise", "gathered", "shared", "windows", "rows"};
+  const char* const names[] = {"pointwise", "gathered", "strided", "shared", "windows", "rows"};
   return names[static_cast<int>(inputs)];
 }
 

@@ -33,8 +33,9 @@ PACKED_FIRST = [
     Case(3, (7, 3), (48, 48), (3, 3), padding=SAME, groups=3),
     Case(4, (4, 4), (48, 48), (3, 3), padding=SAME, groups=3),
 ]
-# Windows that are gathered, over several blocks of pixels and panels, with and without a remainder.
-GATHERED = [
+# Windows that are gathered, or read where they are, a stride apart, over several blocks of pixels
+# and panels, with and without a remainder.
+COPIED_OR_STRIDED = [
     Case(1, (14, 14), (1024, 33), (1, 1)),
     Case(2, (7, 7), (2048, 64), (1, 1), relu=False),
     Case(1, (15, 13), (1024, 65), (1, 1), (2, 2)),
@@ -100,8 +101,8 @@ def test_packed_first(cases):
     assert_packed(*cases)
 
 
-@in_programs(GATHERED)
-def test_gathered_windows(cases):
+@in_programs(COPIED_OR_STRIDED)
+def test_copied_or_strided_windows(cases):
     assert_packed(*cases)
 
 

@@ -168,6 +168,8 @@ def input_floats(case: Case, plan: Plan) -> int:
     image = case.channels[0] * math.prod(
         [min(s, n) for s, n in zip(case.strides, case.size, strict=True)]
     )
+    if plan["inputs"] == "strided":
+        image += case.channels[1]
     return plan["pixel_floats"] + (0 if plan["inputs"] == "gathered" else image)
 
 

@@ -1,0 +1,120 @@
+#include "conv/direct_plan.h"
+
+#include <algorithm>
+
+namespace resfuse {
+namespace {
+
+// A pass ends where the weights of other taps lie between those of its runs, unless `in_one`.
+Passes cut_window(const Conv& conv, const Layout& layout, bool in_one) {
+  Passes passes{};
+  const int64_t row_taps = conv.w.kernel / conv.row_runs();
+  passes.run_length = layout.grouped ? layout.nr : row_taps * conv.group_in();
+  passes.runs = layout.taps / row_taps;
+  passes.pass_length = std::min(passes.run_length, kMaxPassFloats);
+  const int64_t together = in_one ? passes.runs : conv.row_runs();
+  passes.pass_runs =
+      std::clamp<int64_t>(kMaxPassFloats / passes.run_length, 1, std::min(together, kMaxPassRuns));
+  return passes;
+}
+
+bool is_pointwise(const Conv& conv) {
+  return conv.groups == 1 && conv.d.is_identity() && conv.h.is_identity() && conv.w.is_identity();
+}
+
+bool is_single_pass(const Passes& passes) {
+  return passes.pass_runs == passes.runs && passes.pass_length == passes.run_length;
+}
+
+// The floats of a run that a tile of neighbours reads, from the first to the last.
+int64_t tile_span(const Conv& conv, const Passes& passes, TileShape tile) {
+  return (tile.mr - 1) * conv.w.stride * conv.in_c + passes.run_length;
+}
+
+// Neighbours in a row of outputs need one pointer for each run, where a tile of any pixels needs MR
+// of them. But a row is cut into tiles of its own, and a low one takes as long to read the weights,
+// and with eight accumulators or fewer waits for its multiply-adds. As measured, what MR pointers
+// cost makes up for 4 MR^2 steps of a reduction in tiles of half the height.
+bool rows_fill_tiles(const Conv& conv, TileShape tile) {
+  const int64_t tiles = ceil_div(conv.w.out, tile.mr), missing = tiles * tile.mr - conv.w.out;
+  return conv.w.out > 4 * tiles && conv.reduction() * missing <= 4 * tile.mr * tile.mr * conv.w.out;
+}
+
+// A run that hangs over an edge is copied, or it is zeros, of which there are kMaxPassFloats.
+bool striding_pays(const Conv& conv, const Passes& passes, TileShape tile) {
+  if (conv.groups > 1 || is_pointwise(conv) || !is_single_pass(passes)) return false;
+  return conv.w.stride <= kMaxPassFloats && rows_fill_tiles(conv, tile) &&
+         tile_span(conv, passes, tile) * std::max<int64_t>(passes.runs, tile.mr) <=
+             tile.mr * kMaxPassFloats;
+}
+
+// Copying a block's windows pays where runs are short and rows of outputs, too; and where pixels
+// lie a multiple of a page apart, so that the rows of a tile would fall into one set of L1.
+bool gathering_pays(const Conv& conv, const Passes& passes) {
+  if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
+  const bool short_runs = passes.runs > 1 && passes.run_length < 32;
+  const bool same_set = conv.taps() == 1 && conv.in_c % 1024 == 0;
+  return short_runs || same_set;
+}
+
+// Panels share the pointers to a block's windows where runs are taps, which need no copies at the
+// edges, and go through in a single pass, where not all panels are cut, and where the zeros outside
+// the image are long enough for the last panel.
+bool can_share(const Conv& conv, const Layout& layout, const Passes& passes) {
+  const bool whole_panel = !layout.grouped || conv.out_c >= layout.nr;
+  const bool taps = conv.groups > 1 || conv.row_runs() > 1;
+  return taps && is_single_pass(passes) && whole_panel && conv.in_c <= kMaxPassFloats;
+}
+
+// Whether there is a register tile along the rows (row_tile.h) for depthwise windows like these.
+// It reads them in a single pass.
+bool goes_along_rows(const Conv& conv, const Layout& layout, const Passes& passes) {
+  const Side& w = conv.w;
+  const bool is_depthwise = layout.grouped && conv.group_in() == 1;
+  const bool is_narrow = w.kernel <= 3 || w.kernel == 5 || w.kernel == 7;
+  const bool has_stride = w.stride == 1 || (w.stride == 2 && w.kernel >= 3);
+  return is_depthwise && is_narrow && has_stride && w.window_dilation == 1 &&
+         passes.pass_runs == passes.runs;
+}
+
+// Whole panels of channels, as many as leave the rows that a window meets in half of L1: the other
+// is for outputs and weights.
+int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
+  const double pixels =
+      static_cast<double>(conv.d.kernel * conv.h.kernel) * static_cast<double>(conv.w.in);
+  const auto fitting = static_cast<double>(machine.l1d / 2) / sizeof(float) / std::max(pixels, 1.0);
+  return std::max<int64_t>(1, static_cast<int64_t>(fitting) / layout.nr) * layout.nr;
+}
+
+}  // namespace
+
+DirectPlan plan_direct(const Conv& conv, const Layout& layout, TileShape tile,
+                       const Machine& machine, bool in_one, bool prologue) {
+  constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
+  // Without taps there is nothing to read.
+  if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0, 0, 0};
+  const Passes passes = cut_window(conv, layout, in_one);
+  if (!prologue && in_one && striding_pays(conv, passes, tile))
+    return {Inputs::kStrided, passes, 0, passes.runs * tile_span(conv, passes, tile), 0};
+  // Up to a vector beyond its window is overwritten with each copy.
+  if (prologue || (in_one && gathering_pays(conv, passes)))
+    return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0, 0};
+  if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0, 0};
+  const int64_t copies = passes.pass_runs * passes.pass_length * tile.mr;
+  if (in_one && goes_along_rows(conv, layout, passes))
+    return {Inputs::kRows, passes, 0, copies, strip_channels(conv, layout, machine)};
+  if (can_share(conv, layout, passes))
+    return {Inputs::kShared, passes, passes.runs * kPointerFloats, copies, 0};
+  return {Inputs::kWindows, passes, 0, copies, 0};
+}
+
+int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {
+  if (direct.inputs == Inputs::kGathered) return direct.pixel_floats;
+  double inputs = static_cast<double>(conv.in_c);
+  for (const Side* side : {&conv.d, &conv.h, &conv.w})
+    inputs *= static_cast<double>(std::min(side->stride, side->kernel));
+  const int64_t outputs = direct.inputs == Inputs::kStrided ? conv.out_c : 0;
+  return direct.pixel_floats + outputs + static_cast<int64_t>(std::min(inputs, 1e15));
+}
+
+}  // namespace resfuse
