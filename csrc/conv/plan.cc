@@ -12,6 +12,8 @@ namespace {
 constexpr int64_t kPackFirstPixels = 64;
 // Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
 constexpr double kThreadWork = 1 << 20;
+// Inputs and outputs of a block, where outputs count: 128 KiB of a 1 MiB L2.
+constexpr int64_t kPixelFloats = 32 << 10;
 // So many panels a unit packs for itself.
 constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 
@@ -32,13 +34,15 @@ bool is_pointwise(const Conv& conv) {
   return conv.groups == 1 && conv.d.is_identity() && conv.h.is_identity() && conv.w.is_identity();
 }
 
-// Copying a block's windows pays where runs are short, as in a stem of three channels; and where
-// pixels lie a multiple of a page apart, so that the rows of a tile would fall into one set of L1.
-bool gathering_pays(const Conv& conv, const Passes& passes) {
+// Copying a block's windows pays where runs are short, as in a stem of three channels; where the
+// rows of a tile would fall into one set of L1, pixels a multiple of a page apart; and with a
+// stride, from three panels on: a copy costs as much as finding the pixels for two of them.
+bool gathering_pays(const Conv& conv, const Layout& layout, const Passes& passes) {
   if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
   const bool short_runs = passes.runs > 1 && passes.run_length < 32;
-  const bool same_set = conv.taps() == 1 && conv.in_c % 1024 == 0;
-  return short_runs || same_set;
+  const bool same_set = conv.in_c % 1024 == 0;
+  const bool strided = !is_pointwise(conv) && layout.panels > 2;
+  return short_runs || (conv.taps() == 1 && (same_set || strided));
 }
 
 // Panels share the pointers to a block's windows where runs are taps, which need no copies at the
@@ -79,7 +83,7 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, const Machine& ma
   if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0, 0};
   const Passes passes = cut_window(conv, layout, in_one);
   // Up to a vector beyond its window is overwritten with each copy.
-  if (prologue || (in_one && gathering_pays(conv, passes)))
+  if (prologue || (in_one && gathering_pays(conv, layout, passes)))
     return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0};
   if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0};
   if (in_one && goes_along_rows(conv, layout, passes))
@@ -106,10 +110,22 @@ bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
          static_cast<double>(layout.panels * layout.panel_floats());
 }
 
+// The pixels of a block, which holds their inputs. Where 1x1 windows read the image itself and all
+// weights stay in a quarter of an L2 from block to block, it holds the outputs as well (README:
+// Windows, edges, passes); not in training, where each block has sums of its own.
+int64_t pixels_of_block(const Conv& conv, const Plan& plan, const Machine& machine, bool training) {
+  const int64_t inputs = cached_floats(conv, plan.direct);
+  const int64_t weights = plan.layout.panels * plan.layout.panel_floats();
+  const bool weights_stay = weights * static_cast<int64_t>(sizeof(float)) <= machine.l2 / 4;
+  return plan.direct.inputs == Inputs::kPointwise && weights_stay && !training
+             ? share_of_l2(machine, kPixelFloats) / (inputs + conv.out_c)
+             : block_floats(machine) / inputs;
+}
+
 // Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them.
 Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine& machine,
                bool training) {
-  const int64_t pixels = block_floats(machine) / cached_floats(conv, plan.direct);
+  const int64_t pixels = pixels_of_block(conv, plan, machine, training);
   const bool by_rows = plan.direct.inputs == Inputs::kRows && conv.w.out <= pixels;
   const int64_t step = by_rows ? std::max<int64_t>(1, conv.w.out) : tile.mr;
   const int64_t tiles = std::max<int64_t>(1, ceil_div(conv.pixels(), step));
