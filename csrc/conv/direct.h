@@ -37,18 +37,30 @@ class Direct {
   void run_block(int64_t block) {
     const int64_t begin = block * job_.plan.blocks.size;
     const int64_t end = smaller(begin + job_.plan.blocks.size, job_.conv.pixels());
-    if (replace(memory_.prepared_block, block)) windows_.prepare(begin, end);
+    const bool is_new = replace(memory_.prepared_block, block);
+    if (is_new) windows_.prepare(begin, end);
     if (job_.plan.direct.inputs == Inputs::kRows)
       return DepthwiseRows(job_, scratch_, windows_, unit_, packed_).run(block, begin, end);
-    const float* packed = packed_;
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
+      const Turn turn{is_new && panel == unit_.first_panel, next_of(panel)};
       DirectPanel on_block(job_, scratch_, windows_, panel_at(job_.conv, job_.plan.layout, panel),
-                           packed);
+                           weights_of(panel), turn);
       if (job_.operands.sums) clear_sums(scratch_.sums);
       on_block.run(begin, end);
       if (job_.operands.sums) on_block.write_sums(block);
-      packed += job_.plan.layout.panel_stride();
     }
+  }
+
+  // The weights after this panel's, or null: this thread reads them next, for the unit that it
+  // probably takes next is the one beside this.
+  const float* next_of(int64_t panel) const {
+    const Plan& plan = job_.plan;
+    const int64_t last = plan.packing == Packing::kUnit ? unit_.last_panel : plan.layout.panels;
+    return panel + 1 < last ? weights_of(panel + 1) : nullptr;
+  }
+
+  const float* weights_of(int64_t panel) const {
+    return packed_ + (panel - unit_.first_panel) * job_.plan.layout.panel_stride();
   }
 
   const Job& job_;

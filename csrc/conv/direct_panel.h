@@ -10,11 +10,17 @@
 namespace resfuse {
 namespace {
 
+// A panel's turn among those that a thread computes on a block.
+struct Turn {
+  bool is_first;
+  const float* next;  // the packed weights whose turn is next, or null
+};
+
 // A panel on the pixels [begin, end) of a block, whose windows are prepared.
 class DirectPanel {
  public:
   DirectPanel(const Job& job, Scratch& scratch, const BlockWindows& windows, const Panel& panel,
-              const float* packed)
+              const float* packed, Turn turn = {})
       : conv_(job.conv),
         plan_(job.plan),
         operands_(job.operands),
@@ -22,13 +28,16 @@ class DirectPanel {
         scratch_(scratch),
         windows_(windows),
         packed_(packed),
+        turn_(turn),
         panel_(panel),
         vectors_(panel_.columns <= kLanes ? 1 : kVectors),
         first_input_(plan_.layout.grouped ? panel_.channel : panel_.group * conv_.group_in()),
         row_runs_(conv_.row_runs()),
+        ahead_(ahead_of(packed, 0)),
         output_(job, panel_, scratch.registers) {}
 
   void run(int64_t begin, int64_t end) {
+    ahead_ = share_of_next(end - begin);
     switch (plan_.direct.inputs) {
       case Inputs::kPointwise:
         return run_whole(begin, end, operands_.in + begin * conv_.in_c, conv_.in_c);
@@ -60,7 +69,9 @@ class DirectPanel {
       tile.runs = 1;
       tile.row_stride = stride;
       tile.count = count;
+      if (reads_image_first()) tile.ahead = next_rows(tile, m);
       tile_function<Matrix>(m, vectors_)(tile);
+      ahead_.skip(count * conv_.reduction());
     };
     if (scatter_.dense) return for_each_height(end - begin, compute);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) { compute(first, m, 1); });
@@ -86,7 +97,26 @@ class DirectPanel {
       tile.row_stride = runs.stride();
       tile.count = count = runs.point(pixel % conv_.w.out, m, tiles);
       tile_function<Matrix>(m, vectors_)(tile);
+      ahead_.skip(count * conv_.reduction());
     }
+  }
+
+  // The weights whose turn is next, of which each tile of `pixels` brings its share; without a next
+  // one a line of its own again, which costs nothing.
+  Ahead share_of_next(int64_t pixels) const {
+    constexpr auto kStepBytes = static_cast<int64_t>(kNR * sizeof(float));
+    if (!turn_.next) return ahead_of(packed_, 0);
+    return ahead_of(turn_.next, ceil_div(kStepBytes, ceil_div(pixels, kMR)));
+  }
+
+  // The first panel meets pixels of the image that nobody has read before.
+  bool reads_image_first() const {
+    return turn_.is_first && plan_.direct.inputs == Inputs::kPointwise;
+  }
+
+  // The rows of the tile that follows one of m rows, which lie side by side.
+  static Ahead next_rows(const Tile& tile, int64_t m) {
+    return ahead_of(tile.rows[0] + m * tile.row_stride, m * static_cast<int64_t>(sizeof(float)));
   }
 
   void run_shared(int64_t begin, int64_t end) {
@@ -98,6 +128,7 @@ class DirectPanel {
       tile.length = conv_.group_in();
       tile.first = tile.last = true;
       tile_for(m)(tile);
+      ahead_.skip(conv_.reduction());
     });
   }
 
@@ -107,6 +138,7 @@ class DirectPanel {
       Corner corners[kMR];
       locate(conv_, begin + first, m, corners);
       run_passes_of_tile(corners, m, tile);
+      ahead_.skip(conv_.reduction());
     });
   }
 
@@ -125,6 +157,7 @@ class DirectPanel {
         for (int64_t p = 0; p < m; ++p) point(corners[p], p, m, place, offset, tile, length);
         compute(tile);
         tile.panel += tile.runs * tile.length * kNR;
+        tile.ahead.skip(tile.runs * tile.length);
         tile.first = false;
       }
     }
@@ -134,6 +167,7 @@ class DirectPanel {
     Tile tile{};
     tile.rows = scratch_.rows;
     tile.panel = packed_;
+    tile.ahead = ahead_;
     tile.acc = scratch_.acc;
     tile.output = &output_;
     tile.pixel = pixel * conv_.out_c;
@@ -233,9 +267,11 @@ class DirectPanel {
   Scratch& scratch_;
   const BlockWindows& windows_;
   const float* const packed_;
+  const Turn turn_;
   const Panel panel_;
   const int64_t vectors_;
   const int64_t first_input_, row_runs_;
+  Ahead ahead_;  // of the next tile
   const Output output_;
 };
 

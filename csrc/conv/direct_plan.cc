@@ -48,13 +48,15 @@ bool striding_pays(const Conv& conv, const Passes& passes, TileShape tile) {
              tile.mr * kMaxPassFloats;
 }
 
-// Copying a block's windows pays where runs are short and rows of outputs, too; and where pixels
-// lie a multiple of a page apart, so that the rows of a tile would fall into one set of L1.
-bool gathering_pays(const Conv& conv, const Passes& passes) {
+// Copying a block's windows pays where runs are short and rows of outputs, too; where the rows of a
+// tile would fall into one set of L1, pixels a multiple of a page apart; and with a stride, from
+// three panels on: a copy costs as much as finding the pixels for two of them.
+bool gathering_pays(const Conv& conv, const Layout& layout, const Passes& passes) {
   if (conv.groups > 1 || conv.reduction() > kMaxPassFloats) return false;
   const bool short_runs = passes.runs > 1 && passes.run_length < 32;
-  const bool same_set = conv.taps() == 1 && conv.in_c % 1024 == 0;
-  return short_runs || same_set;
+  const bool same_set = conv.in_c % 1024 == 0;
+  const bool strided = !is_pointwise(conv) && layout.panels > 2;
+  return short_runs || (conv.taps() == 1 && (same_set || strided));
 }
 
 // Panels share the pointers to a block's windows where runs are taps, which need no copies at the
@@ -97,7 +99,7 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, TileShape tile,
   if (!prologue && in_one && striding_pays(conv, passes, tile))
     return {Inputs::kStrided, passes, 0, passes.runs * tile_span(conv, passes, tile), 0};
   // Up to a vector beyond its window is overwritten with each copy.
-  if (prologue || (in_one && gathering_pays(conv, passes)))
+  if (prologue || (in_one && gathering_pays(conv, layout, passes)))
     return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0, 0};
   if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0, 0};
   const int64_t copies = passes.pass_runs * passes.pass_length * tile.mr;

@@ -13,6 +13,8 @@ namespace {
 constexpr int64_t kPackFirstPixels = 64;
 // Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
 constexpr double kThreadWork = 1 << 20;
+// Inputs and outputs of a block, where outputs count: 128 KiB of a 1 MiB L2.
+constexpr int64_t kPixelFloats = 32 << 10;
 // So many panels a unit packs for itself.
 constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 
@@ -22,6 +24,18 @@ constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
   return static_cast<double>(conv.pixels()) * static_cast<double>(conv.in_c) <
          static_cast<double>(layout.panels * layout.panel_floats());
+}
+
+// The pixels of a block, which holds their inputs. Where 1x1 windows read the image itself and all
+// weights stay in a quarter of an L2 from block to block, it holds the outputs as well (README:
+// Windows, edges, passes); not in training, where each block has sums of its own.
+int64_t pixels_of_block(const Conv& conv, const Plan& plan, const Machine& machine, bool training) {
+  const int64_t inputs = cached_floats(conv, plan.direct);
+  const int64_t weights = plan.layout.panels * plan.layout.panel_floats();
+  const bool weights_stay = weights * static_cast<int64_t>(sizeof(float)) <= machine.l2 / 4;
+  return plan.direct.inputs == Inputs::kPointwise && weights_stay && !training
+             ? share_of_l2(machine, kPixelFloats) / (inputs + conv.out_c)
+             : block_floats(machine) / inputs;
 }
 
 // Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them.

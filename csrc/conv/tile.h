@@ -30,6 +30,23 @@ struct AlongRows {
   const float* zeros;  // what is read for the others
 };
 
+// What a tile brings into L2 for those after it while it computes: a line for each k, `step` bytes
+// apart. There is always a line to ask for, if one that is there: a branch would cost more.
+struct Ahead {
+  const char* at;
+  int64_t step;
+
+  void bring() {
+    __builtin_prefetch(at, 0, 2);
+    at += step;
+  }
+  void skip(int64_t ks) { at += ks * step; }
+};
+
+inline Ahead ahead_of(const float* at, int64_t step) {
+  return {reinterpret_cast<const char*>(at), step};
+}
+
 // Says which runs a register tile reads, and what becomes of it; and of the tiles that follow it,
 // where their kind has a way from one to the next.
 struct Tile {
@@ -40,7 +57,8 @@ struct Tile {
   int64_t offset;  // floats from there to the panel's inputs
   int64_t runs, length;
   const float* panel;  // packed, kNR floats for each k
-  int64_t count = 1;   // tiles
+  Ahead ahead;
+  int64_t count = 1;  // tiles
   float* acc;
   bool first, last;  // of the passes
   const Output* output;
@@ -92,18 +110,20 @@ struct Dense {
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
     const float* panel = tile.panel;
+    Ahead ahead = tile.ahead;
     for (int64_t run = 0; run < tile.runs; ++run)
-      add_run(tile.rows + run * M, tile.offset, tile.length, panel, acc);
+      add_run(tile.rows + run * M, tile.offset, tile.length, panel, ahead, acc);
   }
 
-  // Accumulates one run, and advances `panel` by it.
+  // Accumulates one run, and advances `panel` and `ahead` by it.
   template <int M, int N>
   static void add_run(const float* const* rows, int64_t offset, int64_t length, const float*& panel,
-                      Vec (&acc)[M][N]) {
+                      Ahead& ahead, Vec (&acc)[M][N]) {
     const float* in[M];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) in[m] = rows[m] + offset;
     for (int64_t k = 0; k < length; ++k, panel += kNR) {
+      ahead.bring();
       Vec w[N];
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
@@ -125,17 +145,19 @@ struct Matrix {
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
     const float* panel = tile.panel;
+    Ahead ahead = tile.ahead;
     for (int64_t run = 0; run < tile.runs; ++run)
-      add_run(tile.rows[run] + tile.offset, tile.row_stride, tile.length, panel, acc);
+      add_run(tile.rows[run] + tile.offset, tile.row_stride, tile.length, panel, ahead, acc);
   }
 
   template <int M, int N>
   static void add_run(const float* first, int64_t stride, int64_t length, const float*& panel,
-                      Vec (&acc)[M][N]) {
+                      Ahead& ahead, Vec (&acc)[M][N]) {
     const float* in[(M + 2) / 3];
 #pragma GCC unroll 4
     for (int m = 0; m < M; m += 3) in[m / 3] = first + m * stride;
     for (int64_t k = 0; k < length; ++k, panel += kNR) {
+      ahead.bring();
       Vec w[N];
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
@@ -154,6 +176,7 @@ struct Matrix {
   template <int M>
   static void advance(Tile& tile) {
     tile.offset += M * tile.row_stride;
+    tile.ahead.skip(tile.runs * tile.length);
     tile.pixel += M * tile.pixel_stride;
   }
 };

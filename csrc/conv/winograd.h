@@ -159,6 +159,7 @@ class Winograd {
     Tile tile{};
     tile.rows = scratch_.rows;
     tile.length = channels(pass);
+    tile.ahead = ahead_of(packed_, 0);
     tile.first = pass == 0;
     for (int64_t point = 0; point < kPoints; ++point)
       for (int64_t s = 0; s < winograd_.stretch_count; ++s) {

@@ -200,6 +200,15 @@ def test_blocks_fit_their_share_of_the_cache():
             assert made["resident"] == (fitting and several), what
 
 
+def test_blocks_have_room_for_their_outputs():
+    """In an eighth of L2, where single pixels are read in place and weights stay in a quarter."""
+    for (inputs, outputs), l2 in itertools.product(((64, 250), (250, 250)), L2.values()):
+        made = plan(Case(8, (56, 56), (inputs, outputs), (1, 1)), packed=True, l2=l2)
+        stay = 4 * inputs * made["panels"] * made["tile"][1] <= l2 // 4
+        whole, size = 4 * made["blocks"][0] * (inputs + outputs), made["blocks"][0]
+        assert (whole <= l2 // 8 or size == made["tile"][0]) == stay, (inputs, l2)
+
+
 PHASES = {  # a case with zeros between its pixels, and the taps of each of its phases
     Case(1, (32, 32), (128, 64), (4, 4), None, ((2, 2), (2, 2)), image_dilation=(2, 2)): [4] * 4,
     Case(2, (7,), (16, 16), (3,), None, ((1, 1),), image_dilation=(2,)): [1, 2],
