@@ -56,9 +56,11 @@ class DirectPanel {
       tile.matrix = in + first * stride;
       tile.row_stride = stride;
       tile.count = count;
-      tile_function<Matrix>(m, vectors_)(tile);
+      tile_function<Matrix, kMaxMR>(m, vectors_)(tile);
     };
-    if (scatter_.dense) return for_each_height(end - begin, compute);
+    // Half a panel's tiles are higher, or too few sums would wait for each other.
+    const int64_t highest = vectors_ == 1 ? kMaxMR : kMR;
+    if (scatter_.dense) return for_each_height(end - begin, compute, highest);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) { compute(first, m, 1); });
   }
 
