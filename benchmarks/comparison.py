@@ -28,6 +28,10 @@ def app(comparison: Comparison, purpose: str | None) -> typer.Typer:
             str | None,
             typer.Option(help="A Python that has another version of resfuse, to compare with."),
         ] = None,
+        isa: Annotated[
+            str | None,
+            typer.Option(help="Keep every engine to it, as in avx2; what cannot be is left out."),
+        ] = None,
         threads: Annotated[
             int | None, typer.Option(min=1, help="CPUs for every engine; by default all.")
         ] = None,
@@ -37,7 +41,7 @@ def app(comparison: Comparison, purpose: str | None) -> typer.Typer:
     ) -> None:
         cpus = command.count_cpus(threads)
         networks = choose_networks(comparison, models, batches)
-        chosen = choose_engines(comparison, engines, against)
+        chosen = choose_engines(comparison, engines, against, isa)
 
         def steps(check: command.Check) -> Iterator[Result]:
             here = str(Path(__file__).parent)

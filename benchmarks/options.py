@@ -10,6 +10,7 @@ import typer
 import resfuse
 from models import Model
 from resfuse.cli.bench.results import OURS, YNN_OFF, Engine, Task
+from resfuse.cli.bench.turns import LIMITS
 from resfuse.cli.ending import refuse
 
 _TORCH = ("torch", "torchvision")
@@ -26,6 +27,7 @@ ENGINES = {
     "pytorch": Engine("PyTorch eager", "PyTorch", "engines.torch", "eager", "", _TORCH),
     "inductor": Engine("PyTorch inductor", "PyTorch", "engines.torch", "inductor", "", _TORCH),
 }
+UNLIMITED = {"ONNX Runtime"}  # has no switch: its MLAS asks the processor
 OTHER = "resfuse@other"
 
 
@@ -49,20 +51,36 @@ def choose_networks(
 
 
 def choose_engines(
-    comparison: Comparison, text: str | None, against: str | None = None
+    comparison: Comparison, text: str | None, against: str | None = None, isa: str | None = None
 ) -> dict[str, Engine]:
     """Those that are asked for and installed; resfuse, which they are compared to, always.
 
-    Beside another version of resfuse there are only those that are asked for.
+    Beside another version of resfuse there are only those that are asked for. With ``isa`` they
+    are all kept to it, and those that cannot be are left out.
     """
     chosen = {OURS: ENGINES[OURS]}
     if against:
         chosen[OTHER] = _other_version(against)
     names = choose("--engines", text, comparison.engines)
     chosen |= installed(() if against and text is None else names, ENGINES)
+    if isa:
+        chosen = _limited(chosen, isa)
     if all(engine.library == OURS for engine in chosen.values()):
         refuse("--engines: there is none to compare with")
     return chosen
+
+
+def _limited(engines: Mapping[str, Engine], isa: str) -> dict[str, Engine]:
+    """The engines that can be kept to an instruction set; says which are left out."""
+    if isa not in LIMITS or isa not in resfuse.ffi.isas():
+        refuse(f"--isa {isa}: engines can be kept to {', '.join(LIMITS)}, where the machine has it")
+    found = {}
+    for name, engine in engines.items():
+        if engine.library in UNLIMITED:
+            typer.echo(f"resfuse: {name} is left out: nothing keeps it to {isa}", err=True)
+        else:
+            found[name] = engine._replace(isa=isa)
+    return found
 
 
 def installed(names: Iterable[str], engines: Mapping[str, Engine]) -> dict[str, Engine]:

@@ -69,11 +69,17 @@ class DirectPanel {
       tile.runs = 1;
       tile.row_stride = stride;
       tile.count = count;
+<<<<<<< HEAD
       if (reads_image_first()) tile.ahead = next_rows(tile, m);
       tile_function<Matrix>(m, vectors_)(tile);
       ahead_.skip(count * conv_.reduction());
+=======
+      tile_function<Matrix, kMaxMR>(m, vectors_)(tile);
+>>>>>>> avx2
     };
-    if (scatter_.dense) return for_each_height(end - begin, compute);
+    // Half a panel's tiles are higher, or too few sums would wait for each other.
+    const int64_t highest = vectors_ == 1 ? kMaxMR : kMR;
+    if (scatter_.dense) return for_each_height(end - begin, compute, highest);
     for_each_tile(end - begin, [&](int64_t first, int64_t m) { compute(first, m, 1); });
   }
 

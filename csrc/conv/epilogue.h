@@ -54,7 +54,7 @@ struct Output {
     for (int i = 0; i < program->operands; ++i) {
       const ProgramOperand& operand = program->operand[i];
       if (operand.per == Per::kChannel)
-        for (int64_t row = 0; row < kMR; ++row) gather(operand, row, channel);
+        for (int64_t row = 0; row < kMR * kVectors / vectors; ++row) gather(operand, row, channel);
       if (operand.per == Per::kOutput) note(operand.data);
     }
     for (int i = 1; i < program->outputs; ++i) note(program->output[i].data);
@@ -104,7 +104,7 @@ inline void write_output(const Output& to, const ProgramOutput& output, const in
     }
 }
 
-// Runs the program on `rows` pixels, at most kMR, whose outputs begin at `pixels` and whose
+// Runs the program on `rows` pixels, at most a tile's, whose outputs begin at `pixels` and whose
 // accumulators, scaled and shifted, are in slot 0.
 __attribute__((noinline)) inline void finish_by_program(const Output& to, const int64_t* pixels,
                                                         int64_t rows) {

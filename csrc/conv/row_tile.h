@@ -5,9 +5,10 @@
 //     for each of (M - 1) S + W columns                   one load
 //       acc[m] += in[column] * weights[column - m S]      for each m whose window it is in
 //
-// Those are (M - 1) S + 2 W loads for W M multiply-adds; two of each start in a cycle. With M = 12
-// and S = 1 a window of 3 takes 0.47 loads for a multiply-add, one of 7 takes 0.29; with M = 6 it
-// is 0.61 and 0.45. Each output's sum runs over its taps in their order, as in the other tiles.
+// Those are (M - 1) S + 2 W loads for W M multiply-adds; two of each start in a cycle. With 32
+// registers M is up to 12: with S = 1 a window of 3 takes 0.47 loads for a multiply-add, one of 7
+// takes 0.30. With 16 it is up to 12 and 8, and 0.47 and 0.38. Each output's sum runs over its taps
+// in their order, as in the other tiles.
 
 #pragma once
 
@@ -16,9 +17,16 @@
 namespace resfuse {
 namespace {
 
+// The highest tile for windows of so many columns: sums, weights and an input fill the registers.
+constexpr int highest_along_row(int64_t columns) {
+  const int left = kRegisters - 1 - static_cast<int>(columns);
+  return left < kMaxMR ? left : kMaxMR;
+}
+
 template <int W, int S>
 struct AlongRow {
   static constexpr bool kIsFollowed = true;
+  static constexpr int kHighest = highest_along_row(W);
 
   // Moves on to the next vector of channels.
   template <int M>
@@ -67,8 +75,10 @@ struct AlongRow {
 
 // Chooses among the widths and strides that plan.cc lets go along rows.
 inline TileFunction row_tile_function(const Side& w, int64_t m) {
-  using Heights = std::make_integer_sequence<int, kMR>;
-  const auto pick = [&](auto kind) { return pick_height<decltype(kind), 1>(m, Heights{}); };
+  const auto pick = [&](auto kind) {
+    using Kind = decltype(kind);
+    return pick_height<Kind, 1>(m, std::make_integer_sequence<int, Kind::kHighest>{});
+  };
   const bool strided = w.stride == 2;
   switch (w.kernel) {
     case 1:

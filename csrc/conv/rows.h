@@ -2,7 +2,7 @@
 //
 //   for each strip of channels                 the rows that a window meets stay in L1
 //     for each row of outputs
-//       for each tile of it                    up to MR neighbours
+//       for each tile of it                    as many neighbours as there are registers for
 //         for each vector of the strip         (AlongRow: M accumulators in registers)
 //
 // The vectors of a strip follow each other within a tile because pixels of many channels are a page
@@ -53,9 +53,10 @@ class DepthwiseRows {
     Output output(job_, vector_of(strip, 0), scratch_.registers);
     for_each_row(conv_, begin, end, [&](int64_t pixel, int64_t count) {
       point_at_rows(pixel / conv_.w.out);
-      for_each_tile(count, [&](int64_t first, int64_t m) {
+      const auto compute = [&](int64_t first, int64_t m) {
         run_tile(strip, pixel + first, pixel % conv_.w.out + first, m, output);
-      });
+      };
+      for_each_tile(count, compute, highest_along_row(conv_.w.kernel));
     });
   }
 

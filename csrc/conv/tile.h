@@ -75,7 +75,7 @@ struct Tile {
 
 inline void run_on_some(const Tile& tile, int height, int vectors) {
   const Output& output = *tile.output;
-  int64_t pixels[kMR];
+  int64_t pixels[kMaxMR];
   for (int m = 0; m < height; ++m) {
     pixels[m] = tile.pixel_at(m);
     for (int n = 0; n < vectors; ++n) {
@@ -92,7 +92,7 @@ __attribute__((noinline)) inline void finish_some(const Tile& tile, int height, 
   const auto acc = [&](int m, int n) { return load(tile.acc + (m * vectors + n) * kLanes); };
   if (tile.sums)
     for (int n = 0; n < vectors; ++n) {
-      Vec column[kMR];
+      Vec column[kMaxMR];
       for (int m = 0; m < height; ++m) column[m] = acc(m, n);
       add_to_sums(column, height, *tile.sums, n * kLanes);
     }
@@ -232,24 +232,25 @@ void compute_tile(Tile& tile) {
 
 using TileFunction = void (*)(Tile&);
 
-// Every height from 1 to MR is compiled, so that a remainder costs only what it computes.
+// Every height up to the highest is compiled, so that a remainder costs only what it computes.
 template <typename Kind, int N, int... M>
 TileFunction pick_height(int64_t m, std::integer_sequence<int, M...>) {
   static constexpr TileFunction functions[] = {compute_tile<Kind, M + 1, N>...};
   return functions[m - 1];
 }
 
-template <typename Kind>
+template <typename Kind, int kHighestOfOne = kMR>
 inline TileFunction tile_function(int64_t m, int64_t vectors) {
-  using Heights = std::make_integer_sequence<int, kMR>;
-  return vectors == 1 ? pick_height<Kind, 1>(m, Heights{}) : pick_height<Kind, 2>(m, Heights{});
+  if (vectors == 1)
+    return pick_height<Kind, 1>(m, std::make_integer_sequence<int, kHighestOfOne>{});
+  return pick_height<Kind, 2>(m, std::make_integer_sequence<int, kMR>{});
 }
 
 // Cuts `rows` into tiles of nearly equal height, 13 into 7 and 6 and not into 12 and 1, and calls
 // `function(first, m, count)` for those of each height.
 template <typename Function>
-inline void for_each_height(int64_t rows, Function function) {
-  const int64_t tiles = (rows + kMR - 1) / kMR;
+inline void for_each_height(int64_t rows, Function function, int64_t highest = kMR) {
+  const int64_t tiles = (rows + highest - 1) / highest;
   if (tiles == 0) return;
   const int64_t m = rows / tiles, higher = rows % tiles;
   function(0, m, tiles - higher);
@@ -258,10 +259,11 @@ inline void for_each_height(int64_t rows, Function function) {
 
 // Calls `function(first, m)` for each tile.
 template <typename Function>
-inline void for_each_tile(int64_t rows, Function function) {
-  for_each_height(rows, [&](int64_t first, int64_t m, int64_t count) {
+inline void for_each_tile(int64_t rows, Function function, int64_t highest = kMR) {
+  const auto each = [&](int64_t first, int64_t m, int64_t count) {
     for (int64_t tile = 0; tile < count; ++tile) function(first + tile * m, m);
-  });
+  };
+  for_each_height(rows, each, highest);
 }
 
 }  // namespace

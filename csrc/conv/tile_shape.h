@@ -14,5 +14,10 @@ constexpr int kNR = kVectors * kLanes;
 // for the broadcast inputs. 12 pointers to rows also just fit into x86's general registers.
 constexpr int kMR = kRegisters == 32 ? 12 : 6;
 
+// The rows of the highest tiles, those of a single vector: a multiply-add takes four cycles and two
+// start in each, so 8 sums at least have to be under way.
+constexpr int kMaxMR = 12;
+static_assert(kMR <= kMaxMR && kMaxMR <= kVectors * kMR, "a tile's sums have room in memory");
+
 }  // namespace
 }  // namespace resfuse

@@ -50,13 +50,24 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_record_does_not_say_where_its_files_were(tmp_path: Path) -> None:
     record("2026-01-31", 0.02).write(tmp_path / "x.json")
     engines = json.loads((tmp_path / "x.json").read_text())["engines"]
-    assert engines["flax"] == {"heading": "Flax", "library": "Flax", "xla_flags": "--flag"}
+    assert engines["flax"] == {
+        "heading": "Flax",
+        "library": "Flax",
+        "xla_flags": "--flag",
+        "isa": "",
+    }
 
 
-def test_the_setting_says_when_resfuse_was_kept_from_the_best_instructions() -> None:
+def test_the_setting_says_who_was_kept_from_the_best_instructions() -> None:
     limited = record("2026-01-31", 0.02)
     assert "avx2 for resfuse, of a machine with avx512, jax" in limited.setting
     assert "for resfuse" not in dataclasses.replace(limited, isa="avx512").setting
+    (result,) = limited.results
+    engines = {name: engine._replace(isa="avx2") for name, engine in result.engines.items()}
+    all_limited = Record.here_and_now([dataclasses.replace(result, engines=engines)])
+    assert all_limited.isa == "avx2"
+    setting = dataclasses.replace(all_limited, isas=["avx512", "avx2"]).setting
+    assert "avx2 for all engines, of a machine with avx512, jax" in setting
 
 
 def test_documents_show_the_newest_record(tmp_path: Path) -> None:

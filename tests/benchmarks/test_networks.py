@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import networks
@@ -71,6 +72,25 @@ def test_missing_packages_leave_an_engine_out(
     (line,) = capsys.readouterr().err.splitlines()
     why = "no_such_package not installed: pip install '.[bench]'"
     assert line == f"resfuse: openvino is left out: {why}"
+
+
+def test_engines_are_kept_to_an_instruction_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(resfuse.ffi, "isas", lambda: ("avx512", "avx2"))
+    monkeypatch.setitem(ENGINES, "onnxruntime", ENGINES["onnxruntime"]._replace(packages=()))
+    chosen = choose_engines(COMPARISON, "flax,onnxruntime", None, "avx2")
+    assert {name: engine.isa for name, engine in chosen.items()} == {OURS: "avx2", "flax": "avx2"}
+    assert "onnxruntime is left out: nothing keeps it to avx2" in capsys.readouterr().err
+    with pytest.raises(typer.Exit):
+        choose_engines(COMPARISON, "flax", None, "avx512")
+    assert "--isa avx512: " in capsys.readouterr().err
+
+
+def test_a_limit_adds_to_the_flags_of_an_engine() -> None:
+    assert turns.limited("", "--a") == {"XLA_FLAGS": "--a"}
+    limits = turns.limited("avx2", "--a")
+    assert limits == turns.LIMITS["avx2"] | {"XLA_FLAGS": "--a --xla_cpu_max_isa=AVX2"}
 
 
 def _python(path: Path, script: str) -> str:

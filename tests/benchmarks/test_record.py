@@ -26,12 +26,14 @@ def test_what_is_run_exists_and_is_shown(run: record.Run) -> None:
         assert f"<!-- record: {comparison.task.function}-{isa} -->" in text
 
 
-def test_commands_follow_the_instruction_sets() -> None:
-    asked = list(record.commands(["avx2"], 3))
-    assert [isa for _, isa in asked] == ["avx2"]
-    command, _ = asked[0]
+@pytest.mark.parametrize(("best", "limit"), [("avx512", ["--isa", "avx2"]), ("avx2", [])])
+def test_commands_keep_engines_to_what_is_not_the_best(
+    monkeypatch: pytest.MonkeyPatch, best: str, limit: list[str]
+) -> None:
+    monkeypatch.setattr(record.resfuse.ffi, "isas", lambda: (best, "avx2", "generic"))
+    (command,) = record.commands(["avx2"], 3)
     assert Path(command[1]).is_file()
-    assert command[-2:] == ["--threads", "3"]
+    assert command[2 + len(record.RUNS[0].options) :] == [*limit, "--threads", "3"]
 
 
 def test_an_instruction_set_that_the_machine_lacks_is_refused(

@@ -18,8 +18,8 @@ from kernel_case import (
 )
 from resfuse import fuse
 
-# Tiles have up to 12 pixels or 6; rows of so many outputs are cut into one to three of them.
-WIDTHS = (1, 5, 6, 7, 11, 12, 13, 24, 25)
+# Tiles have up to 12, 10 or 8 pixels; rows of so many outputs are cut into one to four of them.
+WIDTHS = (1, 7, 8, 9, 10, 11, 12, 13, 25)
 # Vectors have 16, 8 or 4 channels, panels two of them.
 CHANNELS = (2, 3, 4, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 70, 101)
 WINDOWS = (1, 2, 3, 5, 7)

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import resfuse
-from resfuse.cli.bench.results import Case, Engine, Result, Task, Timings
+from resfuse.cli.bench.results import OURS, Case, Engine, Result, Task, Timings
 from resfuse.cli.machine import caches, cpus, processor
 
-_KEPT = "heading", "library", "xla_flags"  # of an engine: the rest says how it was started here
+_KEPT = (
+    "heading",
+    "library",
+    "xla_flags",
+    "isa",
+)  # of an engine: the rest says how it was started here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Record:
             cpus(),
             caches(),
             resfuse.ffi.isas(),
-            resfuse.ffi.isa() or "",
+            results[0].engines[OURS].isa or resfuse.ffi.isa() or "",
             {"resfuse": resfuse.__version__, "python": platform.python_version()}
             | {name: version(name) for name in ("jax", "jaxlib", "flax", *sorted(packages))},
             results,
@@ -50,10 +55,12 @@ class Record:
     def setting(self) -> str:
         """Where the figures come from, in a line.
 
-        If resfuse was kept from the best instructions of the machine (``RESFUSE_ISA``), which the
-        other engines may have used all the same, it says so.
+        If resfuse was kept from the best instructions of the machine, it says so, and whether the
+        other engines were as well (``Engine.isa``) or not (``RESFUSE_ISA`` alone).
         """
-        best = "" if self.isa == self.isas[0] else f" for resfuse, of a machine with {self.isas[0]}"
+        limited = all(engine.isa for engine in self.results[0].engines.values())
+        whom = "all engines" if limited else "resfuse"
+        best = "" if self.isa == self.isas[0] else f" for {whom}, of a machine with {self.isas[0]}"
         return f"{self.processor}, {self.isa}{best}, jax {self.versions['jax']}"
 
     def write(self, path: Path) -> None:

@@ -28,6 +28,7 @@ class Engine(NamedTuple):
     xla_flags: str = ""
     packages: tuple[str, ...] = ()  # what has to be installed
     python: str = sys.executable
+    isa: str = ""  # that it is kept to; without one it uses what the machine has
 
     @property
     def missing(self) -> list[str]:

@@ -16,11 +16,24 @@ import numpy as np
 from resfuse.cli.bench import worker
 from resfuse.cli.bench.results import OURS, Case, Engine, Result, Task, Timings, difference
 
+# What keeps a process to an instruction set: resfuse, XLA, oneDNN (in OpenVINO and PyTorch),
+# PyTorch with inductor, and MKL (in PyTorch). ONNX Runtime asks the processor and nothing else.
+LIMITS: dict[str, dict[str, str]] = {
+    "avx2": {
+        "RESFUSE_ISA": "avx2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    }
+}
+
 
 class Worker:
     """A process of ``worker.py``, bound to the first ``threads`` CPUs.
 
-    Its interpreter imports from ``folder`` too.
+    Its interpreter imports from ``folder`` too. All libraries but ONNX Runtime use no better
+    instructions than those of ``isa``, a key of ``LIMITS``, if there is one.
     """
 
     def __init__(
@@ -31,14 +44,13 @@ class Worker:
         folder: str = "",
         xla_flags: str = "",
         python: str = sys.executable,
+        isa: str = "",
     ) -> None:
         self._name = name
         # Another interpreter has its own resfuse, and not that of this one's path.
         inherited = os.environ.get("PYTHONPATH") if python == sys.executable else None
-        settings = {
+        environment = limited(isa, xla_flags) | {
             "PYTHONPATH": os.pathsep.join(filter(None, (folder, inherited))),
-            # The flags of the engine replace the user's, which would change what is compared.
-            "XLA_FLAGS": xla_flags,
             "JAX_PLATFORMS": "cpu",
             "JAX_ENABLE_COMPILATION_CACHE": "false",  # compiling is part of what is measured
             "NPROC": str(threads),
@@ -47,7 +59,7 @@ class Worker:
         with _affinity(threads):
             self.process = subprocess.Popen(
                 [python, "-P", worker.__file__],  # without the folder of the file in its path
-                env=os.environ | settings,
+                env=os.environ | environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -98,6 +110,7 @@ class Measurement:
                     folder=self.folder,
                     xla_flags=engine.xla_flags,
                     python=engine.python,
+                    isa=engine.isa,
                 )
                 stack.callback(workers[name].close)
                 workers[name].ask("run", f"{engine.module}:start")
@@ -136,6 +149,15 @@ class Measurement:
             order.rotate()  # nobody is always first
             self.check()
         return turns
+
+
+def limited(isa: str, xla_flags: str) -> dict[str, str]:
+    """What keeps a process to an instruction set, if one is given, beside an engine's XLA flags.
+
+    They replace the user's, which would change what is compared.
+    """
+    limits = LIMITS[isa] if isa else {"XLA_FLAGS": ""}
+    return limits | {"XLA_FLAGS": f"{xla_flags} {limits['XLA_FLAGS']}".strip()}
 
 
 @contextlib.contextmanager
