@@ -69,13 +69,9 @@ class DirectPanel {
       tile.runs = 1;
       tile.row_stride = stride;
       tile.count = count;
-<<<<<<< HEAD
       if (reads_image_first()) tile.ahead = next_rows(tile, m);
-      tile_function<Matrix>(m, vectors_)(tile);
-      ahead_.skip(count * conv_.reduction());
-=======
       tile_function<Matrix, kMaxMR>(m, vectors_)(tile);
->>>>>>> avx2
+      ahead_.skip(count * conv_.reduction());
     };
     // Half a panel's tiles are higher, or too few sums would wait for each other.
     const int64_t highest = vectors_ == 1 ? kMaxMR : kMR;
