@@ -7,8 +7,10 @@ follow, and says how far those for this machine fall behind the fastest.
 
 import functools
 import heapq
+import itertools
 import math
 import statistics
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -76,23 +78,38 @@ def work(layer: Convolution, made: Mapping[str, Any]) -> float:
     return math.prod(points) * layer.kernel[2]
 
 
-def busy_time(layer: Convolution, threads: int) -> tuple[float, float]:
-    """The work of all units, and when the last thread of a queue is done with its own."""
-    made = plan(layer, threads)
+def unit_costs(layer: Convolution, made: Mapping[str, Any]) -> list[float]:
+    """The work of each unit, in their order."""
     size, blocks = made["blocks"]
     pieces = made["pixels"]
     if made["algorithm"] == "winograd":
         pieces = layer.x[0] * math.prod(made["tiling"][1])
-    each, columns = work(layer, made), made["tile"][1]
-    ends = [0.0] * made["threads"]
-    total = 0.0
-    for first_panel, last_panel, first, last in made["units"]:
-        channels = min(last_panel * columns, layer.kernel[-1]) - first_panel * columns
-        cost = each * channels * (min(last * size, pieces) - first * size)
-        total += cost
-        heapq.heapreplace(ends, ends[0] + cost)
     assert blocks * size >= pieces
-    return total, max(ends)
+    each, columns = work(layer, made), made["tile"][1]
+
+    def cost(first_panel: int, last_panel: int, first: int, last: int) -> float:
+        channels = min(last_panel * columns, layer.kernel[-1]) - first_panel * columns
+        return each * channels * (min(last * size, pieces) - first * size)
+
+    return list(itertools.starmap(cost, made["units"]))
+
+
+def busy_time(layer: Convolution, threads: int) -> tuple[float, float]:
+    """The work of all units, and when the last thread is done with its own and what it took over.
+
+    As in ``csrc/base/parallel.h``: first those of its own share, then the last of the fullest.
+    """
+    made = plan(layer, threads)
+    costs, count = unit_costs(layer, made), made["threads"]
+    cuts = [len(costs) * i // count for i in range(count + 1)]
+    shares = [deque(costs[first:last]) for first, last in itertools.pairwise(cuts)]
+    ends = [(0.0, thread) for thread in range(count)]
+    for _ in costs:
+        end, thread = ends[0]
+        own = shares[thread]
+        cost = own.popleft() if own else max(shares, key=len).pop()
+        heapq.heapreplace(ends, (end + cost, thread))
+    return sum(costs), max(ends)[0]
 
 
 @app.command()

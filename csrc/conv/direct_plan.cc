@@ -114,7 +114,7 @@ int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {
   if (direct.inputs == Inputs::kGathered) return direct.pixel_floats;
   double inputs = static_cast<double>(conv.in_c);
   for (const Side* side : {&conv.d, &conv.h, &conv.w})
-    inputs *= static_cast<double>(std::min(side->stride, side->kernel));
+    inputs *= static_cast<double>(std::clamp<int64_t>(side->kernel, 1, side->stride));
   const int64_t outputs = direct.inputs == Inputs::kStrided ? conv.out_c : 0;
   return direct.pixel_floats + outputs + static_cast<int64_t>(std::min(inputs, 1e15));
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "conv/phases.h"
-#include "conv/winograd_plan.h"
+#include "conv/winograd_choice.h"
 
 namespace resfuse {
 namespace {

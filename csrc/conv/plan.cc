@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "conv/direct_plan.h"
+#include "conv/winograd_choice.h"
 #include "conv/winograd_plan.h"
 
 namespace resfuse {

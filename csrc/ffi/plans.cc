@@ -11,7 +11,7 @@
 #include "conv/cascade.h"
 #include "conv/jobs.h"
 #include "conv/phases.h"
-#include "conv/winograd_plan.h"
+#include "conv/winograd_choice.h"
 #include "ffi/select.h"
 #include "grad/weight_plan.h"
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "conv/winograd_choice.h"
 #include "conv/winograd_plan.h"
 
 namespace resfuse {

@@ -165,9 +165,7 @@ def input_floats(case: Case, plan: Plan) -> int:
         slices = (plan["tiling"][0][0] - 1) * in_three(case.strides)[0] + 1
         slices += (in_three(case.window)[0] - 1) * in_three(case.dilation)[0]
         return slices * points * (case.channels[0] + 16)
-    image = case.channels[0] * math.prod(
-        [min(s, n) for s, n in zip(case.strides, case.size, strict=True)]
-    )
+    image = case.channels[0] * math.prod(map(min, case.strides, case.size, case.window))
     if plan["inputs"] == "strided":
         image += case.channels[1]
     return plan["pixel_floats"] + (0 if plan["inputs"] == "gathered" else image)
