@@ -38,15 +38,15 @@ DEPTHWISE = [
     (14, 384, 7, 1),
 ]
 # The first layers of ResNets, of one channel too, of VGGs, of MobileNets and EfficientNets, and of
-# ConvNeXts: size, channels, window, stride.
+# ConvNeXts: size, input and output channels, window, stride.
 STEMS = [
-    (224, (3, 64), 7, 2),
-    (224, (1, 64), 7, 2),
-    (224, (3, 64), 3, 1),
-    (224, (3, 16), 3, 2),
-    (224, (3, 32), 3, 2),
-    (224, (3, 64), 3, 2),
-    (224, (3, 96), 4, 4),
+    (224, 3, 64, 7, 2),
+    (224, 1, 64, 7, 2),
+    (224, 3, 64, 3, 1),
+    (224, 3, 16, 3, 2),
+    (224, 3, 32, 3, 2),
+    (224, 3, 64, 3, 2),
+    (224, 3, 96, 4, 4),
 ]
 SCALING = (8, 56, 64, 1)
 
@@ -86,7 +86,8 @@ def in_place(
     isa: str,
     batch: int,
     size: int,
-    channels: tuple[int, int],
+    inputs: int,
+    outputs: int,
     window: int,
     stride: int,
     groups: int,
@@ -97,7 +98,6 @@ def in_place(
     """
     del isa
     keys = jax.random.split(jax.random.key(0))
-    inputs, outputs = channels
     x = jax.random.normal(keys[0], (batch, size, size, inputs))
     kernel = jax.random.normal(keys[1], (window, window, inputs // groups, outputs))
     ones, zeros = jax.numpy.ones(outputs), jax.numpy.zeros(outputs)
@@ -137,7 +137,7 @@ def time_depthwise(
 ) -> tuple[float, float, float]:
     """Seconds of a call, of copying as many bytes as it moves, and of its multiply-adds."""
     extension.force_isa(isa)
-    call = in_place(isa, batch, size, (channels, channels), window, stride, channels)
+    call = in_place(isa, batch, size, channels, channels, window, stride, channels)
     read, written = depthwise_floats(batch, size, channels, stride)
     copy = copy_of((read + written) // 2)
     for each in (call, copy):
@@ -147,13 +147,13 @@ def time_depthwise(
 
 
 def time_stem(
-    isa: str, batch: int, size: int, channels: tuple[int, int], window: int, stride: int
+    isa: str, batch: int, size: int, inputs: int, outputs: int, window: int, stride: int
 ) -> tuple[float, float]:
     """Seconds of a call, and of its multiply-adds, those on the padding included."""
     extension.force_isa(isa)
-    call = in_place(isa, batch, size, channels, window, stride, 1)
+    call = in_place(isa, batch, size, inputs, outputs, window, stride, 1)
     seconds_per_call(call, 0.01)  # warms up
-    products = batch * (-(-size // stride) * window) ** 2 * channels[0] * channels[1]
+    products = batch * (-(-size // stride) * window) ** 2 * inputs * outputs
     return seconds_per_call(call, 0.05), 2e-9 * products / extension.fma_peak(0.02)
 
 
@@ -198,12 +198,12 @@ def print_stems(one: Worker, rounds: int) -> None:
     """Prints the share of the multiply-adds, for each instruction set and stem."""
     print("isa      stem                             us  multiply-adds, us   share")
     for isa in extension.isas():
-        for batch, (size, channels, window, stride) in itertools.product((1, 8), STEMS):
-            shape = batch, size, channels, window, stride
+        for batch, (size, *others) in itertools.product((1, 8), STEMS):
+            shape = batch, size, *others
             timings = [one.ask("run", "kernel:time_stem", isa, *shape) for _ in range(rounds)]
             call, fma = (1e6 * statistics.median(each) for each in zip(*timings, strict=True))
             share = statistics.median(bound / seconds for seconds, bound in timings)
-            inputs, outputs = channels
+            inputs, outputs, window, stride = others
             label = f"{name(batch, size, inputs, 1)} {window}x{window}/{stride} to {outputs}"
             print(f"{isa:8} {label:28} {call:8.1f} {fma:12.1f} {share:13.1%}", flush=True)
 
