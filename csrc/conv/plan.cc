@@ -42,7 +42,7 @@ int64_t pixels_of_block(const Conv& conv, const Plan& plan, const Machine& machi
 // Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them.
 Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine& machine,
                bool training) {
-  const int64_t pixels = block_floats(machine) / cached_floats(conv, plan.direct);
+  const int64_t pixels = pixels_of_block(conv, plan, machine, training);
   const bool along_rows =
       plan.direct.inputs == Inputs::kRows || plan.direct.inputs == Inputs::kStrided;
   const bool by_rows = along_rows && conv.w.out <= pixels;
