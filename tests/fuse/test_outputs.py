@@ -82,7 +82,7 @@ OUTPUTS = {
     "preactivation": (preactivation, [2, 1]),
     "read before the last": (read_before_the_last, [2, 1]),
     "activation, then sum": (the_sum_itself_is_the_activation, [2, 1]),
-    "squeeze and excitation": (squeeze_and_excitation, [1, 1]),
+    "squeeze and excitation": (squeeze_and_excitation, [1, 1, 1]),
     "not for a convolution": (not_for_a_convolution, [1]),
     "three are needed": (three_are_needed, [1, 1]),
     "each needs the other": (each_needs_the_other, [1, 2, 1, 1]),
