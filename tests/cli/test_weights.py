@@ -132,7 +132,7 @@ def test_explain_times_every_layer(file: Path) -> None:
         "3x3x8x16",
         "1x1x8x16",
         "3x3x16x16",
-            "16x1000",
+        "16x1000",
     ]
     assert layers[0]["x"] == f"2x{SIZE}x{SIZE}x3"
     assert {each["fused"] for each in layers} >= {"bn+relu", "bn"}
