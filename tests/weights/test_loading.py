@@ -21,6 +21,7 @@ from resfuse import nnx as networks
 from resfuse.models.architectures import Architecture
 from resfuse.models.mobilenet import MOBILENETS
 from resfuse.models.preprocessing import Preprocessing
+from resfuse.models.resnetv2 import ResNetV2Architecture
 from resfuse.nnx import load
 from resfuse.weights.errors import MismatchError, WeightsError
 from resfuse.weights.files import read_arrays
@@ -93,6 +94,16 @@ def test_linen_and_nnx_give_the_same_logits(file):
     path = file.with_name("linen")
     resfuse.save(model, path, variables=variables)
     assert_same(read_arrays(path), state_dict())
+
+
+def test_linen_has_pre_activation_too(tmp_path):
+    architecture = ResNetV2Architecture("bottleneck", (2, 1), (32, 64), 32)
+    model = network_case.filled(networks.ResNetV2, architecture, num_classes=5)
+    resfuse.save(model, tmp_path / "nnx", scheme="timm")
+    module, variables = linen.load(tmp_path / "nnx")
+    assert module.num_classes == 5
+    resfuse.save(module, tmp_path / "linen", scheme="timm", variables=variables)
+    assert_same(read_arrays(tmp_path / "linen"), read_arrays(tmp_path / "nnx"))
 
 
 def test_the_architecture_is_found_and_said(file, caplog):

@@ -55,7 +55,7 @@ def load(
     network = functools.partial(_CLASSES[weights.family], weights.architecture, **options)
 
     def make(classes: int, channels: int) -> tuple[Any, dict[str, tuple[int, ...]]]:
-        model = network(classes)
+        model = network(num_classes=classes)
         x = jnp.zeros((1, _PIXELS, _PIXELS, channels))
         variables = jax.eval_shape(model.init, jax.random.key(0), x)
         shapes = {path: leaf.shape for path, leaf in by_path(variables).items()}
