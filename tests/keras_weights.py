@@ -106,3 +106,4 @@ def assert_same_logits(make, application, x, *, scale=1.0, rank=None, **options)
         same_weights(ours, order, theirs)
         expected = jax.jit(functools.partial(theirs, training=False))(scale * x)
         agreement.assert_near(jax.jit(ours)(x), np.asarray(expected))
+    keras.utils.clear_session()  # the next network would initialize this one's variables

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -54,7 +55,7 @@ class Queue {
   Queue(int64_t units, int64_t threads)
       : units_(units), threads_(threads), shares_(new Share[static_cast<size_t>(threads)]) {
     for (int64_t i = 0; i < threads; ++i)
-      shares_[i].set(units * i / threads, units * (i + 1) / threads);
+      share(i).set(units * i / threads, units * (i + 1) / threads);
   }
 
   // Makes this thread the owner of the share that begins where its last one did, or of the next
@@ -64,9 +65,9 @@ class Queue {
       int64_t share = 0, of = 1;
     } last;
     int64_t i = last.share * threads_ / last.of;
-    while (!shares_[i].own()) i = (i + 1) % threads_;
+    while (!share(i).own()) i = (i + 1) % threads_;
     if (threads_ > 1) last = {i, threads_};
-    return shares_[i];
+    return share(i);
   }
 
   // The next unit of the thread's own share, then of the one with most left; -1 when all are taken.
@@ -98,6 +99,8 @@ class Queue {
   }
 
  private:
+  Share& share(int64_t i) { return shares_[static_cast<size_t>(i)]; }
+
   const int64_t units_, threads_;
   const std::unique_ptr<Share[]> shares_;
   std::atomic<int64_t> finished_{0};
