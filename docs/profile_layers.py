@@ -39,7 +39,7 @@ def _row(layer: Convolution, count: int) -> Row:
 
 def _seconds(layer: Convolution) -> float:
     """The least of three, for whatever else runs on the machine only adds to it."""
-    call = plans.compiled(layer)
+    call = plans.compiled(ffi.isa(), layer)
     call()
     return min(seconds_per_call(call, 0.01) for _ in range(3))
 
