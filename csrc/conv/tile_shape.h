@@ -15,7 +15,8 @@ constexpr int kNR = kVectors * kLanes;
 constexpr int kMR = kRegisters == 32 ? 12 : 6;
 
 // The rows of the highest tiles, those of a single vector: a multiply-add takes four cycles and two
-// start in each, so 8 sums at least have to be under way. SSE2 serves old processors, and is spared the code.
+// start in each, so 8 sums at least have to be under way. SSE2 serves old processors, and is spared
+// the code.
 constexpr int kMaxMR = kLanes > 4 ? 12 : kMR;
 static_assert(kMR <= kMaxMR && kMaxMR <= kVectors * kMR, "a tile's sums have room in memory");
 
