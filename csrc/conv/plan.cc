@@ -12,8 +12,8 @@ namespace {
 // From this many pixels on, packing all weights before anything else costs less than reading the
 // images again for each panel. Below, units pack their own panels, which then stay in the cache.
 constexpr int64_t kPackFirstPixels = 64;
-// Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
-constexpr double kThreadWork = 1 << 20;
+// Below this many multiply-adds a thread (9 us) handing work over costs more than it saves.
+constexpr double kThreadWork = 3 << 18;
 // Inputs and outputs of a block, where outputs count: 128 KiB of a 1 MiB L2.
 constexpr int64_t kPixelFloats = 32 << 10;
 // So many panels a unit packs for itself.
@@ -21,8 +21,10 @@ constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 
 // Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and its
 // share of the weights, where two blocks would have both read all weights. This pays where the
-// inputs are less than the weights.
+// inputs are less than the weights; or where a panel reads inputs of its own, which then are what
+// the same thread has written as a panel of the convolution before.
 bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
+  if (layout.grouped) return true;
   return static_cast<double>(conv.pixels()) * static_cast<double>(conv.in_c) <
          static_cast<double>(layout.panels * layout.panel_floats());
 }
@@ -96,8 +98,19 @@ UnitSize size_units(const Plan& plan, int64_t blocks) {
   return {ceil_div(panels, std::min(cuts, panels)), plan.threads == 1 ? blocks : 1};
 }
 
+// So many panels or a few less, of which the thread that has most units has least.
+int64_t even_size(int64_t panels, int64_t most, int64_t threads) {
+  const auto share = [&](int64_t size) { return ceil_div(ceil_div(panels, size), threads) * size; };
+  int64_t best = most;
+  for (int64_t size = most - 1; 2 * size >= most && size > 0; --size)
+    if (share(size) < share(best)) best = size;
+  return best;
+}
+
 void cut_units(Plan& plan) {
-  const UnitSize unit = size_units(plan, std::max<int64_t>(1, plan.blocks.count));
+  UnitSize unit = size_units(plan, std::max<int64_t>(1, plan.blocks.count));
+  if (plan.blocks.count == 1 && plan.packing != Packing::kUnit)
+    unit.panels = even_size(plan.layout.panels, unit.panels, plan.threads);
   plan.unit_panels = {unit.panels, ceil_div(plan.layout.panels, unit.panels)};
   plan.unit_blocks = {unit.blocks, ceil_div(plan.blocks.count, unit.blocks)};
   plan.threads = std::min(plan.threads, std::max<int64_t>(1, plan.units()));
@@ -123,6 +136,13 @@ double multiply_adds(const Conv& conv) {
          static_cast<double>(std::max<int64_t>(conv.reduction(), 1));
 }
 
+double work_of(const Conv& conv) {
+  const auto weights = static_cast<double>(conv.reduction()) * static_cast<double>(conv.out_c);
+  const auto outputs = static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c);
+  return multiply_adds(conv) +
+         kFloatWork * (static_cast<double>(conv.in_floats()) + weights + outputs);
+}
+
 int64_t useful_threads(double work, int64_t max_threads) {
   return std::max<int64_t>(
       1, static_cast<int64_t>(std::min(work / kThreadWork, static_cast<double>(max_threads))));
@@ -143,7 +163,7 @@ Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine
                const Request& request) {
   Plan plan{};
   plan.layout = make_layout(conv, tile.nr);
-  plan.threads = useful_threads(multiply_adds(conv), request.max_threads);
+  plan.threads = useful_threads(work_of(conv), request.max_threads);
   // Sums are kept by block in training, so there neither caches nor threads may cut the blocks.
   const Machine& caches = request.training ? kReferenceMachine : machine;
   const int64_t threads = request.training ? 1 : plan.threads;
