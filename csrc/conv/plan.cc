@@ -22,8 +22,10 @@ constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 // Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and its
 // share of the weights, where two blocks would have both read all weights. This pays where the
 // inputs are less than the weights; or where a panel reads inputs of its own, which then are what
-// the same thread has written as a panel of the convolution before.
-bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
+// the same thread has written as a panel of the convolution before; but not where panels are so few
+// that one thread has much more, as with five for two.
+bool sharing_panels_pays(const Conv& conv, const Layout& layout, int64_t threads) {
+  if (8 * layout.panels < 7 * round_up(layout.panels, threads)) return false;
   if (layout.grouped) return true;
   return static_cast<double>(conv.pixels()) * static_cast<double>(conv.in_c) <
          static_cast<double>(layout.panels * layout.panel_floats());
@@ -41,7 +43,18 @@ int64_t pixels_of_block(const Conv& conv, const Plan& plan, const Machine& machi
              : block_floats(machine) / inputs;
 }
 
-// Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them.
+// The largest size of units, from a quarter of `most` on, for which the thread that has most has
+// least.
+int64_t even_size(int64_t whole, int64_t most, int64_t threads) {
+  const auto share = [&](int64_t size) { return ceil_div(ceil_div(whole, size), threads) * size; };
+  int64_t best = most;
+  for (int64_t size = most - 1; 4 * size >= most && size > 0; --size)
+    if (share(size) < share(best)) best = size;
+  return best;
+}
+
+// Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them; of few
+// blocks, threads have as much each, and tiles are less high.
 Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine& machine,
                bool training) {
   const int64_t pixels = pixels_of_block(conv, plan, machine, training);
@@ -53,10 +66,15 @@ Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine
   int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, pixels / step));
   if (training)
     blocks = std::min(blocks, kMaxBlocks);
-  else if (blocks > 1 || !sharing_panels_pays(conv, plan.layout))
+  else if (blocks > 1 || !sharing_panels_pays(conv, plan.layout, plan.threads))
     blocks = balanced(blocks, plan.threads);
   const int64_t size = ceil_div(tiles, blocks) * step;
-  return {size, ceil_div(conv.pixels(), size)};
+  const bool is_even = plan.threads == 1 || training || blocks == 1 || blocks >= 8 * plan.threads;
+  if (is_even || along_rows != by_rows) return {size, ceil_div(conv.pixels(), size)};
+  const int64_t least = by_rows ? step : 1;
+  const int64_t even =
+      even_size(ceil_div(conv.pixels(), least), size / least, plan.threads) * least;
+  return {even, ceil_div(conv.pixels(), even)};
 }
 
 Packing choose_packing(const Conv& conv, const Plan& plan, bool packed) {
@@ -96,15 +114,6 @@ UnitSize size_units(const Plan& plan, int64_t blocks) {
     return {ceil_div(panels, std::min(plan.threads, panels)), blocks};
   const int64_t cuts = resident ? 1 : ceil_div(wanted, blocks);
   return {ceil_div(panels, std::min(cuts, panels)), plan.threads == 1 ? blocks : 1};
-}
-
-// So many panels or a few less, of which the thread that has most units has least.
-int64_t even_size(int64_t panels, int64_t most, int64_t threads) {
-  const auto share = [&](int64_t size) { return ceil_div(ceil_div(panels, size), threads) * size; };
-  int64_t best = most;
-  for (int64_t size = most - 1; 2 * size >= most && size > 0; --size)
-    if (share(size) < share(best)) best = size;
-  return best;
 }
 
 void cut_units(Plan& plan) {
