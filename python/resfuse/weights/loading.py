@@ -40,13 +40,13 @@ class Weights:
         name: Of the file.
         scheme: By which its arrays are named.
         architecture: Of the network.
-        arrays: By the scheme's names.
+        arrays: By the scheme's names, until ``fit`` takes them.
     """
 
     name: str
     scheme: Scheme
     architecture: Any
-    arrays: Mapping[str, np.ndarray]
+    arrays: dict[str, np.ndarray]
 
     @property
     def family(self) -> str:
@@ -130,7 +130,7 @@ def fit(
     """A network without values, and the values, one after another, in float32.
 
     Args:
-        weights: What was read.
+        weights: What was read, whose arrays are dropped one after another.
         make: From classes and channels to a network, and the shapes of its variables by their
             paths.
         num_classes: Of the network; ``None`` for the file's.
@@ -146,7 +146,7 @@ def fit(
     wanted = num_classes or file[0], in_channels or file[1]
     if wanted != _IMAGENET:
         model, shapes = make(*wanted)
-    places, arrays = weights.places(shapes), dict(weights.arrays)
+    places, arrays = weights.places(shapes), weights.arrays
     if num_classes not in (None, file[0]) or (num_classes and not _has_head(weights, places)):
         _replace_head(weights, places, arrays, seed)
     if wanted[1] != file[1]:  # which a stem of the right rank has said
@@ -159,12 +159,12 @@ def fit(
 
 
 def _values(
-    places: Mapping[str, Place], arrays: Mapping[str, np.ndarray]
+    places: Mapping[str, Place], arrays: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Copies, so that the file can change; what has been copied is in memory once."""
 
     def copied(place: Place) -> np.ndarray:
-        array = arrays[place.name]
+        array = arrays.pop(place.name)
         copy = _copied(place.to_ours(array))
         forget(array)
         return copy
