@@ -65,6 +65,8 @@ def load(
     Raises:
         WeightsError: A ``ValueError``, for a file that is broken, or of no network that we know.
         MismatchError: A ``WeightsError`` that lists all differences between file and network.
+        ValueError: If ``num_classes`` or ``in_channels`` is not positive.
+        TypeError: If an argument is of another type.
 
     Example:
         >>> import tempfile

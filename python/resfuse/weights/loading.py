@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from resfuse import memory
+from resfuse.arguments import positive_int
 from resfuse.models.convention import TENSORFLOW
 from resfuse.weights.adapting import adapt_stem, new_head
 from resfuse.weights.errors import MismatchError, WeightsError
@@ -79,6 +80,7 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
     Raises:
         WeightsError: If it cannot be read, or is of no network that we know.
         OSError: If it is not there.
+        TypeError: If ``source`` is no path, or ``architecture`` no architecture.
     """
     located = locate(source)
     arrays = read_arrays(located.path)
@@ -88,6 +90,8 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
     if architecture is None or isinstance(architecture, str):
         found = _published(architecture, scheme, arrays)
         architecture = _as_trained(found, scheme, arrays, located)
+    elif not dataclasses.is_dataclass(architecture) or isinstance(architecture, type):
+        raise TypeError(f"architecture must be one, or its name, got {architecture!r}")
     arrays = {name: array for name, array in arrays.items() if not scheme.ignores(name)}
     weights = Weights(os.fspath(source), scheme, architecture, arrays)
     _LOG.info("%s: %s, named as in %s", source, weights.title, scheme.library)
@@ -140,7 +144,13 @@ def fit(
     Raises:
         MismatchError: If there are variables without arrays, arrays without variables, or others'
             shapes.
+        ValueError: If a number of classes or channels is not positive.
+        TypeError: If it is no integer.
     """
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    for name, size in sizes.items():
+        if size is not None:
+            positive_int(name, size)
     model, shapes = make(*_IMAGENET)
     file = _sizes(weights, shapes)
     wanted = num_classes or file[0], in_channels or file[1]
