@@ -5,7 +5,7 @@
 //   U = G g G^T       each 3x3 kernel g, to 6x6 points                    (transform_weights)
 //   V = B^T d B       each 6x6 tile d of inputs, likewise                 (transform_inputs)
 //   M[p] = V[p] U[p]  for each point p a matrix product over channels     (multiply)
-//   y = A^T M A       4x4 outputs, and the epilogue                       (transform_outputs)
+//   y = A^T M A       4x4 outputs, and the epilogue                       (finish_tile)
 //
 // 36 products make 16 outputs where direct convolution takes 144. All four stages stay inside one
 // block of tiles, which fits the cache; the products are those of the register tile in tile.h.
