@@ -176,6 +176,7 @@ class DirectPanel {
     tile.pixel_stride = conv_.out_c;
     if (!scatter_.dense) scatter(pixel, m, tile);
     tile.sums = operands_.sums ? &scratch_.sums : nullptr;
+    if (plan_.layout.grouped) tile.sum = sum_function(conv_.group_in());
     return tile;
   }
 
@@ -190,7 +191,7 @@ class DirectPanel {
   }
 
   TileFunction tile_for(int64_t m) const {
-    return plan_.layout.grouped ? grouped_tile_function(conv_.group_in(), m, vectors_)
+    return plan_.layout.grouped ? tile_function<Grouped>(m, vectors_)
                                 : tile_function<Dense>(m, vectors_);
   }
 

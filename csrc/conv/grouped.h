@@ -17,48 +17,71 @@
 namespace resfuse {
 namespace {
 
-template <int G>
+// A tile of any groups, whose sums `tile.sum` leaves in memory: one for each way to sum up and each
+// way to finish, not for each pair of them.
 struct Grouped {
   static constexpr bool kIsFollowed = false;
+
+  template <int M, int N>
+  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
+    tile.sum(tile, M, N, &acc[0][0]);
+  }
+};
+
+template <int G>
+struct Rotations {
   // As many rows go at a time as keep a vector's rotations in registers beside its weights and an
   // input; nearly as many each time.
   static constexpr int kMost = (kRegisters - 2 - G) / G;
   static constexpr int kTimes = (kMR + kMost - 1) / kMost;
   static constexpr int kRows = kMR / kTimes;
 
-  template <int M, int N>
-  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
-    constexpr int kRest = M % kRows;
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) {
-      for (int m = 0; m + kRows <= M; m += kRows) sum_rotations<M, kRows>(tile, m, n, acc + m);
-      if constexpr (kRest > 0) sum_rotations<M, kRest>(tile, M - kRest, n, acc + M - kRest);
-    }
+  // Some rows of a tile, of one vector: the first input, how many others lie before that of the
+  // next run, and the first sum, `vectors` from the next row's.
+  struct Rows {
+    const float* const* inputs;
+    int height, n, vectors;
+    Vec* to;
+  };
+
+  static void sum(const Tile& tile, int height, int vectors, Vec* to) {
+    for (int n = 0; n < vectors; ++n)
+      for (int m = 0, count; m < height; m += count) {
+        count = height - m < kRows ? height - m : kRows;
+        pick(count, std::make_integer_sequence<int, kRows>{})(
+            tile, {tile.rows + m, height, n, vectors, to + m * vectors + n});
+      }
   }
 
-  // Sums vector n of `Rows` of the M rows, from `first` on.
-  template <int M, int Rows, int N>
-  static void sum_rotations(const Tile& tile, int first, int n, Vec (*acc)[N]) {
-    Vec rotation[Rows][G] = {};
-    const float* panel = tile.panel + n * kLanes;
-    for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR) {
-      const float* const* rows = tile.rows + run * M + first;
+  template <int... R>
+  static auto pick(int rows, std::integer_sequence<int, R...>) {
+    static constexpr void (*functions[])(const Tile&, const Rows&) = {sum_rows<R + 1>...};
+    return functions[rows - 1];
+  }
+
+  template <int R>
+  static void sum_rows(const Tile& tile, const Rows& rows) {
+    Vec rotation[R][G] = {};
+    const int64_t offset = tile.offset + rows.n * kLanes;
+    const float* panel = tile.panel + rows.n * kLanes;
+    const float* const* inputs = rows.inputs;
+    for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR, inputs += rows.height) {
       Vec w[G];
 #pragma GCC unroll 16
       for (int r = 0; r < G; ++r) w[r] = load(panel + r * kNR);
 #pragma GCC unroll 16
-      for (int row = 0; row < Rows; ++row) {
-        const Vec in = load(rows[row] + tile.offset + n * kLanes);
+      for (int row = 0; row < R; ++row) {
+        const Vec in = load(inputs[row] + offset);
 #pragma GCC unroll 16
         for (int r = 0; r < G; ++r) rotation[row][r] += in * w[r];
       }
     }
 #pragma GCC unroll 16
-    for (int row = 0; row < Rows; ++row) {
+    for (int row = 0; row < R; ++row) {
       Vec sum = rotation[row][0];
 #pragma GCC unroll 16
       for (int r = 1; r < G; ++r) sum += rotate(rotation[row][r], r);
-      acc[row][n] = sum;
+      rows.to[row * rows.vectors] = sum;
     }
   }
 
@@ -71,35 +94,49 @@ struct Grouped {
 };
 
 // Where groups are as wide as a vector, an input is the same for all lanes.
-template <>
-struct Grouped<kLanes> {
-  static constexpr bool kIsFollowed = false;
-
-  template <int M, int N>
-  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
-    const float* panel = tile.panel;
-    for (int64_t run = 0; run < tile.runs; ++run) {
-      const float* in[M];
+template <int M, int N>
+void sum_broadcast(const Tile& tile, Vec* to) {
+  Vec acc[M][N] = {};
+  const float* panel = tile.panel;
+  for (int64_t run = 0; run < tile.runs; ++run) {
+    const float* in[M];
 #pragma GCC unroll 16
-      for (int m = 0; m < M; ++m) in[m] = tile.rows[run * M + m] + tile.offset;
-      for (int c = 0; c < kLanes; ++c, panel += kNR) {
-        Vec w[N];
+    for (int m = 0; m < M; ++m) in[m] = tile.rows[run * M + m] + tile.offset;
+    for (int c = 0; c < kLanes; ++c, panel += kNR) {
+      Vec w[N];
 #pragma GCC unroll 2
-        for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
+      for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
 #pragma GCC unroll 16
-        for (int m = 0; m < M; ++m)
+      for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-          for (int n = 0; n < N; ++n) acc[m][n] += splat(in[m][n * kLanes + c]) * w[n];
-      }
+        for (int n = 0; n < N; ++n) acc[m][n] += splat(in[m][n * kLanes + c]) * w[n];
     }
   }
-};
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) to[m * N + n] = acc[m][n];
+}
+
+template <int N, int... M>
+void pick_broadcast(const Tile& tile, int height, Vec* to, std::integer_sequence<int, M...>) {
+  static constexpr void (*functions[])(const Tile&, Vec*) = {sum_broadcast<M + 1, N>...};
+  functions[height - 1](tile, to);
+}
+
+inline void broadcast_sum(const Tile& tile, int height, int vectors, Vec* to) {
+  using Heights = std::make_integer_sequence<int, kMR>;
+  vectors == 1 ? pick_broadcast<1>(tile, height, to, Heights{})
+               : pick_broadcast<2>(tile, height, to, Heights{});
+}
 
 // Chooses G among 1, 2, 4, ... up to the lanes.
 template <int G = 1>
-inline TileFunction grouped_tile_function(int64_t group, int64_t m, int64_t vectors) {
-  if (group == G || G == kLanes) return tile_function<Grouped<G>>(m, vectors);
-  return grouped_tile_function<G == kLanes ? G : 2 * G>(group, m, vectors);
+inline SumFunction sum_function(int64_t group) {
+  if constexpr (G == kLanes)
+    return broadcast_sum;
+  else
+    return group == G ? Rotations<G>::sum : sum_function<2 * G>(group);
 }
 
 }  // namespace

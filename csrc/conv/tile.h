@@ -47,6 +47,10 @@ inline Ahead ahead_of(const float* at, int64_t step) {
   return {reinterpret_cast<const char*>(at), step};
 }
 
+struct Tile;
+// Sums up a tile of narrow groups, to (height, vectors).
+using SumFunction = void (*)(const Tile&, int height, int vectors, Vec* to);
+
 // Says which runs a register tile reads, and what becomes of it; and of the tiles that follow it,
 // where their kind has a way from one to the next.
 struct Tile {
@@ -65,6 +69,7 @@ struct Tile {
   int64_t pixel, pixel_stride;  // in the output, in floats
   const int64_t* pixels;        // each row's place in the output, or null: a stride apart
   Sums* sums;                   // null but in training
+  SumFunction sum;              // of narrow groups (grouped.h)
   // Depthwise tiles read along the image's rows; their vector is the panel's `vector`-th.
   const AlongRows* along;
   int64_t vector, panel_stride;

@@ -5,7 +5,7 @@
 //   U = G g G^T       each 3x3 kernel g, to 6x6 points                    (transform_weights)
 //   V = B^T d B       each 6x6 tile d of inputs, likewise                 (transform_inputs)
 //   M[p] = V[p] U[p]  for each point p a matrix product over channels     (multiply)
-//   y = A^T M A       4x4 outputs, and the epilogue                       (transform_outputs)
+//   y = A^T M A       4x4 outputs, and the epilogue                       (finish_tile)
 //
 // 36 products make 16 outputs where direct convolution takes 144. All four stages stay inside one
 // block of tiles, which fits the cache; the products are those of the register tile in tile.h.
@@ -26,21 +26,12 @@
 #pragma once
 
 #include "conv/scratch.h"
-#include "conv/winograd_strided.h"
 #include "conv/winograd_tile.h"
 
 namespace resfuse {
 namespace {
 
-// H and W are the transforms of each side.
-template <typename H, typename W>
 class Winograd {
-  static constexpr int kOutputs = H::kOutput * W::kOutput, kPoints = H::kInput * W::kInput;
-  // With stride 2, the last point of a kernel's side serves for all odd inputs.
-  static constexpr int kTapsH = inputs_of(H::kernel), kTapsW = inputs_of(W::kernel);
-  static constexpr int kKernelH = outputs_of(H::kernel), kKernelW = outputs_of(W::kernel);
-  static constexpr int kTaps = kTapsH * kTapsW, kKernelPoints = kKernelH * kKernelW;
-
  public:
   Winograd(const Job& job, Memory& memory, const Unit& unit)
       : job_(job),
@@ -48,6 +39,9 @@ class Winograd {
         plan_(job.plan),
         winograd_(job.plan.winograd),
         tiling_(winograd_.tiling),
+        transforms_(transforms_of(conv_, tiling_)),
+        points_(transforms_.inputs.count()),
+        kernel_points_(transforms_.kernel_points.count()),
         operands_(job.operands),
         scatter_(job.scatter),
         memory_(memory),
@@ -62,8 +56,8 @@ class Winograd {
         weights_point_(conv_.d.kernel * winograd_.pass_channels * kNR + kWinogradPad),
         positions_(reinterpret_cast<TilePosition*>(scratch_.work)),
         products_(scratch_.work + plan_.blocks.size * kPositionFloats),
-        weights_(products_ + kPoints * products_point_),
-        inputs_(weights_ + kKernelPoints * weights_point_ *
+        weights_(products_ + points_ * products_point_),
+        inputs_(weights_ + kernel_points_ * weights_point_ *
                                (winograd_.resident ? plan_.unit_panels.size * passes_ : 1)) {}
 
   void run() {
@@ -100,16 +94,16 @@ class Winograd {
         const Grid grid = output_grid(positions_[t], tiling_, z);
         if (grid.z >= conv_.d.out) continue;
         const int64_t row = z * tiles + t;
-        output.program ? transform_and_run(output, grid, row)
-                       : transform_outputs(output, grid, row);
+        finish_tile(output, grid, row);
       }
     if (operands_.sums) store_sums(conv_, span, scratch_.sums, operands_.sums, block);
   }
 
   // The point of a kernel that meets this point of the inputs.
-  static int64_t kernel_point(int64_t point) {
-    return smaller(point / W::kInput, kKernelH - 1) * kKernelW +
-           smaller(point % W::kInput, kKernelW - 1);
+  int64_t kernel_point(int64_t point) const {
+    const Area& kernel = transforms_.kernel_points;
+    return smaller(point / transforms_.inputs.w, kernel.h - 1) * kernel.w +
+           smaller(point % transforms_.inputs.w, kernel.w - 1);
   }
 
   // The channels of a pass, from the first to that of the next.
@@ -120,38 +114,36 @@ class Winograd {
 
   float* weights(int64_t panel, int64_t pass) const {
     const int64_t index = winograd_.resident ? (panel - unit_.first_panel) * passes_ + pass : 0;
-    return weights_ + index * kKernelPoints * weights_point_;
+    return weights_ + index * kernel_points_ * weights_point_;
   }
-  float* inputs(int64_t pass) const { return inputs_ + pass * kPoints * inputs_point_; }
+  float* inputs(int64_t pass) const { return inputs_ + pass * points_ * inputs_point_; }
 
-  // Not inlined: a compiler may fuse each copy's multiply-adds in another way, and then the bits
-  // would depend on what is resident.
-  __attribute__((noinline)) void transform_weights(int64_t panel, int64_t pass) {
+  void transform_weights(int64_t panel, int64_t pass) {
     const int64_t tap = conv_.in_c * kNR, length = channels(pass) * kNR;
+    const int64_t taps = transforms_.taps.count();
     const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
                         first_channel(pass) * kNR;
     float* to = weights(panel, pass);
     // The first slices meet the last taps.
     const Stretch &first = winograd_.stretches[0],
                   &last = winograd_.stretches[winograd_.stretch_count - 1];
-    for (int64_t k = last.tap; k < first.tap + first.taps; ++k)
-      for (int64_t n = 0; n < length; n += kLanes)
-        transform_both<H::kernel, W::kernel>(
-            [&](int i, int j) { return load(from + (k * kTaps + i * kTapsW + j) * tap + n); },
-            [&](int i, int j, Vec u) {
-              store(to + (i * kKernelW + j) * weights_point_ + k * length + n, u);
-            });
+    for (int64_t k = last.tap; k < first.tap + first.taps; ++k) {
+      const float* in[kMostTaps];
+      for (int64_t t = 0; t < taps; ++t) in[t] = from + (k * taps + t) * tap;
+      transforms_.kernel(in, 0, length, weights_point_, to + k * length);
+    }
   }
 
   // Of the tile's input slice `z`, if a stretch meets it, to this row of V.
   void transform_inputs_at(int64_t tile, int64_t z, int64_t row) {
-    const float* in[H::kInput][W::kInput];
+    const float* in[kMostInputs];
     const Grid grid = input_grid(conv_, positions_[tile], tiling_, z);
     if (conv_.d.out <= kShallow && !is_inside(grid.z, conv_.d.in)) return;
-    point_at_pixels(operands_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in, grid, in);
+    point_at_pixels(operands_.in, {conv_.h.in, conv_.w.in, conv_.in_c}, conv_.d.in, grid,
+                    transforms_.inputs, in);
     for (int64_t pass = 0; pass < passes_; ++pass)
-      transform_inputs<H, W>(in, first_channel(pass), channels(pass), inputs_point_,
-                             inputs(pass) + row * channels(pass));
+      transforms_.input(in, first_channel(pass), channels(pass), inputs_point_,
+                        inputs(pass) + row * channels(pass));
   }
 
   // Adds the products of a pass.
@@ -161,7 +153,7 @@ class Winograd {
     tile.length = channels(pass);
     tile.ahead = ahead_of(packed_, 0);
     tile.first = pass == 0;
-    for (int64_t point = 0; point < kPoints; ++point)
+    for (int64_t point = 0; point < points_; ++point)
       for (int64_t s = 0; s < winograd_.stretch_count; ++s) {
         const Stretch& stretch = winograd_.stretches[s];
         tile.runs = stretch.taps;
@@ -198,52 +190,48 @@ class Winograd {
     }
   }
 
-  void transform_outputs(const Output& output, const Grid& grid, int64_t row) {
-    for (int64_t n = 0; n < output.columns; n += kLanes) {
-      Vec inside[kOutputs];
-      inside[0] = Vec{};  // compilers do not see that it always gets a value
-      int count = 0;
-      for_each_output(grid, row, n, [&](int64_t pixel, Vec value) {
-        finish_vector(output, pixel, n, value);
-        if (operands_.sums) inside[count++] = value;
-      });
-      if (operands_.sums) add_to_sums(inside, count, scratch_.sums, n);
-    }
+  // Transforms the products in `row`, and finishes those outputs of their tile that are inside the
+  // image.
+  void finish_tile(const Output& output, const Grid& grid, int64_t row) {
+    Vec values[kVectors][kMostOutputs];
+    int64_t pixels[kMostOutputs];
+    for (int64_t n = 0; n < output.vectors; ++n)
+      transforms_.output(products_ + row * kNR + n * kLanes, products_point_, values[n]);
+    const int64_t count = keep_inside(grid, output.vectors, values, pixels);
+    if (operands_.sums)
+      for (int64_t n = 0; n < output.vectors; ++n)
+        add_to_sums(values[n], static_cast<int>(count), scratch_.sums, n * kLanes);
+    if (output.program) return run_program(output, values, pixels, count);
+    for (int64_t n = 0; n < output.vectors; ++n)
+      for (int64_t i = 0; i < count; ++i)
+        finish_vector(output, pixels[i], n * kLanes, values[n][i]);
   }
 
-  // The same where the epilogue is a program, which takes all of the tile's outputs, or as many as
-  // a register tile has.
-  void transform_and_run(const Output& output, const Grid& grid, int64_t row) {
-    alignas(64) float values[kOutputs * kNR];
-    int64_t pixels[kOutputs], count = 0;
-    const int64_t width = output.vectors * kLanes;
-    for (int64_t n = 0; n < width; n += kLanes) {
-      count = 0;
-      for_each_output(grid, row, n, [&](int64_t pixel, Vec value) {
-        pixels[count] = pixel;
-        store(values + count++ * width + n, scale_and_shift(output, n, value));
-      });
-    }
+  // Notes where the outputs inside the image begin, and moves them up. Returns their number.
+  int64_t keep_inside(const Grid& grid, int64_t vectors, Vec (&values)[kVectors][kMostOutputs],
+                      int64_t* pixels) const {
+    const int64_t slice = scatter_.first + grid.image * scatter_.image + grid.z * scatter_.plane;
+    int64_t count = 0;
+    for (int64_t i = 0, from = 0; i < transforms_.outputs.h; ++i)
+      for (int64_t j = 0; j < transforms_.outputs.w; ++j, ++from) {
+        const int64_t y = grid.y + i * grid.step_y, x = grid.x + j * grid.step_x;
+        if (y >= conv_.h.out || x >= conv_.w.out) continue;
+        for (int64_t n = 0; n < vectors && from > count; ++n) values[n][count] = values[n][from];
+        pixels[count++] = slice + y * scatter_.row + x * scatter_.pixel;
+      }
+    return count;
+  }
+
+  // Ends in the program, which takes all of the tile's outputs, or as many as a register tile has.
+  void run_program(const Output& output, const Vec (&values)[kVectors][kMostOutputs],
+                   const int64_t* pixels, int64_t count) {
     for_each_tile(count, [&](int64_t first, int64_t m) {
-      for (int64_t i = 0; i < m * width; i += kLanes)
-        store(output.registers.slots[0] + i, load(values + first * width + i));
+      float* to = output.registers.slots[0];
+      for (int64_t i = first; i < first + m; ++i)
+        for (int64_t n = 0; n < output.vectors; ++n, to += kLanes)
+          store(to, scale_and_shift(output, n * kLanes, values[n][i]));
       finish_by_program(output, pixels + first, m);
     });
-  }
-
-  // Calls `function(pixel, value)` for each output of a tile that is inside the image: where it
-  // begins, and its vector n. The tile's products are in `row`.
-  template <typename Function>
-  void for_each_output(const Grid& grid, int64_t row, int64_t n, Function function) {
-    const float* from = products_ + row * kNR + n;
-    const int64_t slice = scatter_.first + grid.image * scatter_.image + grid.z * scatter_.plane;
-    transform_both<H::output, W::output>(
-        [&](int i, int j) { return load(from + (i * W::kInput + j) * products_point_); },
-        [&](int i, int j, Vec value) {
-          const int64_t y = grid.y + i * grid.step_y, x = grid.x + j * grid.step_x;
-          if (y >= conv_.h.out || x >= conv_.w.out) return;
-          function(slice + y * scatter_.row + x * scatter_.pixel, value);
-        });
   }
 
   const Job& job_;
@@ -251,6 +239,8 @@ class Winograd {
   const Plan& plan_;
   const WinogradPlan& winograd_;
   const Tiling& tiling_;
+  const Transforms transforms_;
+  const int64_t points_, kernel_points_;
   const Operands& operands_;
   const Scatter& scatter_;
   Memory& memory_;
@@ -262,25 +252,6 @@ class Winograd {
   TilePosition* const positions_;                                // of the block's tiles
   float *const products_, *const weights_, *const inputs_;
 };
-
-// Calls `function` with the transforms of so many outputs of a side.
-template <typename Function>
-inline void with_side(const Side& side, const TilingSide& tiling, Function function) {
-  if (side.stride == 2)
-    return tiling.outputs == 4 ? function(Strided<Pair4>{}) : function(Strided<Pair2>{});
-  if (tiling.outputs == 5) return function(F5{});
-  with_outputs(side, tiling.outputs, function);
-}
-
-// Calls `function(h, w)` with the transforms of both sides, which are the same, unless one is none.
-template <typename Function>
-inline void with_transforms(const Conv& conv, const Tiling& tiling, Function function) {
-  if (conv.h.kernel == 1) return with_side(conv.w, tiling.w, [&](auto w) { function(F1{}, w); });
-  with_side(conv.h, tiling.h, [&](auto h) {
-    if (conv.w.kernel == 1) return function(h, F1{});
-    function(h, h);
-  });
-}
 
 }  // namespace
 }  // namespace resfuse

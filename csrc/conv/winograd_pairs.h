@@ -5,7 +5,6 @@
 
 #pragma once
 
-#include "base/side.h"
 #include "conv/winograd_transforms.h"
 
 namespace resfuse {
@@ -82,15 +81,6 @@ struct Pair2 {
     g[1] = u[1] + u[2];
   }
 };
-
-// Calls `function` with the transforms of so many outputs of a side, of those that have gradients.
-template <typename Function>
-inline void with_outputs(const Side& side, int64_t outputs, Function function) {
-  if (side.kernel == 2) return outputs == 4 ? function(Pair4{}) : function(Pair2{});
-  if (outputs == 4) return function(F4{});
-  if (outputs == 3) return function(F3{});
-  function(F2{});
-}
 
 }  // namespace
 }  // namespace resfuse

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "conv/window.h"
+#include "conv/winograd_functions.h"
 #include "conv/winograd_plan.h"
-#include "conv/winograd_transforms.h"
 
 namespace resfuse {
 namespace {
@@ -51,26 +51,14 @@ inline bool is_inside(int64_t z, int64_t depth) { return z >= 0 && z < depth; }
 
 // Points at the first channel of each pixel of a grid, or at zeros where it lies outside the image,
 // whose slices are `shape`, `depth` of them.
-template <int Height, int Width>
 inline void point_at_pixels(const float* images, const Images& shape, int64_t depth,
-                            const Grid& grid, const float* (&to)[Height][Width]) {
+                            const Grid& grid, const Area& area, const float** to) {
   const bool inside = is_inside(grid.z, depth);
-  for (int64_t i = 0; i < Height; ++i)
-    for (int64_t j = 0; j < Width; ++j)
-      to[i][j] = inside ? point_at_pixel(images, shape, grid.image * depth + grid.z,
-                                         grid.y + i * grid.step_y, grid.x + j * grid.step_x)
-                        : kZeros;
-}
-
-// Computes V = B^T d B of a tile's slice, of `channels` channels from `first` on; the points are
-// `stride` floats apart.
-template <typename H, typename W>
-inline void transform_inputs(const float* const (&in)[H::kInput][W::kInput], int64_t first,
-                             int64_t channels, int64_t stride, float* to) {
-  for (int64_t c = 0; c < channels; c += kLanes)
-    transform_both<H::input, W::input>(
-        [&](int i, int j) { return load(in[i][j] + first + c); },
-        [&](int i, int j, Vec v) { store(to + (i * W::kInput + j) * stride + c, v); });
+  for (int64_t i = 0; i < area.h; ++i)
+    for (int64_t j = 0; j < area.w; ++j)
+      *to++ = inside ? point_at_pixel(images, shape, grid.image * depth + grid.z,
+                                      grid.y + i * grid.step_y, grid.x + j * grid.step_x)
+                     : kZeros;
 }
 
 }  // namespace

@@ -16,18 +16,14 @@ namespace {
 inline void run_unit(const Job& job, Memory& memory, int64_t index) {
   const Unit unit = unit_at(job.plan, index);
   if (job.plan.algorithm != Algorithm::kWinograd) return Direct(job, memory, unit).run();
-  with_transforms(job.conv, job.plan.winograd.tiling, [&](auto h, auto w) {
-    Winograd<decltype(h), decltype(w)>(job, memory, unit).run();
-  });
+  Winograd(job, memory, unit).run();
 }
 
 inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
   const WeightUnit unit = weight_unit_at(job.conv, job.plan, index);
   auto* const floats = reinterpret_cast<float*>(work);
   if (job.plan.algorithm != Algorithm::kWinograd) return WeightGradient(job, floats, unit).run();
-  with_gradients(job.conv, job.plan.tiling, [&](auto h, auto w) {
-    WinogradWeights<decltype(h), decltype(w)>(job, floats, unit).run();
-  });
+  WinogradWeights(job, floats, unit).run();
 }
 
 constexpr Isa make_isa(const char* name) {
