@@ -22,7 +22,11 @@ extensions = [
 exclude_patterns = ["_build", "jupyter_execute"]  # what the build itself writes
 html_theme = "sphinx_book_theme"
 html_title = "resfuse"
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+html_theme_options = {
+    "show_toc_level": 2,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],  # or the theme below this one adds a second search field
+}
 html_static_path = ["_static"]
 html_css_files = ["resfuse.css"]
 

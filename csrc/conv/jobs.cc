@@ -47,7 +47,7 @@ Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& m
   Jobs all{conv, mirrored, make_layout(conv, tile.nr), {}, {}, 1};
   const auto parts = phases(conv, mirrored, choose_parts(conv, tile, request.choice));
   double work = 0.0;
-  for (const Phase& phase : parts) work += multiply_adds(phase.conv);
+  for (const Phase& phase : parts) work += work_of(phase.conv);
   Request of_phase = request;
   of_phase.max_threads = useful_threads(work, request.max_threads);
   for (const Phase& phase : parts) {

@@ -12,8 +12,8 @@ namespace {
 // From this many pixels on, packing all weights before anything else costs less than reading the
 // images again for each panel. Below, units pack their own panels, which then stay in the cache.
 constexpr int64_t kPackFirstPixels = 64;
-// Below this many multiply-adds a thread (about 20 us) waking helpers costs more than it saves.
-constexpr double kThreadWork = 1 << 20;
+// Below this many multiply-adds a thread (9 us) handing work over costs more than it saves.
+constexpr double kThreadWork = 3 << 18;
 // Inputs and outputs of a block, where outputs count: 128 KiB of a 1 MiB L2.
 constexpr int64_t kPixelFloats = 32 << 10;
 // So many panels a unit packs for itself.
@@ -21,8 +21,12 @@ constexpr int64_t kUnitPanels = 1, kWinogradUnitPanels = 2;
 
 // Of a single block, threads share the panels: each reads all inputs, which stay in its L2, and its
 // share of the weights, where two blocks would have both read all weights. This pays where the
-// inputs are less than the weights.
-bool sharing_panels_pays(const Conv& conv, const Layout& layout) {
+// inputs are less than the weights; or where a panel reads inputs of its own, which then are what
+// the same thread has written as a panel of the convolution before; but not where panels are so few
+// that one thread has much more, as with five for two.
+bool sharing_panels_pays(const Conv& conv, const Layout& layout, int64_t threads) {
+  if (8 * layout.panels < 7 * round_up(layout.panels, threads)) return false;
+  if (layout.grouped) return true;
   return static_cast<double>(conv.pixels()) * static_cast<double>(conv.in_c) <
          static_cast<double>(layout.panels * layout.panel_floats());
 }
@@ -39,7 +43,18 @@ int64_t pixels_of_block(const Conv& conv, const Plan& plan, const Machine& machi
              : block_floats(machine) / inputs;
 }
 
-// Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them.
+// The largest size of units, from a quarter of `most` on, for which the thread that has most has
+// least.
+int64_t even_size(int64_t whole, int64_t most, int64_t threads) {
+  const auto share = [&](int64_t size) { return ceil_div(ceil_div(whole, size), threads) * size; };
+  int64_t best = most;
+  for (int64_t size = most - 1; 4 * size >= most && size > 0; --size)
+    if (share(size) < share(best)) best = size;
+  return best;
+}
+
+// Cuts the pixels into blocks of whole tiles, or of whole rows where tiles go along them; of few
+// blocks, threads have as much each, and tiles are less high.
 Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine& machine,
                bool training) {
   const int64_t pixels = pixels_of_block(conv, plan, machine, training);
@@ -51,10 +66,15 @@ Cut cut_pixels(const Conv& conv, TileShape tile, const Plan& plan, const Machine
   int64_t blocks = ceil_div(tiles, std::max<int64_t>(1, pixels / step));
   if (training)
     blocks = std::min(blocks, kMaxBlocks);
-  else if (blocks > 1 || !sharing_panels_pays(conv, plan.layout))
+  else if (blocks > 1 || !sharing_panels_pays(conv, plan.layout, plan.threads))
     blocks = balanced(blocks, plan.threads);
   const int64_t size = ceil_div(tiles, blocks) * step;
-  return {size, ceil_div(conv.pixels(), size)};
+  const bool is_even = plan.threads == 1 || training || blocks == 1 || blocks >= 8 * plan.threads;
+  if (is_even || along_rows != by_rows) return {size, ceil_div(conv.pixels(), size)};
+  const int64_t least = by_rows ? step : 1;
+  const int64_t even =
+      even_size(ceil_div(conv.pixels(), least), size / least, plan.threads) * least;
+  return {even, ceil_div(conv.pixels(), even)};
 }
 
 Packing choose_packing(const Conv& conv, const Plan& plan, bool packed) {
@@ -97,7 +117,9 @@ UnitSize size_units(const Plan& plan, int64_t blocks) {
 }
 
 void cut_units(Plan& plan) {
-  const UnitSize unit = size_units(plan, std::max<int64_t>(1, plan.blocks.count));
+  UnitSize unit = size_units(plan, std::max<int64_t>(1, plan.blocks.count));
+  if (plan.blocks.count == 1 && plan.packing != Packing::kUnit)
+    unit.panels = even_size(plan.layout.panels, unit.panels, plan.threads);
   plan.unit_panels = {unit.panels, ceil_div(plan.layout.panels, unit.panels)};
   plan.unit_blocks = {unit.blocks, ceil_div(plan.blocks.count, unit.blocks)};
   plan.threads = std::min(plan.threads, std::max<int64_t>(1, plan.units()));
@@ -123,6 +145,13 @@ double multiply_adds(const Conv& conv) {
          static_cast<double>(std::max<int64_t>(conv.reduction(), 1));
 }
 
+double work_of(const Conv& conv) {
+  const auto weights = static_cast<double>(conv.reduction()) * static_cast<double>(conv.out_c);
+  const auto outputs = static_cast<double>(conv.pixels()) * static_cast<double>(conv.out_c);
+  return multiply_adds(conv) +
+         kFloatWork * (static_cast<double>(conv.in_floats()) + weights + outputs);
+}
+
 int64_t useful_threads(double work, int64_t max_threads) {
   return std::max<int64_t>(
       1, static_cast<int64_t>(std::min(work / kThreadWork, static_cast<double>(max_threads))));
@@ -143,7 +172,7 @@ Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine
                const Request& request) {
   Plan plan{};
   plan.layout = make_layout(conv, tile.nr);
-  plan.threads = useful_threads(multiply_adds(conv), request.max_threads);
+  plan.threads = useful_threads(work_of(conv), request.max_threads);
   // Sums are kept by block in training, so there neither caches nor threads may cut the blocks.
   const Machine& caches = request.training ? kReferenceMachine : machine;
   const int64_t threads = request.training ? 1 : plan.threads;

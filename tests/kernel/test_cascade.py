@@ -196,8 +196,8 @@ def test_what_is_small_runs_apart():
     assert [plan(small, threads, 2048 * KIB)["pays"] for threads in (1, 2)] == [False, False]
     wide = parts(1, (28, 28), 32, (192, POINT), (192, (3, 3), None, SAME, 192), (32, POINT))
     assert [plan(wide, threads, 2048 * KIB)["pays"] for threads in (1, 2)] == [False, True]
-    # Units so low that half of their rows would be computed twice.
-    assert not plan(wide, 64, 2048 * KIB)["pays"]
+    # Units of a row, for each of which three would be expanded, and all weights read.
+    assert not plan(small, 64, 2048 * KIB)["pays"]
 
 
 NONE = {
