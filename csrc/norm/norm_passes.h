@@ -51,6 +51,15 @@ struct NormVector {
   }
 };
 
+// Adds the first `count` lanes. Lane by lane this took a quarter of the time of all sums.
+inline void add_to_doubles(double* to, Vec value, int64_t count) {
+  if (count == kLanes) {
+    *reinterpret_cast<Doubles*>(to) += __builtin_convertvector(value, Doubles);
+    return;
+  }
+  for (int64_t lane = 0; lane < count; ++lane) to[lane] += value[lane];
+}
+
 // The same as add_norm_sums for `count` channels, where its sums overflow in floats.
 __attribute__((noinline)) inline void add_norm_sums_in_doubles(const Norm& norm, int64_t first,
                                                                int64_t pixels, int64_t channel,
@@ -78,14 +87,13 @@ inline void add_norm_sums(const Norm& norm, int64_t first, int64_t pixels, doubl
         plain += at.g;
         weighted += at.g * at.deviation;
       }
-      if (!all_finite(plain) || !all_finite(weighted)) {
+      // Where either is not finite, neither is their sum.
+      if (!all_finite(plain + weighted)) {
         add_norm_sums_in_doubles(norm, first + done, last - done, channel, count, sums);
         continue;
       }
-      for (int lane = 0; lane < count; ++lane) {
-        sums[channel + lane] += plain[lane];
-        sums[norm.channels + channel + lane] += weighted[lane];
-      }
+      add_to_doubles(sums + channel, plain, count);
+      add_to_doubles(sums + norm.channels + channel, weighted, count);
     }
   }
 }
