@@ -1,4 +1,7 @@
-"""From a file of a network's weights to its first logits, beside ONNX Runtime from its own file."""
+"""From a file of a network's weights to its first logits, beside ONNX Runtime from its own file.
+
+And beside a bare JAX program: what that takes until it runs, no network in JAX does without.
+"""
 
 import functools
 import os
@@ -16,6 +19,7 @@ import numpy as np
 import typer
 
 import resfuse
+from bare import resnet
 from models import Model
 from prepared import Array, Prepared, prepare
 from resfuse.nnx import load
@@ -23,6 +27,7 @@ from resfuse.weights.files import read_arrays
 
 NETWORKS = ("ResNet18", "ResNet50")
 ONNX = "ONNX Runtime"
+BARE = "torchvision, jax.jit alone"
 
 
 class First(NamedTuple):
@@ -40,6 +45,20 @@ def from_weights(file: str, folder: str, threads: int) -> First:
     start = time.perf_counter()
     model = load(file)
     logits = np.asarray(resfuse.fuse(lambda x: model(x))(images))
+    return First(time.perf_counter() - start, logits)
+
+
+def from_bare(file: str, folder: str, threads: int, runs: bool = True) -> First:
+    """Of JAX alone, when it is imported and awake; or until the program could run."""
+    del threads  # those of the process
+    images = Prepared(folder).images(1)
+    jax.block_until_ready(jax.numpy.zeros(1) + 1)
+    start = time.perf_counter()
+    arrays = jax.device_put(read_arrays(Path(file)))
+    program = jax.jit(resnet).lower(arrays, images).compile()
+    if not runs:
+        return First(time.perf_counter() - start, np.full(1, np.nan))
+    logits = np.asarray(program(arrays, images))
     return First(time.perf_counter() - start, logits)
 
 
@@ -103,6 +122,9 @@ def main(
                 for key, path in files.items()
             }
             calls[ONNX] = functools.partial(from_onnx, str(prepared.onnx(1)), **place)
+            bare = str(files["torchvision, safetensors"])
+            calls[BARE] = functools.partial(from_bare, bare, **place)
+            calls[f"{BARE}, no run"] = functools.partial(from_bare, bare, **place, runs=False)
             report(name, len(read_arrays(next(iter(files.values())))), measure(calls, rounds))
 
 
@@ -110,12 +132,12 @@ def report(name: str, arrays: int, found: Mapping[str, list[First]]) -> None:
     """Prints the table; differences are from the logits that ONNX Runtime gives."""
     theirs = found[ONNX][0].logits
     print(f"{name}, {arrays} arrays; largest logit {np.abs(theirs).max():.3f}")
-    print(f"{'names, file':28} {'difference':>10} {'first logits, s':>16}")
+    print(f"{'names, file':36} {'difference':>10} {'first logits, s':>16}")
     for key, results in found.items():
         seconds = [each.seconds for each in results]
         difference = np.abs(results[0].logits - theirs).max()
         spread = f"({min(seconds):.2f}-{max(seconds):.2f})"
-        print(f"{key:28} {difference:10.1e} {statistics.median(seconds):7.2f} {spread}")
+        print(f"{key:36} {difference:10.1e} {statistics.median(seconds):7.2f} {spread}")
 
 
 if __name__ == "__main__":

@@ -205,6 +205,27 @@ def test_save_names_what_it_cannot_write(file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("load_in", [networks.load, linen.load], ids=["nnx", "linen"])
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"num_classes": "10"}, "num_classes must be an integer, got '10'"),
+        ({"in_channels": -1}, "in_channels must be at least 1, got -1"),
+        ({"in_channels": 2.5}, "in_channels must be an integer, got 2.5"),
+        ({"architecture": 3}, "architecture must be one, or its name, got 3"),
+        ({"source": 5}, "source must be a path or .*, got 5"),
+        ({"source": "."}, "no checkpoint of Orbax"),
+        ({"source": "hf:a/b/c"}, "hf:a/b/c cannot be a repository"),
+        ({"source": "hf:"}, "hf: cannot be a repository"),
+    ],
+)
+def test_wrong_arguments_are_named(file, monkeypatch, load_in, options, error):
+    monkeypatch.chdir(file.parent)
+    with pytest.raises((ValueError, TypeError), match=error):
+        load_in(**{"source": file} | options)
+
+
 def cached(root, name, files):
     """A repository as ``huggingface_hub`` keeps it."""
     commit = "0123456789" * 4

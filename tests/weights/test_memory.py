@@ -3,6 +3,9 @@
 import subprocess
 import sys
 
+import orbax.checkpoint as ocp
+from flax import nnx
+
 import network_case
 import torch_files
 from resfuse import nnx as networks
@@ -39,7 +42,10 @@ def test_no_copy_of_the_file_is_in_memory(tmp_path):
     save(model, safetensors)
     arrays = dict(read_arrays(safetensors))
     zipped = torch_files.write_zip(tmp_path / "zip", arrays)
-    files = safetensors, zipped, torch_files.write_stream(tmp_path / "stream", arrays)
+    stream, orbax = torch_files.write_stream(tmp_path / "stream", arrays), tmp_path / "orbax"
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(orbax, nnx.state(model))
+    files = safetensors, zipped, stream, orbax
     # A copy would be all of the file. The largest array is a fifth of it, and what has been read is
     # given back when the system finds the time.
     assert max(map(_beyond_model, files)) < 0.8 * safetensors.stat().st_size

@@ -13,6 +13,7 @@ from resfuse.fusion.captured import Captured, as_argument, is_explicit
 from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, array_of, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
+from resfuse.garbage import uncollected
 from resfuse.jax_compat import ClosedJaxpr
 from resfuse.purpose import Purpose, tracing_for
 
@@ -78,17 +79,22 @@ class Program:
         runs = stays and not traced and jax_compat.is_eager()
         return Purpose.RUNNING if runs else Purpose.ANYTHING
 
+    @uncollected()
+    def _compile(self, leaves: Sequence[Any]) -> None:
+        """Takes no arrays, which others are still packing."""
+        self._jitted.lower([value.aval for value in self._closed], leaves).compile()
+
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""
         purpose = self._purpose(leaves)
         with tracing_for(purpose):
             if purpose is Purpose.RUNNING and "_arrays" not in vars(self):
-                # To compile takes no arrays, which others are still packing.
-                self._jitted.lower([value.aval for value in self._closed], leaves).compile()
+                self._compile(leaves)
             outputs = self._jitted(self._arrays, leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
 
 
+@uncollected()
 def trace(
     function: Callable[..., Any],
     tree: Any,

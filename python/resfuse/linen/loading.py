@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from resfuse.garbage import uncollected
 from resfuse.linen.resnet import ResNet
 from resfuse.linen.resnetv2 import ResNetV2
 from resfuse.weights.errors import WeightsError
@@ -19,6 +20,7 @@ _CLASSES: dict[str, Any] = {"ResNet": ResNet, "ResNetV2": ResNetV2}
 _PIXELS = 64  # of an image that no layer finds too small
 
 
+@uncollected()
 def load(
     source: str | os.PathLike[str],
     *,
@@ -62,4 +64,4 @@ def load(
         return (model, variables), shapes
 
     (model, variables), values = fit(weights, make, num_classes, in_channels, seed)
-    return model, filled(variables, {path: jnp.asarray(value) for path, value in values})
+    return model, filled(variables, jax.device_put(dict(values)))

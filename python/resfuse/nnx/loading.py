@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from resfuse.garbage import uncollected
 from resfuse.nnx.convnext import ConvNeXt
 from resfuse.nnx.densenet import DenseNet
 from resfuse.nnx.layers import Unfilled
@@ -28,6 +29,7 @@ _NETWORKS = (ConvNeXt, DenseNet, MobileNet, RegNet, ResNet, ResNetV2, VGG)
 _CLASSES: dict[str, Any] = {network.__name__: network for network in _NETWORKS}
 
 
+@uncollected()
 def load(
     source: str | os.PathLike[str],
     *,
@@ -63,6 +65,8 @@ def load(
     Raises:
         WeightsError: A ``ValueError``, for a file that is broken, or of no network that we know.
         MismatchError: A ``WeightsError`` that lists all differences between file and network.
+        ValueError: If ``num_classes`` or ``in_channels`` is not positive.
+        TypeError: If an argument is of another type.
 
     Example:
         >>> import tempfile
@@ -85,7 +89,8 @@ def load(
         return parts, {path: leaf.shape for path, leaf in variables.items()}
 
     parts, values = fit(weights, make, num_classes, in_channels, seed)
-    return _filled(parts, {path: jnp.asarray(value) for path, value in values}, seed)
+    # To put each on the device by itself takes longer.
+    return _filled(parts, jax.device_put(dict(values)), seed)
 
 
 class _Parts(NamedTuple):

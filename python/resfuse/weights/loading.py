@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from resfuse import memory
+from resfuse.arguments import positive_int
 from resfuse.models.convention import TENSORFLOW
 from resfuse.weights.adapting import adapt_stem, new_head
 from resfuse.weights.errors import MismatchError, WeightsError
@@ -40,13 +41,13 @@ class Weights:
         name: Of the file.
         scheme: By which its arrays are named.
         architecture: Of the network.
-        arrays: By the scheme's names.
+        arrays: By the scheme's names, until ``fit`` takes them.
     """
 
     name: str
     scheme: Scheme
     architecture: Any
-    arrays: Mapping[str, np.ndarray]
+    arrays: dict[str, np.ndarray]
 
     @property
     def family(self) -> str:
@@ -79,6 +80,7 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
     Raises:
         WeightsError: If it cannot be read, or is of no network that we know.
         OSError: If it is not there.
+        TypeError: If ``source`` is no path, or ``architecture`` no architecture.
     """
     located = locate(source)
     arrays = read_arrays(located.path)
@@ -88,6 +90,8 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
     if architecture is None or isinstance(architecture, str):
         found = _published(architecture, scheme, arrays)
         architecture = _as_trained(found, scheme, arrays, located)
+    elif not dataclasses.is_dataclass(architecture) or isinstance(architecture, type):
+        raise TypeError(f"architecture must be one, or its name, got {architecture!r}")
     arrays = {name: array for name, array in arrays.items() if not scheme.ignores(name)}
     weights = Weights(os.fspath(source), scheme, architecture, arrays)
     _LOG.info("%s: %s, named as in %s", source, weights.title, scheme.library)
@@ -130,7 +134,7 @@ def fit(
     """A network without values, and the values, one after another, in float32.
 
     Args:
-        weights: What was read.
+        weights: What was read, whose arrays are dropped one after another.
         make: From classes and channels to a network, and the shapes of its variables by their
             paths.
         num_classes: Of the network; ``None`` for the file's.
@@ -140,13 +144,19 @@ def fit(
     Raises:
         MismatchError: If there are variables without arrays, arrays without variables, or others'
             shapes.
+        ValueError: If a number of classes or channels is not positive.
+        TypeError: If it is no integer.
     """
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    for name, size in sizes.items():
+        if size is not None:
+            positive_int(name, size)
     model, shapes = make(*_IMAGENET)
     file = _sizes(weights, shapes)
     wanted = num_classes or file[0], in_channels or file[1]
     if wanted != _IMAGENET:
         model, shapes = make(*wanted)
-    places, arrays = weights.places(shapes), dict(weights.arrays)
+    places, arrays = weights.places(shapes), weights.arrays
     if num_classes not in (None, file[0]) or (num_classes and not _has_head(weights, places)):
         _replace_head(weights, places, arrays, seed)
     if wanted[1] != file[1]:  # which a stem of the right rank has said
@@ -159,12 +169,12 @@ def fit(
 
 
 def _values(
-    places: Mapping[str, Place], arrays: Mapping[str, np.ndarray]
+    places: Mapping[str, Place], arrays: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Copies, so that the file can change; what has been copied is in memory once."""
 
     def copied(place: Place) -> np.ndarray:
-        array = arrays[place.name]
+        array = arrays.pop(place.name)
         copy = _copied(place.to_ours(array))
         forget(array)
         return copy

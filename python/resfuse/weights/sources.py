@@ -38,8 +38,12 @@ def locate(source: str | os.PathLike[str]) -> Source:
     """A path, or ``"hf:organization/name"`` with an optional ``"@revision"``.
 
     Raises:
-        WeightsError: For a repository without weights, or without ``huggingface_hub``.
+        WeightsError: For a repository without weights, a name that none can have, or without
+            ``huggingface_hub``.
+        TypeError: If ``source`` is no path.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f'source must be a path or "hf:organization/name", got {source!r}')
     name = os.fspath(source)
     if name.startswith(_HUB):
         find = _hub(name.removeprefix(_HUB))
@@ -48,7 +52,7 @@ def locate(source: str | os.PathLike[str]) -> Source:
             raise WeightsError(f"{name} has none of {', '.join(_FILES)}, or cannot be reached")
         return _described(found, find)
     path = pathlib.Path(name)
-    return _described(path, lambda beside: _if_there(path.with_name(beside)))
+    return _described(path, lambda beside: _if_there(path.parent / beside))
 
 
 def _if_there(path: pathlib.Path) -> pathlib.Path | None:
@@ -59,7 +63,7 @@ def _hub(name: str) -> Callable[[str], pathlib.Path | None]:
     """Finds a file of a repository, in the cache or on the Hub."""
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, HFValidationError
     except ModuleNotFoundError:
         raise WeightsError('"hf:" needs huggingface_hub: pip install "resfuse[weights]"') from None
     repository, _, revision = name.partition("@")
@@ -70,6 +74,8 @@ def _hub(name: str) -> Callable[[str], pathlib.Path | None]:
             return pathlib.Path(download(file))
         except EntryNotFoundError:
             return None
+        except HFValidationError as error:
+            raise WeightsError(f"{_HUB}{name} cannot be a repository: {error}") from None
 
     return find
 
