@@ -27,7 +27,8 @@ ENGINES = {
     "pytorch": Engine("PyTorch eager", "PyTorch", "engines.torch", "eager", "", _TORCH),
     "inductor": Engine("PyTorch inductor", "PyTorch", "engines.torch", "inductor", "", _TORCH),
 }
-UNLIMITED = {"ONNX Runtime"}  # has no switch: its MLAS asks the processor
+# What has no switch, but asks the processor: the kernels of XLA's YNN fusions, and MLAS.
+UNLIMITED = {"flax", "onnxruntime"}
 OTHER = "resfuse@other"
 
 
@@ -76,7 +77,7 @@ def _limited(engines: Mapping[str, Engine], isa: str) -> dict[str, Engine]:
         refuse(f"--isa {isa}: engines can be kept to {', '.join(LIMITS)}, where the machine has it")
     found = {}
     for name, engine in engines.items():
-        if engine.library in UNLIMITED:
+        if name in UNLIMITED:
             typer.echo(f"resfuse: {name} is left out: nothing keeps it to {isa}", err=True)
         else:
             found[name] = engine._replace(isa=isa)

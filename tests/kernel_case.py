@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 import oracle
+import winograd_oracle
 from resfuse import ffi
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.epilogue import ADD, ADD_RELU, IDENTITY, RELU
@@ -207,7 +208,7 @@ def assert_packed(*cases, seed=0):
         algorithms = on_every_isa(case.algorithm)
         for isa, got in packed.items():
             if algorithms[isa] == "winograd":
-                assert np.abs(got - y).max() <= oracle.WINOGRAD_TOLERANCE * np.abs(y).max(), isa
+                assert np.abs(got - y).max() <= winograd_oracle.TOLERANCE * np.abs(y).max(), isa
             else:
                 assert_same_bits(got, y.astype(np.float32), f"{case} packed for {isa}")
 

@@ -14,6 +14,7 @@ namespace resfuse {
 struct Cascade {
   const std::vector<Conv>& parts;
   const CascadePlan& plan;
+  const std::vector<Jobs>& apart;  // of each part, where the plan does not pay
   std::vector<Operands> operands;  // of each part: only the first has `in`, only the last `out`
 };
 
@@ -148,7 +149,7 @@ bool run_together(const Isa& isa, const Cascade& cascade, Schedule schedule) {
 
 // One part after the other, each on all threads.
 template <typename Schedule>
-bool run_apart(const Isa& isa, const Cascade& cascade, int64_t max_threads, Schedule schedule) {
+bool run_apart(const Isa& isa, const Cascade& cascade, Schedule schedule) {
   std::vector<size_t> ends{0};
   for (size_t part = 0; part + 1 < cascade.parts.size(); ++part) {
     const Conv& conv = cascade.parts[part];
@@ -163,18 +164,16 @@ bool run_apart(const Isa& isa, const Cascade& cascade, int64_t max_threads, Sche
     if (part + 1 < cascade.parts.size()) operands.out = between + ends[part];
     const ShiftedEpilogue epilogue(*operands.epilogue, 0, 0, 0, operands.out);
     operands.epilogue = epilogue.get();
-    const Jobs jobs = make_jobs(cascade.parts[part], false, isa.tile, machine_in_use(),
-                                {Choice::kDirect, true, false, max_threads});
-    if (!run(isa, jobs, operands, schedule)) return false;
+    if (!run(isa, cascade.apart[part], operands, schedule)) return false;
   }
   return true;
 }
 
 // False when there is no memory.
 template <typename Schedule>
-bool run(const Isa& isa, const Cascade& cascade, int64_t max_threads, Schedule schedule) {
+bool run(const Isa& isa, const Cascade& cascade, Schedule schedule) {
   return cascade.plan.pays ? run_together(isa, cascade, schedule)
-                           : run_apart(isa, cascade, max_threads, schedule);
+                           : run_apart(isa, cascade, schedule);
 }
 
 }  // namespace resfuse

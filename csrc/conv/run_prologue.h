@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "base/math.h"
+#include "base/lanes.h"
 #include "conv/window.h"
 
 namespace resfuse {

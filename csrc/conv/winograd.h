@@ -8,8 +8,9 @@
 //   y = A^T M A       4x4 outputs, and the epilogue                       (finish_tile)
 //
 // 36 products make 16 outputs where direct convolution takes 144. All four stages stay inside one
-// block of tiles, which fits the cache; the products are those of the register tile in tile.h.
-// Errors are about 1e-5 of the largest output; NaN and infinity spread over their tile.
+// block of tiles, which fits the cache, and share its memory, so they are one class; the products
+// are those of the register tile in tile.h. Errors are about 1e-5 of the largest output; NaN and
+// infinity spread over their tile.
 //
 // A tile has some slices of the depth. The products of each run over the taps of the window along
 // the depth as well, which are runs of the register tile, each at another input slice.

@@ -17,9 +17,12 @@ struct BoundCascade {
   std::vector<Operand> kernels = {};
   std::vector<BoundEpilogue> epilogues = {};
   const Isa* isa = nullptr;
+  CascadePlan plan = {};
+  std::vector<Jobs> apart = {};  // of each part, where the plan does not pay
 
   // Takes what belongs to the next part, which reads images of this shape; returns its output's.
   Shape add_part(Call& call, const Shape& images, bool is_last);
+  void make_plans(const Settings& settings);
 };
 
 Shape BoundCascade::add_part(Call& call, const Shape& images, bool is_last) {
@@ -41,16 +44,24 @@ Shape BoundCascade::add_part(Call& call, const Shape& images, bool is_last) {
   return output;
 }
 
-ffi::Error run_cascade(Execution& now, const BoundCascade& bound, const CascadePlan& plan) {
+void BoundCascade::make_plans(const Settings& settings) {
+  plan = plan_cascade(parts, isa->tile, *settings.machine, settings.threads);
+  if (plan.pays) return;
+  for (const Conv& conv : parts)
+    apart.push_back(make_jobs(conv, false, isa->tile, *settings.machine,
+                              {Choice::kDirect, true, false, settings.threads}));
+}
+
+ffi::Error run_cascade(Execution& now, const BoundCascade& bound) {
   Program programs[kMaxParts];
   Epilogue epilogues[kMaxParts];
-  Cascade cascade{bound.parts, plan, {}};
+  Cascade cascade{bound.parts, bound.plan, bound.apart, {}};
   for (size_t part = 0; part < bound.parts.size(); ++part) {
     epilogues[part] = bound.epilogues[part].at(now, programs[part]);
     cascade.operands.push_back(
         {now.data(bound.x), now.data(bound.kernels[part]), now.data(bound.y), &epilogues[part]});
   }
-  return success_if(run(*bound.isa, cascade, now.max_threads(), now.schedule()), "scratch");
+  return success_if(run(*bound.isa, cascade, now.schedule()), "scratch");
 }
 
 // (x, the kernel, scale, shift and operands... of each part) -> (y, outputs...)
@@ -67,9 +78,8 @@ Bound conv_cascade(Call& call) {
   if (!call.is_valid() ||
       !call.check.that(is_cascade(bound.parts), "these convolutions make no cascade"))
     return {};
-  const CascadePlan plan =
-      plan_cascade(bound.parts, bound.isa->tile, *call.settings.machine, call.settings.threads);
-  return [=](Execution& now) { return run_cascade(now, bound, plan); };
+  bound.make_plans(call.settings);
+  return [=](Execution& now) { return run_cascade(now, bound); };
 }
 
 }  // namespace

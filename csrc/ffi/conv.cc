@@ -85,14 +85,13 @@ Bound pack(Call& call) {
                           call.integers("image_dilation"),
                           call.integers("window_dilation"),
                           call.integer("groups")};
-  const Conv conv = make_kernel_conv(kernel.shape, geometry, call.check);
-  const Isa& isa = find_isa(*call.settings.isa, conv, packed.shape, call.check);
+  const PackCall weights =
+      bind_pack(*call.settings.isa, kernel.shape, geometry, packed.shape, call.check);
   if (!call.is_valid()) return {};
 
-  const Layout layout = make_layout(conv, isa.tile.nr);
   return [=](Execution& now) {
-    pack_all(conv, layout, false, now.data(kernel), now.data(packed), now.max_threads(),
-             now.schedule());
+    pack_all(weights.conv, weights.layout, false, now.data(kernel), now.data(packed),
+             now.max_threads(), now.schedule());
     return ffi::Error::Success();
   };
 }

@@ -28,12 +28,11 @@ void pack(const Array<const float>& kernel, const Array<float>& packed, const Sh
           const Shape& window_dilation, int64_t groups) {
   Check check;
   const Geometry geometry{{}, {}, image_dilation, window_dilation, groups};
-  const Conv conv = make_kernel_conv(shape_of(kernel), geometry, check);
-  const Isa& isa = find_isa(isa_in_use(), conv, shape_of(packed), check);
+  const auto [conv, layout] =
+      bind_pack(isa_in_use(), shape_of(kernel), geometry, shape_of(packed), check);
   if (!check.passed()) throw nb::value_error(check.complaint().c_str());
   const nb::gil_scoped_release release;
-  pack_all(conv, make_layout(conv, isa.tile.nr), false, kernel.data(), packed.data(), 1,
-           [](const auto&) {});
+  pack_all(conv, layout, false, kernel.data(), packed.data(), 1, [](const auto&) {});
 }
 
 }  // namespace

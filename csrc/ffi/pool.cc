@@ -21,9 +21,9 @@ Bound pool(Call& call) {
   const Pool pool = bind_pool(call, reduction, x.shape);
   call.expect(y, output_shape(x.shape.size(), pool));
   if (!call.is_valid()) return {};
-  return [=, isa = call.settings.isa](Execution& now) {
+  return [=, isa = call.settings.isa, plan = plan_pool(pool)](Execution& now) {
     return success_if(
-        run_pool(*isa, pool, now.data(x), now.data(y), now.max_threads(), now.schedule()),
+        run_pool(*isa, plan, now.data(x), now.data(y), now.max_threads(), now.schedule()),
         "the parts of an image");
   };
 }
@@ -50,11 +50,11 @@ Bound sum_pool_gradient(Call& call) {
   const Pool pool = bind_pool(call, Reduction::kSum, d_x.shape);
   call.expect(d_y, output_shape(d_x.shape.size(), pool));
   if (!call.is_valid()) return {};
-  return [=, isa = call.settings.isa](Execution& now) {
-    run_sum_pool_gradient(*isa, pool, now.data(d_y), now.data(d_x), now.max_threads(),
-                          now.schedule());
-    return ffi::Error::Success();
-  };
+  return
+      [isa = call.settings.isa, windows = cut_windows(mirrored(pool)), d_y, d_x](Execution& now) {
+        run_windows(*isa, windows, now.data(d_y), now.data(d_x), now.max_threads(), now.schedule());
+        return ffi::Error::Success();
+      };
 }
 
 }  // namespace

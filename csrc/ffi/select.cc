@@ -30,6 +30,13 @@ const Isa& find_isa(const Isa& preferred, const Conv& conv, const Shape& packed,
   return preferred;
 }
 
+PackCall bind_pack(const Isa& preferred, const Shape& kernel, const Geometry& geometry,
+                   const Shape& packed, Check& check) {
+  const Conv conv = make_kernel_conv(kernel, geometry, check);
+  const Isa& isa = find_isa(preferred, conv, packed, check);
+  return {conv, check.passed() ? make_layout(conv, isa.tile.nr) : Layout{}};
+}
+
 Choice choice_in_use(bool winograd) { return winograd ? chosen().load() : Choice::kDirect; }
 
 bool use_algorithm(const std::string& name) {

@@ -26,6 +26,15 @@ Settings settings_in_use(int64_t threads);
 // This ISA if it reads weights packed in this shape, or another of this machine that does.
 const Isa& find_isa(const Isa& preferred, const Conv& conv, const Shape& packed, Check& check);
 
+// Weights to be packed: the convolution that they are of, and their order, which is that of this
+// ISA or of another of this machine, as the shape says. Meaningless unless the check has passed.
+struct PackCall {
+  Conv conv;
+  Layout layout;
+};
+PackCall bind_pack(const Isa& preferred, const Shape& kernel, const Geometry& geometry,
+                   const Shape& packed, Check& check);
+
 // Direct unless the caller allows `winograd`; then what `use_algorithm` said last.
 Choice choice_in_use(bool winograd);
 // Takes "fastest", "direct" or "winograd"; false for another name.

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "base/math.h"
+#include "base/lanes.h"
 #include "norm/norm.h"
 
 namespace resfuse {

@@ -119,7 +119,7 @@ def called(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """
     if eqn.primitive.name not in CALLS or not _is_without_shardings(eqn.params):
         return None
-    return _closed(eqn.params["call_jaxpr" if "call_jaxpr" in eqn.params else "jaxpr"])
+    return function_of(eqn.params)
 
 
 def _is_without_shardings(params: Mapping[str, Any]) -> bool:

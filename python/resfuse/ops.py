@@ -1,4 +1,7 @@
-"""The op for JAX: what a user calls, with its arguments checked."""
+"""The op for JAX: what a user calls, with its arguments checked.
+
+Long for its documentation, which stands where it is read; what it does is in ``dispatch``.
+"""
 
 from typing import TypedDict, Unpack
 

@@ -15,11 +15,11 @@ import resfuse
 from bench_worker import InProcess
 from comparison import app
 from models import Model, gflop
-from options import ENGINES, OTHER, choose_engines, choose_networks
+from options import ENGINES, OTHER, UNLIMITED, choose_engines, choose_networks
 from prepared import Prepared, prepare
 from resfuse import ffi
 from resfuse.cli.bench import turns
-from resfuse.cli.bench.results import OURS, Engine
+from resfuse.cli.bench.results import OURS, YNN_OFF, Engine
 from resfuse.models.architectures import Architecture
 
 COMPARISON = networks.COMPARISON
@@ -79,9 +79,11 @@ def test_engines_are_kept_to_an_instruction_set(
 ) -> None:
     monkeypatch.setattr(resfuse.ffi, "isas", lambda: ("avx512", "avx2"))
     monkeypatch.setitem(ENGINES, "onnxruntime", ENGINES["onnxruntime"]._replace(packages=()))
-    chosen = choose_engines(COMPARISON, "flax,onnxruntime", None, "avx2")
-    assert {name: engine.isa for name, engine in chosen.items()} == {OURS: "avx2", "flax": "avx2"}
-    assert "onnxruntime is left out: nothing keeps it to avx2" in capsys.readouterr().err
+    chosen = choose_engines(COMPARISON, "flax,flax-ynn-off,onnxruntime", None, "avx2")
+    kept = {name: engine.isa for name, engine in chosen.items()}
+    assert kept == {OURS: "avx2", "flax-ynn-off": "avx2"}
+    said = capsys.readouterr().err
+    assert all(f"{name} is left out: nothing keeps it to avx2" in said for name in UNLIMITED)
     with pytest.raises(typer.Exit):
         choose_engines(COMPARISON, "flax", None, "avx512")
     assert "--isa avx512: " in capsys.readouterr().err
@@ -90,7 +92,7 @@ def test_engines_are_kept_to_an_instruction_set(
 def test_a_limit_adds_to_the_flags_of_an_engine() -> None:
     assert turns.limited("", "--a") == {"XLA_FLAGS": "--a"}
     limits = turns.limited("avx2", "--a")
-    assert limits == turns.LIMITS["avx2"] | {"XLA_FLAGS": "--a --xla_cpu_max_isa=AVX2"}
+    assert limits == turns.LIMITS["avx2"] | {"XLA_FLAGS": f"--a --xla_cpu_max_isa=AVX2 {YNN_OFF}"}
 
 
 def _python(path: Path, script: str) -> str:

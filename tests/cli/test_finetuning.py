@@ -25,7 +25,7 @@ from resfuse.cli.training.parts import names_in, within
 from resfuse.cli.training.pretrained import Pretrained
 from resfuse.cli.training.rates import learning_rate, optimizer, scaled
 from resfuse.cli.training.storage import read_record, restored
-from resfuse.weights.recognition import FAMILIES
+from resfuse.weights.families import FAMILIES
 from tiny_weights import SIZE, write_weights
 from training_runs import steps, train
 

@@ -7,45 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import export, lax
+from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-import resfuse
-from agreement import assert_identical, images
+from agreement import assert_identical
 from cases import kernel_calls
-from kernel_case import Case, on_every_isa
-from resfuse import _ext, ffi, memory
-from resfuse.kernel import extension
+from kernel_case import on_every_isa
+from packed_case import CASES, operands, pack, spec_of
+from resfuse import ffi
 from resfuse.kernel.affine import affine
-from resfuse.spec import make_spec
 from two_devices import BATCH, mesh
 
-SAME = ((1, 1), (1, 1))
-CASES = {
-    "direct": Case(4, (6, 5), (4, 6), (3, 3), padding=SAME),
-    "groups": Case(4, (6, 5), (4, 12), (3, 2), (2, 1), SAME, groups=2),
-    "lanes": Case(4, (6, 5), (6, 6), (3, 3), padding=SAME, groups=6),
-    "winograd": Case(4, (8, 8), (32, 33), (3, 3), padding=SAME),
-    "gathered": Case(4, (3, 3), (1024, 9), (1, 1)),
-}
 TARGET = "resfuse_conv_affine"
 IN_CASES = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
-def operands(case):
-    """``x, kernel, scale, shift, residual``, all as large as in a network."""
-    image, kernel, out = case.shapes
-    weights = images(*kernel) / np.sqrt(np.prod(kernel[:3]))
-    return images(*image), weights, images(*out[-1:]), images(*out[-1:]), images(*out)
-
-
-def spec_of(case):
-    return case.spec(*map(np.empty, case.shapes[:2]), precision=None)
-
-
-def pack(case):
-    return ffi.pack(operands(case)[1], spec_of(case))
 
 
 def unpacked(case, **options):
@@ -255,49 +230,6 @@ WRONG = {
     "with a panel too many": lambda w: jnp.concatenate([w, w]),
     "of an ISA of 5 lanes": lambda w: w[..., :5],
 }
-
-
-def test_fuse_packs_for_the_isa_in_use():
-    """Also where it has packed such a kernel for another one before."""
-    x, kernel = images(1, 6, 6, 4), images(3, 3, 4, 40)
-
-    def shape_in_program():
-        fast = resfuse.fuse(lambda x: lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))  # fmt: skip
-        packed = ffi.pack(kernel, make_spec(x, kernel, strides=1, padding="SAME",
-                                            feature_group_count=1, precision=None))  # fmt: skip
-        program = jax.jit(fast).lower(x).as_text()
-        return "tensor<" + "x".join(map(str, packed.shape)) + "xf32>" in program
-
-    assert all(on_every_isa(shape_in_program).values())
-
-
-FILTER_BANK = Case(1, (9,), (8, 1), (16,), padding=((4, 3),), image_dilation=(8,))
-
-
-@pytest.mark.parametrize("case", [*CASES.values(), FILTER_BANK], ids=[*CASES, "folded"])
-@pytest.mark.usefixtures("isa")
-def test_packs_now_as_in_a_program(case):
-    kernel, spec = np.asarray(operands(case)[1]), spec_of(case)
-    now = extension.pack_now(kernel, spec, memory.empty(extension.packed_type(kernel, spec).shape))
-    assert_identical(jax.device_put(now), pack(case))
-    assert now.ctypes.data == jax.device_put(now).unsafe_buffer_pointer()  # not copied
-
-
-NOW = {
-    "shape": (np.zeros((3, 3, 4, 6)), np.zeros((1, 9, 4, 7)), ValueError, "packed weights have sh"),
-    "rank": (np.zeros(3), np.zeros((1, 1, 1, 1)), ValueError, "kernel"),
-    "dtype": (np.zeros((3, 3, 4, 6)), np.zeros((1, 9, 4, 32), np.int32), TypeError, "incompatible"),
-    "order": (np.zeros((3, 3, 4, 6)).T, np.zeros((1, 9, 4, 32)), TypeError, "incompatible"),
-}
-
-
-@pytest.mark.parametrize("name", NOW)
-def test_packs_nothing_else_now(name):
-    kernel, packed, error, message = NOW[name]
-    packed = packed.astype(np.float32) if packed.dtype == np.float64 else packed
-    with pytest.raises(error, match=message):
-        _ext.pack(kernel.astype(np.float32), packed, (1, 1), (1, 1), 1)
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)

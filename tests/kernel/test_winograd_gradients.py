@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import oracle
+import winograd_oracle
 from gradient_case import (
     NAMES,
     assert_nearest_integers,
@@ -118,11 +119,11 @@ def magnitudes(case, operands):
         for size, (before, after) in zip(reach, case.padding, strict=True)
     )
     by_x = [
-        oracle.winograd_magnitude(d_y, flipped, padding, n, case.strides, case.dilation)
+        winograd_oracle.magnitude(d_y, flipped, padding, n, case.strides, case.dilation)
         for n in ((2, 4) if case in PAIRS else (2, 3, 4, 5))
     ]
     by_kernel = [
-        oracle.winograd_weight_magnitude(x, d_y, case.window, case.padding, n, case.dilation)
+        winograd_oracle.weight_magnitude(x, d_y, case.window, case.padding, n, case.dilation)
         for n in ((2, 4) if case in PAIRS else (2, 3, 4))
     ]
     return np.max(by_x, 0).reshape(x.shape), np.max(by_kernel, 0)
@@ -135,7 +136,7 @@ def bounds(case):
     """
     depth = case.window[0] if len(case.window) == 3 else 1
     lengths = depth * case.channels[1], np.prod(case.shapes[2][:-1])
-    return [oracle.EPSILON / 2 * (length + oracle.WINOGRAD_ROUNDINGS) for length in lengths]
+    return [oracle.EPSILON / 2 * (length + winograd_oracle.ROUNDINGS) for length in lengths]
 
 
 @functools.cache
@@ -170,7 +171,7 @@ def test_accuracy(cases):
         if case in TAKEN or name == PHASES.get(case, "d_kernel"):
             assert (ours != other).any(), f"{what} did not take Winograd"
         error = np.abs(ours - exact).max()
-        assert error <= oracle.WINOGRAD_TOLERANCE * np.abs(exact).max(), what
+        assert error <= winograd_oracle.TOLERANCE * np.abs(exact).max(), what
 
 
 @functools.cache

@@ -1,4 +1,7 @@
-"""The C++ side trusts nobody: each bad call to a target is an error, and not a crash."""
+"""The C++ side trusts nobody: each bad call to a target is an error, and not a crash.
+
+Most of this is tables: what is wrong, for which targets, and the words that say so.
+"""
 
 import contextlib
 import itertools

@@ -11,7 +11,7 @@ import agreement
 from network_case import steady
 from resfuse import nnx as networks
 from resfuse.weights.errors import WeightsError
-from resfuse.weights.recognition import known_as, named, recognize
+from resfuse.weights.families import known_as, named, recognize
 from resfuse.weights.schemes import SCHEMES, recognize_scheme, scheme_of, torch_shapes
 from resfuse.weights.variables import by_path
 from sampling import long_but

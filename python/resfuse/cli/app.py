@@ -1,4 +1,7 @@
-"""The commands and their options. What they do is imported when they run, so that help is quick."""
+"""The commands and their options. What they do is imported when they run, so that help is quick.
+
+All of them are here, since what they share in names and words is what users learn.
+"""
 
 import dataclasses
 import enum

@@ -8,12 +8,12 @@ from jax import Array
 
 from resfuse.arguments import check_implementation
 from resfuse.models.architectures import ARCHITECTURES, Architecture
-from resfuse.models.pooling import halve
-from resfuse.models.resnet_plans import BlockPlan, ConvPlan, plan_stages, plan_stem
-from resfuse.models.torchvision_layers import conv_settings, linear_settings, max_pool
+from resfuse.models.resnet_plans import ConvPlan, plan_stages, plan_stem
+from resfuse.models.torchvision_layers import linear_settings, max_pool
 from resfuse.nnx.fused import conv_bn_relu
 from resfuse.nnx.layers import Layers
 from resfuse.nnx.network import Network
+from resfuse.nnx.resnet_blocks import Block, conv_and_norm
 
 __all__ = [
     "ECAResNet50D",
@@ -40,97 +40,12 @@ __all__ = [
 ]
 
 
-_ones = nnx.initializers.ones
-_LECUN = nnx.initializers.lecun_normal()
-
-
-def _conv_and_norm(
-    plan: ConvPlan, make: Layers, scale_init: nnx.Initializer = _ones
-) -> tuple[nnx.Conv, nnx.BatchNorm]:
-    conv = make.planned_conv(plan, conv_settings(plan))
-    return conv, make.batch_norm(plan.features, scale_init)
-
-
 def _stem(plans: tuple[ConvPlan, ...], make: Layers) -> tuple[Any, nnx.BatchNorm]:
     """``conv1`` and ``bn1``; ``None`` is where torch's ``Sequential`` has a ReLU."""
-    *layers, (conv, bn) = (_conv_and_norm(plan, make) for plan in plans)
+    *layers, (conv, bn) = (conv_and_norm(plan, make) for plan in plans)
     if not layers:
         return conv, bn
     return nnx.List([*(each for layer in layers for each in (*layer, None)), conv]), bn
-
-
-def _skip(plan: BlockPlan, make: Layers) -> nnx.List[Any] | None:
-    """``None`` is where torch's ``Sequential`` has a pool."""
-    if plan.downsample is None:
-        return None
-    return nnx.List([None] * plan.average_skip + [*_conv_and_norm(plan.downsample, make)])
-
-
-class _ChannelAttention(nnx.Module):
-    """Scales each channel by what a few neighbours' means make of it (Wang et al. 2019)."""
-
-    def __init__(self, size: int, make: Layers) -> None:
-        self.conv = nnx.Conv(
-            1,
-            1,
-            (size,),
-            padding=size // 2,
-            use_bias=False,
-            kernel_init=make.init(_LECUN),
-            dtype=make.dtype,
-            rngs=make.rngs,
-        )
-
-    def __call__(self, x: Array) -> Array:
-        y = self.conv(x.mean((-3, -2))[..., None])[..., 0]
-        return x * nnx.sigmoid(y)[..., None, None, :]
-
-
-def _attention(plan: BlockPlan, make: Layers) -> Any:
-    if plan.attention == "se":
-        return make.squeeze_excite(plan.features, plan.squeezed)
-    return _ChannelAttention(plan.attention_size, make) if plan.attention == "eca" else None
-
-
-class _Block(nnx.Module):
-    """``conv1`` - ``bn1`` - ReLU and so on; the skip is added before the last ReLU."""
-
-    def __init__(
-        self,
-        plan: BlockPlan,
-        make: Layers,
-        *,
-        zero_init_residual: bool,
-        implementation: str | None,
-    ) -> None:
-        self.implementation = implementation
-        self.depth = len(plan.convs)
-        for number, conv in enumerate(plan.convs, 1):
-            zero = zero_init_residual and number == self.depth
-            layer = _conv_and_norm(conv, make, nnx.initializers.zeros if zero else _ones)
-            for name, module in zip(("conv", "bn"), layer, strict=True):
-                setattr(self, f"{name}{number}", module)
-        self.se = _attention(plan, make)
-        self.halves = plan.halves
-        self.downsample = _skip(plan, make)
-
-    def __call__(self, x: Array, use_running_average: bool | None) -> Array:
-        fused = functools.partial(
-            conv_bn_relu,
-            use_running_average=use_running_average,
-            implementation=self.implementation,
-        )
-        numbers = range(1, self.depth + 1)
-        *layers, last = [(getattr(self, f"conv{n}"), getattr(self, f"bn{n}")) for n in numbers]
-        y = x
-        for conv, bn in layers:
-            y = fused(conv, bn, y)
-        if self.downsample is not None:
-            *_, conv, bn = self.downsample
-            x = fused(conv, bn, halve(x, partial=True) if self.halves else x, relu=False)
-        if self.se is None:
-            return fused(*last, y, residual=x)
-        return nnx.relu(self.se(fused(*last, y, relu=False)) + x)
 
 
 class ResNet(Network):
@@ -201,7 +116,7 @@ class ResNet(Network):
         stem = plan_stem(architecture, in_channels, self.cifar_stem)
         self.conv1, self.bn1 = _stem(stem, make)
         block = functools.partial(
-            _Block,
+            Block,
             make=make,
             zero_init_residual=self.zero_init_residual,
             implementation=self.implementation,

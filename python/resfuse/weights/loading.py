@@ -16,9 +16,9 @@ from resfuse.arguments import positive_int
 from resfuse.models.convention import TENSORFLOW
 from resfuse.weights.adapting import adapt_stem, new_head
 from resfuse.weights.errors import MismatchError, WeightsError
+from resfuse.weights.families import FAMILIES, known_as, named, recognize
 from resfuse.weights.files import read_arrays
 from resfuse.weights.mapped import forget
-from resfuse.weights.recognition import FAMILIES, known_as, named, recognize
 from resfuse.weights.scheme import Place, Scheme, renaming
 from resfuse.weights.schemes import recognize_scheme, torch_shapes
 from resfuse.weights.sources import Source, locate

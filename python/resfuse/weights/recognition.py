@@ -1,4 +1,4 @@
-"""The architecture that a file's arrays belong to.
+"""From the names and shapes of a file's arrays to the architecture that they belong to.
 
 What shapes cannot tell (strides, activations, preprocessing) is that of the published network with
 these shapes. Shapes are torch's: of a kernel ``(out, in / groups, height, width)``.
@@ -19,26 +19,9 @@ from resfuse.models.resnetv2 import RESNETS_V2, ResNetV2Architecture
 from resfuse.models.vgg import VGGS, VGGArchitecture
 from resfuse.weights.errors import WeightsError
 
-__all__ = ["FAMILIES", "Family", "known_as", "named", "recognize"]
+__all__ = ["Shapes", "convnext", "densenet", "mobilenet", "regnet", "resnet", "resnet_v2", "vgg"]
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """Networks of one class.
-
-    Attributes:
-        table: Those that are published, by name.
-        recognize: From the names and shapes of a file's arrays to the architecture.
-        stem: The path, in our network, of the convolution that takes images, as a pattern.
-        head: The path of the dense layer that gives logits.
-    """
-
-    table: Mapping[str, Any]
-    recognize: Callable[[Shapes], Any]
-    stem: str
-    head: str
 
 
 def _blocks(shapes: Shapes, pattern: str) -> dict[tuple[int, int], dict[str, tuple[int, ...]]]:
@@ -68,7 +51,8 @@ def _first(of: Shapes, names: tuple[str, ...]) -> tuple[int, ...] | None:
     return next((of[name] for name in names if name in of), None)
 
 
-def _resnet(shapes: Shapes) -> Architecture:
+def resnet(shapes: Shapes) -> Architecture:
+    """By the first block, the stem and the shortcuts."""
     blocks = _blocks(shapes, _RESNET)
     block = next(iter(blocks.values()))
     norm, second = _first(shapes, _RESNET_NORMS), _first(block, _SECOND)
@@ -98,7 +82,8 @@ _LAST = "conv3.weight", "3_conv.kernel", "conv2.weight"
 _STEM_V2 = "stem.conv3.weight", "stem.conv.weight", "conv1_conv.kernel"
 
 
-def _resnet_v2(shapes: Shapes) -> ResNetV2Architecture:
+def resnet_v2(shapes: Shapes) -> ResNetV2Architecture:
+    """By the first block, the stem and the width of each stage."""
     blocks = _blocks(shapes, _RESNET_V2)
     block = next(iter(blocks.values()))
     features = {stage: _first(each, _LAST) for (stage, _), each in blocks.items()}
@@ -127,7 +112,8 @@ def _kernels(shapes: Shapes, size: int | None = None) -> list[tuple[int, ...]]:
     ]
 
 
-def _convnext(shapes: Shapes) -> ConvNeXtArchitecture:
+def convnext(shapes: Shapes) -> ConvNeXtArchitecture:
+    """By its depthwise kernels."""
     count = collections.Counter(out for out, into, *_ in _kernels(shapes, 7) if into == 1)
     features = tuple(sorted(count))
     found = ConvNeXtArchitecture(tuple(count[each] for each in features), features)
@@ -138,7 +124,8 @@ def _convnext(shapes: Shapes) -> ConvNeXtArchitecture:
 _DENSE_LAYER = r"(?:denseblock|conv)(\d+)(?:\.denselayer|_block)(\d+)[._](.+)$"
 
 
-def _densenet(shapes: Shapes) -> DenseNetArchitecture:
+def densenet(shapes: Shapes) -> DenseNetArchitecture:
+    """By its first layer."""
     layers = _blocks(shapes, _DENSE_LAYER)
     layer = next(iter(layers.values()))
     wide = _first(layer, ("conv1.weight", "1_conv.kernel"))
@@ -156,7 +143,9 @@ def _squeezes(shapes: Shapes) -> int:
     return sum(bool(re.search(pattern, name)) for name in shapes)
 
 
-def _mobilenet(shapes: Shapes) -> MobileNetArchitecture:
+def mobilenet(shapes: Shapes) -> MobileNetArchitecture:
+    """By its depthwise kernels and how many blocks squeeze."""
+
     def signature(architecture: MobileNetArchitecture) -> Any:
         plans = [plan for plans in architecture.stages for plan in plans]
         count = collections.Counter((plan.expanded, plan.size) for plan in plans)
@@ -167,7 +156,8 @@ def _mobilenet(shapes: Shapes) -> MobileNetArchitecture:
     return _only(MOBILENETS, lambda each: signature(each) == found)
 
 
-def _regnet(shapes: Shapes) -> RegNetArchitecture:
+def regnet(shapes: Shapes) -> RegNetArchitecture:
+    """By its grouped kernels, and whether blocks squeeze."""
     count = collections.Counter((out, into) for out, into, *_ in _kernels(shapes, 3))
 
     def fits(architecture: RegNetArchitecture) -> bool:
@@ -184,7 +174,8 @@ def _regnet(shapes: Shapes) -> RegNetArchitecture:
     return _only(REGNETS, fits)
 
 
-def _vgg(shapes: Shapes) -> VGGArchitecture:
+def vgg(shapes: Shapes) -> VGGArchitecture:
+    """By how many kernels have each width."""
     found = collections.Counter(out for out, *_ in _kernels(shapes, 3))
 
     def fits(architecture: VGGArchitecture) -> bool:
@@ -211,55 +202,3 @@ def _published(found: Any, table: Mapping[str, Any]) -> Any:
         if dataclasses.replace(architecture, preprocessing=found.preprocessing) == found:
             return architecture
     return found
-
-
-FAMILIES: Mapping[str, Family] = {
-    "ResNet": Family(ARCHITECTURES, _resnet, r"conv1(\.0)?", "fc"),
-    "ResNetV2": Family(RESNETS_V2, _resnet_v2, r"stem\.conv1?", "head.fc"),
-    "MobileNet": Family(MOBILENETS, _mobilenet, r"stem\.conv", "classifier.fc"),
-    "ConvNeXt": Family(CONVNEXTS, _convnext, r"stem\.conv", "fc"),
-    "DenseNet": Family(DENSENETS, _densenet, r"conv0", "classifier"),
-    "RegNet": Family(REGNETS, _regnet, r"stem\.conv", "fc"),
-    "VGG": Family(VGGS, _vgg, r"stages\.0\.0\.conv", "classifier.fc3"),
-}
-
-
-def named(name: str) -> tuple[str, Any]:
-    """The family and the architecture of a published network.
-
-    Raises:
-        WeightsError: For a name that no table has.
-    """
-    for family, each in FAMILIES.items():
-        if name in each.table:
-            return family, each.table[name]
-    known = ", ".join(name for each in FAMILIES.values() for name in each.table)
-    raise WeightsError(f"architecture must be one of {known}, got {name!r}")
-
-
-_UNNAMED = {"preprocessing", "convention", "use_bias", "stride_first", "keras"}
-
-
-def known_as(family: str, architecture: Any) -> str:
-    """The name of a published network, or else the architecture's data.
-
-    Its preprocessing, and what a library has in its own way, are no part of the name.
-    """
-    same = _UNNAMED & {field.name for field in dataclasses.fields(architecture)}
-    for name, known in FAMILIES[family].table.items():
-        kept = {field: getattr(architecture, field) for field in same}
-        if dataclasses.replace(known, **kept) == architecture:
-            return name
-    return str(architecture)
-
-
-def recognize(family: str, shapes: Callable[[], Shapes]) -> Any:
-    """The architecture of a file with arrays of the names and shapes that ``shapes`` gives.
-
-    Raises:
-        WeightsError: If the arrays are those of no network of the family.
-    """
-    try:
-        return FAMILIES[family].recognize(shapes())
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise WeightsError(f"the arrays are those of no {family}: {error}") from None

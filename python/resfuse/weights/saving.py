@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from resfuse.weights.recognition import FAMILIES
+from resfuse.weights.families import FAMILIES
 from resfuse.weights.safetensors import write_safetensors
 from resfuse.weights.schemes import scheme_of
 from resfuse.weights.variables import by_path

@@ -14,14 +14,24 @@ from typing import Any
 import numpy as np
 
 from resfuse.cli.bench import worker
-from resfuse.cli.bench.results import OURS, Case, Engine, Result, Task, Timings, difference
+from resfuse.cli.bench.results import (
+    OURS,
+    YNN_OFF,
+    Case,
+    Engine,
+    Result,
+    Task,
+    Timings,
+    difference,
+)
 
 # What keeps a process to an instruction set: resfuse, XLA, oneDNN (in OpenVINO and PyTorch),
-# PyTorch with inductor, and MKL (in PyTorch). ONNX Runtime asks the processor and nothing else.
+# PyTorch with inductor, and MKL (in PyTorch). XLA makes no YNN fusions then, whose kernels ask the
+# processor and nothing else. So does ONNX Runtime, and there is no help for it.
 LIMITS: dict[str, dict[str, str]] = {
     "avx2": {
         "RESFUSE_ISA": "avx2",
-        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+        "XLA_FLAGS": f"--xla_cpu_max_isa=AVX2 {YNN_OFF}",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "ATEN_CPU_CAPABILITY": "avx2",
         "MKL_ENABLE_INSTRUCTIONS": "AVX2",

@@ -20,7 +20,7 @@ from resfuse.cli.ending import refuse
 from resfuse.cli.training.parts import map_paths, within
 from resfuse.cli.training.pretrained import Pretrained
 from resfuse.models.regnet import REGNETS
-from resfuse.weights.recognition import FAMILIES
+from resfuse.weights.families import FAMILIES
 
 Shape = tuple[int, int, int]
 

@@ -13,8 +13,8 @@ from resfuse import nnx as networks
 from resfuse.cli.ending import refuse
 from resfuse.cli.published import CHANNELS, load_network, refusing
 from resfuse.cli.training.parts import names_in, within
+from resfuse.weights.families import FAMILIES
 from resfuse.weights.loading import Weights, read_weights
-from resfuse.weights.recognition import FAMILIES
 
 __all__ = ["Pretrained"]
 
