@@ -220,3 +220,24 @@ def assert_same_bits(got, expected, what):
         at = tuple(wrong[0].tolist())
         message = f"{what}: {len(wrong)} of {got.size} differ, first at {at}"
         raise AssertionError(f"{message}: {got[at]!r}, expected {expected[at]!r}")
+
+
+def assert_padding_is_zeros(cases):
+    """On every ISA the bits are those with zeros in the image in place of padding.
+
+    So a pixel's bits depend neither on its place in a tile nor on the edge of the image.
+    """
+    inside = []
+    for case in cases:
+        size = tuple(n + sum(pads) for n, pads in zip(case.size, case.padding, strict=True))
+        inside.append(dataclasses.replace(case, size=size, padding=((0, 0),) * len(size)))
+    operands = [normals(case) for case in cases]
+    wide = [
+        [np.pad(x, ((0, 0), *case.padding, (0, 0))), *rest]
+        for case, (x, *rest) in zip(cases, operands, strict=True)
+    ]
+    run = compiled_together(cases + inside, operands + wide)
+    for isa, results in on_every_isa(run).items():
+        halves = zip(cases, results[: len(cases)], results[len(cases) :], strict=True)
+        for case, (got, *_), (expected, *_) in halves:
+            assert_same_bits(got, expected, f"{case} on {isa}")

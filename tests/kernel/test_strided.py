@@ -2,17 +2,14 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 
 from covering import covering
 from kernel_case import (
     Case,
     assert_exact,
-    assert_same_bits,
-    compiled_together,
+    assert_padding_is_zeros,
     in_programs,
-    normals,
     on_every_isa,
 )
 from resfuse import _ext
@@ -85,21 +82,8 @@ def test_phases_depth_and_batches():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_padding_has_the_bits_of_zeros_in_the_image(stride):
-    """A pixel's bits depend neither on its place in a tile nor on the edge of the image."""
-    padded, inside = [], []
+    cases = []
     for window, width in ((3, 13), (7, 25), (4, 5)):
-        pads = (window // 2, window // 2)
-        one = Case(1, (6, width), (3, 24), (3, window), (1, stride), ((1, 1), pads))
-        padded.append(one)
-        size = 8, width + sum(pads)
-        inside.append(dataclasses.replace(one, size=size, padding=((0, 0), (0, 0))))
-    operands = [normals(one) for one in padded]
-    wide = [
-        [np.pad(x, ((0, 0), *one.padding, (0, 0))), *rest]
-        for one, (x, *rest) in zip(padded, operands, strict=True)
-    ]
-    run = compiled_together(padded + inside, operands + wide)
-    for isa, results in on_every_isa(run).items():
-        pairs = zip(padded, results, results[len(padded) :], strict=False)
-        for one, (got, *_), (expected, *_) in pairs:
-            assert_same_bits(got, expected, f"{one} on {isa}")
+        pads = ((1, 1), (window // 2, window // 2))
+        cases.append(Case(1, (6, width), (3, 24), (3, window), (1, stride), pads))
+    assert_padding_is_zeros(cases)
