@@ -92,7 +92,7 @@ LEFT = {
         lambda x: lax.reduce_window(x, jnp.inf, lax.min, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"),
         (2, 7, 6, 5),
     ),
-    "mean of few pixels": (lambda x: x.mean((1, 2)), (2, 7, 6, 5)),
+    "mean of few pixels": (lambda x: x.mean((1, 2)), (2, 5, 6, 5)),
     "mean with channels first": (lambda x: x.mean((2, 3)), (2, 5, 40, 33)),
     "mean over the batch": (lambda x: x.mean((0, 1, 2)), LARGE),
     "mean of what XLA computes on the way": (lambda x: jnp.tanh(x).mean((1, 2)), LARGE),

@@ -43,14 +43,15 @@ def fuse(fn: F) -> F:
     a number for each image and channel, as in squeeze and excitation; and concatenation.
 
     Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
-    of windows, the gradients of the maxima, and means, sums and maxima over large images.
+    of windows, the gradients of the maxima, and means, sums and maxima over images of
+    32 pixels and more.
 
     Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
     shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``
     closes over at the first call for a set of shapes, NumPy arrays included: to change, delete or
     donate one later has no effect, so pass as an argument what will change. NumPy arrays are copied
-    to the device then, and JAX arrays not at all. Called directly, the compiled program holds no
-    copy of them; within a ``jit`` of your own it does.
+    to the device then, and JAX arrays not at all. Called directly, the compiled program holds
+    copies of those under 64 KiB alone; within a ``jit`` of your own, of all.
 
     The result composes with ``jit``, ``vmap``, ``grad``, ``jax.export`` and batches that are
     sharded over devices; differentiate ``fn`` itself in forward mode. It may be a method, and be

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from resfuse.fusion import weight_gradient
+from resfuse.fusion.captured import is_small
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
@@ -83,6 +84,8 @@ def _packed(chains: Sequence[Chain]) -> list[Value]:
         task = chain.geometry.kernel.undo(kernel), _packing_spec(chain)
         aval = jax.typeof(extension.packed_type(*task))
         to = empty(aval.shape)
+        if is_small(aval):  # the program holds it, so that compiling would wait
+            return Value(aval, array=jax.device_put(extension.pack_now(*task, to)))
         return Value(aval, array=threads.submit(extension.pack_now, *task, to))
 
     values = list(map(packed, chains))

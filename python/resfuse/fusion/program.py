@@ -9,7 +9,7 @@ import jax
 
 from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
-from resfuse.fusion.captured import Captured, as_argument, is_explicit
+from resfuse.fusion.captured import Captured, as_argument, is_explicit, is_small
 from resfuse.fusion.graph import Value
 from resfuse.fusion.prepare import Packs, array_of, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
@@ -49,7 +49,7 @@ class Program:
             prepare(self.chains, shared.packs)
         self.plan = rewrite.Plan(self.graph, self.chains, sliced)
         # As arguments the arrays at hand are not copied into the compiled program.
-        self._closed = [value for value in self._given() if as_argument(value)]
+        self._closed = list(filter(_outside, self._given()))
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
@@ -92,6 +92,11 @@ class Program:
                 self._compile(leaves)
             outputs = self._jitted(self._arrays, leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
+
+
+def _outside(value: Value) -> bool:
+    """Whether the program takes the value as an argument; others it holds."""
+    return as_argument(value) and (is_explicit(value) or not is_small(value.aval))
 
 
 @uncollected()
