@@ -148,6 +148,14 @@ def test_the_cache_does_where_the_hub_is_silent(revision):
 
 
 @pytest.mark.usefixtures("hub")
+def test_weights_in_parts(tmp_path):
+    snapshot = next(tmp_path.glob("*/snapshots/*"))
+    (snapshot / "model.safetensors").rename(snapshot / "model.safetensors.index.json")
+    with pytest.raises(WeightsError, match="hf:org/name has its weights in several files"):
+        load("hf:org/name")
+
+
+@pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("source", ["hf:org/none", "hf:org/name@none"])
 def test_neither_hub_nor_cache(source, tmp_path):
     with pytest.raises(WeightsError) as raised:
@@ -175,7 +183,6 @@ def test_the_hub_is_asked_for_what_it_has(hub, tmp_path, saved):
     replace(library, "hf_hub_download", lambda *_, **__: 1 / 0)
     with pytest.raises(WeightsError, match=r"hf:org/new: pytorch_model.bin: division by zero"):
         load("hf:org/new")
-    files.clear()
     siblings.clear()
-    with pytest.raises(WeightsError, match="hf:org/new has none"):
+    with pytest.raises(WeightsError, match="hf:org/new has none of model"):
         load("hf:org/new")

@@ -49,12 +49,14 @@ class Repository:
         """Of the repository, without the organization."""
         return self._name.rpartition("/")[2]
 
-    @property
-    def lacks(self) -> str:
-        """Where a file that ``find`` does not find is not, for a message."""
+    def none_of(self, files: str) -> WeightsError:
+        """What to raise where ``find`` has found none of them."""
         if not self.silence:
-            return f"{self.source} has none"
-        return f"{self.source}: none in the cache, {self._cache}; and of the Hub: {self.silence}"
+            return WeightsError(f"{self.source} has none of {files}")
+        return WeightsError(
+            f"{self.source}: none of {files} is in the cache, {self._cache}, and nothing comes "
+            f"from the Hub: {self.silence}"
+        )
 
     def find(self, file: str) -> pathlib.Path | None:
         """A file in the cache, where it comes to from the Hub, if there is one.

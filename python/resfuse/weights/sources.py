@@ -14,6 +14,7 @@ from resfuse.weights.hub import PREFIX, Repository
 __all__ = ["Source", "locate"]
 
 _FILES = "model.safetensors", "pytorch_model.bin"
+_INDEX = "model.safetensors.index.json"  # of files that are parts, as of networks of many gigabytes
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 # Arguments of timm's networks that do not change what they compute from weights and pictures.
 _HARMLESS = {"drop_path_rate", "drop_rate", "img_size", "in_chans", "num_classes"}
@@ -67,8 +68,10 @@ def locate(source: str | os.PathLike[str]) -> Source:
 
 def _in_repository(repository: Repository) -> Source:
     found = next(filter(None, map(repository.find, _FILES)), None)
+    if found is None and repository.find(_INDEX):
+        raise WeightsError(f"{repository.source} has its weights in several files, by {_INDEX}")
     if found is None:
-        raise WeightsError(f"{repository.lacks}: {', '.join(_FILES)}")
+        raise repository.none_of(", ".join(_FILES))
     return _described(found, repository.name, repository.find)
 
 
