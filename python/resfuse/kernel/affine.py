@@ -59,16 +59,12 @@ def affine(
         ``(B, [[Do,] Ho,] Wo, Cout)``; as many of them as the epilogue has outputs, a tuple of
         several.
     """
+    call = functools.partial(
+        affine_on_cpu, spec=spec, epilogue=epilogue, in_place=in_place, prologue=prologue
+    )
 
     def on_cpu(packed: Array | None, *arrays: Array) -> Any:
-        return affine_on_cpu(
-            *arrays,
-            spec=spec,
-            epilogue=epilogue,
-            packed=packed,
-            in_place=in_place,
-            prologue=prologue,
-        )
+        return call(*arrays, packed=packed)
 
     def plain(packed: Array | None, *arrays: Array) -> Any:
         del packed
