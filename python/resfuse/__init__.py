@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 from resfuse.fusion.fuse import explain, fuse
 from resfuse.kernel import extension as ffi
 from resfuse.ops import conv_bn_act, conv_bn_act_train, conv_bn_relu, conv_bn_relu_train
+from resfuse.weights.errors import MismatchError, WeightsError
 from resfuse.weights.saving import save
 
 if TYPE_CHECKING:
     from resfuse.nnx import load
 
 __all__ = [
+    "MismatchError",
+    "WeightsError",
     "__version__",
     "conv_bn_act",
     "conv_bn_act_train",
