@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/lanes.h"
+#include "base/math.h"
 #include "norm/norm.h"
 
 namespace resfuse {
@@ -25,6 +26,13 @@ inline Vec apply(const Gate& gate, Vec value) {
   return is_open(gate, value) ? inside : gate.otherwise * value;
 }
 
+inline Vec silu(Vec z) { return z * logistic(z); }
+
+inline Vec silu_derivative(Vec z) {
+  const Vec l = logistic(z);
+  return l * (1.0f + z * (1.0f - l));
+}
+
 // Writes y of `pixels` pixels from `first` on.
 inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, float* out) {
   for (int64_t p = first; p < first + pixels; ++p)
@@ -35,7 +43,8 @@ inline void normalize(const Normalize& norm, int64_t first, int64_t pixels, floa
       Vec y = deviation * load_some(norm.scale + channel, count) +
               load_some(norm.shift + channel, count);
       if (norm.residual) y += load_some(norm.residual + at, count);
-      store_some(out + at, norm.gate ? apply(*norm.gate, y) : y, count);
+      if (norm.gate) y = apply(*norm.gate, y);
+      store_some(out + at, norm.silu ? silu(y) : y, count);
     }
 }
 
@@ -48,6 +57,9 @@ struct NormVector {
     g = load_some(norm.d_y + at, count);
     if (norm.y) g = passing(norm.gate, load_some(norm.y + at, count), g);
     deviation = load_some(norm.conv + at, count) - load_some(norm.mean + channel, count);
+    if (norm.scale)
+      g *= silu_derivative(deviation * load_some(norm.scale + channel, count) +
+                           load_some(norm.shift + channel, count));
   }
 };
 
