@@ -222,17 +222,8 @@ def _plain_sums(
     return g.sum(axes), (g * deviation).sum(axes)
 
 
-def _plain_gradient(
-    ending: Ending,
-    residual: bool,
-    d_y: Array,
-    conv: Array,
-    mean: Array,
-    a: Array,
-    b: Array,
-    d: Array,
-    *kept: Array,
-) -> tuple[Array, ...]:
+def _plain_gradient(ending: Ending, residual: bool, *arrays: Array) -> tuple[Array, ...]:
+    d_y, conv, mean, a, b, d, *kept = arrays
     mean, a, b, d = (per_channel(each, conv) for each in (mean, a, b, d))
     deviation = conv - mean
     g = _passing(ending, d_y, deviation, *kept)
