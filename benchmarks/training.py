@@ -21,6 +21,7 @@ COMPARISON = Comparison(
         calls=STEPS,
         tolerance=TOLERANCE,
         at_least=0.2,
+        keeps_memory=True,
     ),
     models={
         "ResNet18_CIFAR": Model(

@@ -31,7 +31,7 @@ GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
 DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
 PROGRAM = {"code": (), "constants": (), "returned": (0,)}
-GATE = {"gate": (), "at_least": False}
+GATE = {"gate": (), "at_least": False, "silu": False}
 UNPACKED = {"packed": (), "prologue": ()}
 POOL = GEOMETRY | {"window": (3, 3), "window_dilation": (1, 1)}
 

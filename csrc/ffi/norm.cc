@@ -21,47 +21,59 @@ Extent extent_of(const Operand& image, Check& check) {
   return {pixels, shape.back()};
 }
 
-struct BoundGate {
-  bool is_given;
+// What follows the norm: a gate, SiLU, or neither.
+struct Ending {
+  bool has_gate, silu;
   Gate gate;
 };
 
-// Takes the attribute `gate`: nothing, or the bits of the bounds and of `otherwise`; and
-// `at_least`.
-BoundGate bind_gate(Call& call) {
+// Takes the attributes `gate`: nothing, or the bits of the bounds and of `otherwise`; `at_least`;
+// and `silu`.
+Ending bind_ending(Call& call) {
   const std::vector<float> numbers = call.floats("gate");
-  const bool at_least = call.flag("at_least");
-  if (numbers.empty()) return {false, {}};
+  const bool at_least = call.flag("at_least"), silu = call.flag("silu");
+  if (numbers.empty()) return {false, silu, {}};
+  call.check.that(!silu, "silu must be false beside a gate");
   if (!call.check.that(numbers.size() == 3, "gate must be none or 3 numbers, got ",
                        static_cast<int64_t>(numbers.size())))
-    return {true, {}};
-  return {true, {{numbers[0], numbers[1]}, at_least, numbers[2]}};
+    return {true, silu, {}};
+  return {true, silu, {{numbers[0], numbers[1]}, at_least, numbers[2]}};
 }
 
-// Takes what is given after all other operands of a backward pass: with a gate, its value.
-Operand take_value(Call& call, const BoundGate& bound) {
-  return bound.is_given ? call.operand("y") : Operand{"y", {}, 0, true};
+// What is given after all other operands of a backward pass, each where its ending needs it.
+struct Saved {
+  Operand y, scale, shift;
+};
+
+Saved take_saved(Call& call, const Ending& ending) {
+  const auto take = [&](const char* name, bool needed) {
+    return needed ? call.operand(name) : Operand{name, {}, 0, true};
+  };
+  return {take("y", ending.has_gate), take("scale", ending.silu), take("shift", ending.silu)};
 }
 
 // What both passes of the backward norm read.
 struct BoundNorm {
-  Operand d_y, conv, mean, y;
+  Operand d_y, conv, mean;
+  Saved saved;
   Extent extent;
   Gate gate;
 
   Norm at(const Execution& now) const {
-    return {extent.pixels,  extent.channels, now.data(d_y), now.data(conv),
-            now.data(mean), now.data(y),     gate};
+    return {extent.pixels,  extent.channels,       now.data(d_y),
+            now.data(conv), now.data(mean),        now.data(saved.y),
+            gate,           now.data(saved.scale), now.data(saved.shift)};
   }
 };
 
 BoundNorm bind_norm(Call& call, const Operand& d_y, const Operand& conv, const Operand& mean,
-                    const Operand& y, const BoundGate& bound) {
+                    const Saved& saved, const Ending& ending) {
   const Extent extent = extent_of(d_y, call.check);
   call.expect(conv, d_y.shape);
-  call.expect(mean, {extent.channels});
-  call.expect(y, d_y.shape);
-  return {d_y, conv, mean, y, extent, bound.gate};
+  call.expect(saved.y, d_y.shape);
+  for (const Operand* each : {&mean, &saved.scale, &saved.shift})
+    call.expect(*each, {extent.channels});
+  return {d_y, conv, mean, saved, extent, ending.gate};
 }
 
 // (conv, mean, scale, shift[, residual]) -> y
@@ -70,28 +82,29 @@ Bound normalize(Call& call) {
   const Operand scale = call.operand("scale"), shift = call.operand("shift");
   const Operand residual = call.optional_operand("residual");
   const Result y = call.result("y");
-  const BoundGate bound = bind_gate(call);
+  const Ending ending = bind_ending(call);
   const Extent extent = extent_of(conv, call.check);
   for (const Operand* operand : {&mean, &scale, &shift}) call.expect(*operand, {extent.channels});
   call.expect(residual, conv.shape);
   call.expect(y, conv.shape);
   if (!call.is_valid()) return {};
   return [=, isa = call.settings.isa](Execution& now) {
-    const Gate* const gate = bound.is_given ? &bound.gate : nullptr;
+    const Gate* const gate = ending.has_gate ? &ending.gate : nullptr;
     const Normalize norm{extent.pixels,   extent.channels, now.data(conv),     now.data(mean),
-                         now.data(scale), now.data(shift), now.data(residual), gate};
+                         now.data(scale), now.data(shift), now.data(residual), gate,
+                         ending.silu};
     run_normalize(*isa, norm, now.data(y), now.max_threads(), now.schedule());
     return ffi::Error::Success();
   };
 }
 
-// (d_y, conv, mean[, y]) -> plain = sum of g, weighted = sum of g * (conv - mean)
+// (d_y, conv, mean[, y][, scale, shift]) -> plain = sum of g, weighted = sum of g * (conv - mean)
 Bound norm_sums(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
-  const BoundGate bound = bind_gate(call);
-  const Operand y = take_value(call, bound);
+  const Ending ending = bind_ending(call);
+  const Saved saved = take_saved(call, ending);
   const Result plain = call.result("plain"), weighted = call.result("weighted");
-  const BoundNorm norm = bind_norm(call, d_y, conv, mean, y, bound);
+  const BoundNorm norm = bind_norm(call, d_y, conv, mean, saved, ending);
   call.expect(plain, {norm.extent.channels});
   call.expect(weighted, {norm.extent.channels});
   if (!call.is_valid()) return {};
@@ -102,15 +115,15 @@ Bound norm_sums(Call& call) {
   };
 }
 
-// (d_y, conv, mean, a, b, d[, y]) -> d_conv[, d_residual]
+// (d_y, conv, mean, a, b, d[, y][, scale, shift]) -> d_conv[, d_residual]
 Bound norm_gradient(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
   const Operand a = call.operand("a"), b = call.operand("b"), d = call.operand("d");
-  const BoundGate bound = bind_gate(call);
-  const Operand y = take_value(call, bound);
+  const Ending ending = bind_ending(call);
+  const Saved saved = take_saved(call, ending);
   const Result d_conv = call.result("d_conv");
   const Result d_residual = call.optional_result("d_residual");
-  const BoundNorm norm = bind_norm(call, d_y, conv, mean, y, bound);
+  const BoundNorm norm = bind_norm(call, d_y, conv, mean, saved, ending);
   for (const Operand* operand : {&a, &b, &d}) call.expect(*operand, {norm.extent.channels});
   call.expect(d_conv, conv.shape);
   call.expect(d_residual, conv.shape);

@@ -1,8 +1,13 @@
-// Batch norm with the statistics of the batch, followed by a residual and a gate, such as ReLU:
+// Batch norm with the statistics of the batch, followed by a residual and a gate, such as ReLU, or
+// by SiLU:
 //
 //   forward   y = gate(scale * (c - mean) + shift + residual)      c the convolution
+//             y = z logistic(z),  z = scale * (c - mean) + shift
 //
-// and the backward pass, with g = gate'(y) d_y (without a gate: g = d_y):
+// and the backward pass, with g = gate'(y) d_y (without a gate: g = d_y). The derivative of SiLU
+// does not follow from y, so z is computed again, from the c that is read in any case:
+//
+//   g = l (1 + z (1 - l)) d_y,   l = logistic(z)
 //
 //   sums      s1 = sum g,  s2 = sum g * (c - mean)              over the pixels, for each channel
 //   gradient  d_c = a * g + b * (c - mean) + d,  d_residual = g     with a, b, d for each channel
@@ -33,6 +38,7 @@ struct Norm {
   const float *d_y, *conv, *mean;
   const float* y;  // null without a gate
   Gate gate;
+  const float *scale, *shift;  // of the forward pass, where SiLU followed; else null
 };
 
 struct Normalize {
@@ -40,6 +46,7 @@ struct Normalize {
   const float *conv, *mean, *scale, *shift;
   const float* residual;  // null without
   const Gate* gate;       // or null
+  bool silu;
 };
 
 struct NormCoefficients {

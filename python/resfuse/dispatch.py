@@ -11,6 +11,7 @@ from resfuse import reference
 from resfuse.arguments import Activation, as_array, check_implementation
 from resfuse.jax_compat import default_platform, naming_forward_mode
 from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.batch_norm import Ending
 from resfuse.kernel.conv import unsupported
 from resfuse.kernel.derivatives import FORWARD_MODE
 from resfuse.kernel.elementwise import NotElementwiseError, trace_elementwise
@@ -25,6 +26,7 @@ from resfuse.kernel.epilogue import (
     activation_epilogue,
     gate_of,
 )
+from resfuse.kernel.silu import SILU
 from resfuse.kernel.train import train_on_cpu
 from resfuse.purpose import Purpose, by_platform, purpose
 from resfuse.spec import ConvSpec, check_arrays
@@ -177,9 +179,12 @@ def _ending(
     return (compiled, None) if compiled else (_COMPILED[None][residuals], activation)
 
 
-def _gate(activation: Activation | None) -> Gate | None:
+def _after_norm(activation: Activation | None, residual: Array | None) -> Ending | None:
+    """What batch norm's passes compute behind it; None: the activation is left to plain JAX."""
     if activation is None or activation in _COMPILED:
         return _COMPILED[activation][0].gate
+    if activation is jax.nn.silu and residual is None:
+        return SILU
     return gate_of(activation)
 
 
@@ -222,11 +227,12 @@ def _training(
 
     def on_cpu(arrays: Arrays) -> tuple[Array, Array, Array]:
         operands = {name: array for name, array in arrays.items() if name != "conv_bias"}
-        gate = _gate(activation)
-        y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, gate=gate or Gate())
-        if gate is None and activation is not None:
+        ending = _after_norm(activation, arrays["residual"])
+        passed = ending or Gate()
+        y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, ending=passed)
+        if ending is None and activation is not None:
             # Its derivative saves nothing but y: to compute it again costs less than to write and
-            # read what is in between, such as the logistic of SiLU.
+            # read what is in between, such as the products of hard swish.
             y = jax.checkpoint(activation)(y)
         # The mean takes the convolution's bias away again.
         conv_bias = arrays["conv_bias"]

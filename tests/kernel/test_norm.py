@@ -8,6 +8,7 @@ from kernel_case import assert_same_bits, on_every_isa
 from oracle import EPSILON
 from resfuse.kernel import batch_norm
 from resfuse.kernel.gate import Gate
+from resfuse.kernel.silu import SILU
 
 # Around vectors of 4, 8 and 16 lanes; pixels around the 16 that are added up in floats, the 64 of
 # the smallest block of sums and the 32 blocks; enough for several threads.
@@ -27,6 +28,10 @@ GATES = {
 NORMALIZE = 5 * EPSILON / 2
 SUMS = (15 + 3 + 1) * EPSILON / 2
 GRADIENT = 5 * EPSILON / 2
+# What SiLU adds to these: its argument z has 3 roundings of its terms' size, the logistic function
+# l 4 of its own, each product and sum one. The slopes of SiLU and of its derivative are below 1.1
+# and 1/2, so z l and l (1 + z (1 - l)) are off by less than 10 of 1 and the size of z.
+SILU_ERROR, SILU_SLOPE = 10 * EPSILON / 2, 1.1
 
 
 def arrays(shape, ratio=0.0, seed=0):
@@ -47,6 +52,7 @@ PASSES = (
     *("normalize, clip", "normalize, leaky", "sums", "sums, relu", "sums, clip", "sums, leaky"),
     *("gradient", "gradient, residual", "gradient, relu", "gradient, relu, residual"),
     *("gradient, clip, residual", "gradient, leaky, residual"),
+    *("normalize, silu", "sums, silu", "gradient, silu"),
 )
 
 
@@ -78,6 +84,8 @@ def passes(conv, d_y, residual, y, mean, a, b, d):
     """Each pass with all of its options, by name."""
 
     def run(name):
+        if "silu" in name:
+            return run_silu(name)
         gate, mask = GATES.get(gate_in(name), Gate()), (y,) if gate_in(name) else ()
         if "normalize" in name:
             addend = (residual,) if "residual" in name else ()
@@ -85,6 +93,13 @@ def passes(conv, d_y, residual, y, mean, a, b, d):
         if "sums" in name:
             return batch_norm.norm_sums(gate, d_y, conv, mean, *mask)
         return batch_norm.norm_gradient(gate, "residual" in name, d_y, conv, mean, a, b, d, *mask)
+
+    def run_silu(name):
+        if "normalize" in name:
+            return batch_norm.normalize(SILU, conv, mean, a, d)
+        if "sums" in name:
+            return batch_norm.norm_sums(SILU, d_y, conv, mean, a, d)
+        return batch_norm.norm_gradient(SILU, False, d_y, conv, mean, a, b, d, a, d)
 
     return {name: run(name) for name in PASSES}
 
@@ -95,6 +110,8 @@ def exact(options, conv, d_y, residual, y, mean, a, b, d):
         array.astype(np.float64) for array in (conv, d_y, residual, mean, a, b, d)
     )
     deviation = conv - mean
+    if "silu" in options:
+        return exact_silu(options[0], deviation, d_y, a, b, d)
     gate = next(filter(GATES.get, options), None)
     g = passed(gate, y, d_y)
     if options[0] == "normalize":
@@ -106,11 +123,29 @@ def exact(options, conv, d_y, residual, y, mean, a, b, d):
     return [(sum(terms), size_of(terms)), *([(g, 0 * g)] if "residual" in options else [])]
 
 
+def exact_silu(name, deviation, d_y, a, b, d):
+    """Likewise where SiLU follows."""
+    z = a * deviation + d
+    size, logistic = 1 + size_of([a * deviation, d]), 1 / (1 + np.exp(-z))
+    if name == "normalize":
+        return [(z * logistic, size)]
+    g, size = d_y * logistic * (1 + z * (1 - logistic)), np.abs(d_y) * size
+    if name == "sums":
+        terms = [(g, size), (g * deviation, size * np.abs(deviation))]
+        return [(term.sum((0, 1, 2)), bound.sum((0, 1, 2))) for term, bound in terms]
+    return [(a * g + b * deviation + d, np.abs(a) * size + size_of([b * deviation, d]))]
+
+
 def size_of(terms):
     return sum(np.abs(term) for term in terms)
 
 
 BOUNDS = {"normalize": NORMALIZE, "sums": SUMS, "gradient": GRADIENT}
+
+
+def bound(options):
+    plain = BOUNDS[options[0]]
+    return plain * SILU_SLOPE + SILU_ERROR if "silu" in options else plain
 
 
 def assert_right(operands):
@@ -124,7 +159,7 @@ def assert_right(operands):
             for ours, (value, size) in zip(outputs, truth, strict=True):
                 assert ours.shape == value.shape, f"{name} on {isa}"
                 error = np.abs(ours - value)
-                assert (error <= BOUNDS[options[0]] * size).all(), f"{name} on {isa}"
+                assert (error <= bound(options) * size).all(), f"{name} on {isa}"
         for gate in ("", ", relu"):
             alone, (both, _) = by_name[f"gradient{gate}"][0], by_name[f"gradient{gate}, residual"]
             assert_same_bits(both, alone, f"gradient{gate} on {isa}")

@@ -26,7 +26,8 @@ struct Arrays {
   // The gradient that ReLU lets pass.
   double gated(size_t i) const { return y[i] > 0.0f ? d_y[i] : 0.0; }
   Norm norm() const {
-    return {pixels, channels, d_y.data(), conv.data(), mean.data(), y.data(), kRelu};
+    return {pixels,   channels, d_y.data(), conv.data(), mean.data(),
+            y.data(), kRelu,    nullptr,    nullptr};
   }
 };
 
@@ -38,8 +39,9 @@ void check_normalize(const Isa& isa, const Arrays& of, Report& report) {
     expected[i] = std::max(0.0, of.deviation(i) * of.scale[c] + of.shift[c] + of.residual[i]);
   }
   Threads workers;
-  const Normalize norm{of.pixels,       of.channels,     of.conv.data(),     of.mean.data(),
-                       of.scale.data(), of.shift.data(), of.residual.data(), &kRelu};
+  const Normalize norm{of.pixels,          of.channels,     of.conv.data(),
+                       of.mean.data(),     of.scale.data(), of.shift.data(),
+                       of.residual.data(), &kRelu,          false};
   run_normalize(isa, norm, out.data(), 2, workers.schedule());
   report.close(out, expected, 0.0, "normalized");
 }

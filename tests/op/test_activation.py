@@ -65,6 +65,32 @@ def test_values_and_gradients(op, names):
         assert_near(got[name], exact[name])
 
 
+def test_silu_without_a_residual():
+    """There the kernel's batch norm computes it; gradients, theirs, and a batch of them."""
+    shape = {"x": (2, 4, 3, 4), "without": ("residual", "scale")}
+
+    def derivatives(implementation):
+        def loss(x, arrays):
+            arrays = arrays | {"x": x}
+            outputs = call("training", arrays, implementation, activation=jax.nn.silu)
+            return sum(jnp.vdot(y, y) for y in jax.tree.leaves(outputs))
+
+        def slope(x, arrays):
+            return sum(map(jnp.sum, jax.tree.leaves(jax.grad(loss, (0, 1))(x, arrays))))
+
+        def both(arrays):
+            x, rest = arrays["x"], {name: arrays[name] for name in arrays if name != "x"}
+            several = jax.vmap(jax.grad(loss, (0, 1)), (0, None))(jnp.stack([x, x[::-1] + x]), rest)
+            return several, jax.grad(slope, (0, 1))(x, rest)
+
+        return jax.jit(both)
+
+    arrays = problem("training", **shape)
+    exact = in_float64(derivatives("xla"), arrays)
+    for got, truth in zip(derivatives("ffi")(arrays), exact, strict=True):
+        assert_near(got, truth)
+
+
 LEFT_TO_XLA = ("numbers per channel", "nothing the kernel has")
 
 

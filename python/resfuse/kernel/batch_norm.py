@@ -11,7 +11,8 @@ where ``s = sqrt(var + epsilon)``. The sums are the first pass: it reads ``d_y``
 The second reads them again and writes ``d_c`` and, where there is one, ``d_residual``. No order has
 fewer, for no ``d_c`` is known before all of the sums are. (PyTorch's ReLU, residual and batch norm
 are three kernels, which read and write ``g`` once more.) Saved from the forward pass are ``c`` and
-``y``, which the next layer saves as well: what PyTorch saves.
+``y``, which the next layer saves as well: what PyTorch saves. SiLU may stand in the gate's place,
+without a residual; both passes compute its argument again, from ``c``, and read no ``y``.
 """
 
 import functools
@@ -26,9 +27,11 @@ from jax import Array, lax
 from resfuse.kernel.call import Call
 from resfuse.kernel.conv import Axes
 from resfuse.kernel.gate import Gate
+from resfuse.kernel.silu import Silu
 from resfuse.reference import per_channel
 
 __all__ = [
+    "Ending",
     "NormGradients",
     "Saved",
     "norm_gradient",
@@ -40,6 +43,9 @@ __all__ = [
 ]
 
 
+Ending = Gate | Silu  # of what follows the norm
+
+
 class Saved(NamedTuple):
     """What the backward pass needs of the forward one."""
 
@@ -47,7 +53,8 @@ class Saved(NamedTuple):
     mean: Array  # without the convolution's bias
     var: Array
     scale: Array | None
-    y: Array | None  # None without a gate
+    bias: Array | None
+    y: Array | None  # None unless the ending's derivative follows from it
 
 
 class NormGradients(NamedTuple):
@@ -68,14 +75,20 @@ def normalized(
     residual: Array | None,
     *,
     epsilon: float,
-    gate: Gate,
+    ending: Ending,
 ) -> Array:
-    """``gate`` of :func:`resfuse.reference.normalize`, on the kernel."""
-    rsigma = lax.rsqrt(var + epsilon)
-    multiplier = rsigma if scale is None else rsigma * scale
-    shift = jnp.zeros_like(mean) if bias is None else bias
+    """``ending`` of :func:`resfuse.reference.normalize`, on the kernel."""
     residuals = () if residual is None else (residual,)
-    return normalize(gate, conv, mean, multiplier, shift, *residuals)
+    multiplier = _multiplier(scale, lax.rsqrt(var + epsilon))
+    return normalize(ending, conv, mean, multiplier, _shift(bias, mean), *residuals)
+
+
+def _multiplier(scale: Array | None, rsigma: Array) -> Array:
+    return rsigma if scale is None else rsigma * scale
+
+
+def _shift(bias: Array | None, mean: Array) -> Array:
+    return jnp.zeros_like(mean) if bias is None else bias
 
 
 def norm_gradients(
@@ -83,20 +96,21 @@ def norm_gradients(
     cotangents: tuple[Array, Array, Array],
     *,
     epsilon: float,
-    gate: Gate,
+    ending: Ending,
     residual: bool,
 ) -> NormGradients:
     """The cotangents of everything for those of ``y``, mean and variance."""
     d_y, d_mean, d_var = cotangents
-    conv, mean, var, scale, y = saved
-    mask = () if y is None else (y,)
-    plain, weighted = norm_sums(gate, d_y, conv, mean, *mask)
-    count = pixels(conv)
+    conv, mean, var, scale, bias, y = saved
     rsigma = lax.rsqrt(var + epsilon)
-    a = rsigma if scale is None else scale * rsigma
+    a = _multiplier(scale, rsigma)
+    of_argument = (a, _shift(bias, mean)) if isinstance(ending, Silu) else ()
+    kept = of_argument if y is None else (y,)
+    plain, weighted = norm_sums(ending, d_y, conv, mean, *kept)
+    count = pixels(conv)
     b = (2 * d_var - a * rsigma * rsigma * weighted) / count
     d = (d_mean - a * plain) / count
-    results = norm_gradient(gate, residual and y is not None, d_y, conv, mean, a, b, d, *mask)
+    results = norm_gradient(ending, residual and y is not None, d_y, conv, mean, a, b, d, *kept)
     d_conv, *rest = results
     return NormGradients(d_conv, weighted * rsigma, plain, rest[0] if rest else d_y)
 
@@ -110,14 +124,18 @@ def _axes(images: Array) -> str:
     return Axes(images.ndim - 2).y
 
 
+def _axes_kept(image: str, kept: tuple[Array, ...]) -> str:
+    return "".join(f", {image if each.ndim > 1 else 'o'}" for each in kept)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def normalize(
-    gate: Gate, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
+    ending: Ending, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
 ) -> Array:
-    """``gate(scale * (conv - mean) + shift + residual)``.
+    """``ending(scale * (conv - mean) + shift + residual)``.
 
     Args:
-        gate: what follows; ``Gate()`` is nothing.
+        ending: what follows; ``Gate()`` is nothing.
         conv: ``(B, ..., C)``, float32 as all of them.
         mean: ``(C,)``.
         scale: ``(C,)``.
@@ -126,35 +144,38 @@ def normalize(
     """
     image = _axes(conv)
     rule = f"{image}, o, o, o{f', {image}' * len(residual)} -> {image}"
-    call = Call("normalize", rule, attributes=gate.attributes)
+    call = Call("normalize", rule, attributes=ending.attributes)
     return call(conv, mean, scale, shift, *residual)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def norm_sums(gate: Gate, d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
+def norm_sums(
+    ending: Ending, d_y: Array, conv: Array, mean: Array, *kept: Array
+) -> tuple[Array, Array]:
     """``sum g`` and ``sum g * (conv - mean)`` over the pixels, for each channel.
 
     Args:
-        gate: what followed the norm.
+        ending: what followed the norm.
         d_y: ``(B, ..., C)``, float32.
         conv: likewise.
         mean: ``(C,)``.
-        *y: one array like ``d_y``, the gate's value: ``g`` is ``d_y`` where the gate is open, and
-            its ``otherwise`` of it elsewhere. None for ``Gate()``, with which ``g`` is ``d_y``.
+        *kept: with a gate its value, one array like ``d_y``: ``g`` is ``d_y`` where the gate is
+            open, and its ``otherwise`` of it elsewhere. With SiLU the scale and the shift that
+            :func:`normalize` had. None for ``Gate()``, with which ``g`` is ``d_y``.
 
     Returns:
         Two arrays ``(C,)``.
     """
     image = _axes(conv)
-    rule = f"{image}, {image}, o{f', {image}' * len(y)} -> o, o"
-    call = Call("norm_sums", rule, attributes=gate.attributes)
-    plain, weighted = call(d_y, conv, mean, *y)
+    rule = f"{image}, {image}, o{_axes_kept(image, kept)} -> o, o"
+    call = Call("norm_sums", rule, attributes=ending.attributes)
+    plain, weighted = call(d_y, conv, mean, *kept)
     return plain, weighted
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def norm_gradient(
-    gate: Gate,
+    ending: Ending,
     residual: bool,
     d_y: Array,
     conv: Array,
@@ -162,12 +183,12 @@ def norm_gradient(
     a: Array,
     b: Array,
     d: Array,
-    *y: Array,
+    *kept: Array,
 ) -> tuple[Array, ...]:
     """``(a * g + b * (conv - mean) + d,)``, and ``g`` as well if there is a ``residual``.
 
     Args:
-        gate: as in :func:`norm_sums`.
+        ending: as in :func:`norm_sums`.
         residual: whether to return ``g``.
         d_y: as in :func:`norm_sums`, and so are those that are not named here.
         conv: see there.
@@ -175,39 +196,47 @@ def norm_gradient(
         a: ``(C,)``.
         b: ``(C,)``.
         d: ``(C,)``.
-        *y: see there.
+        *kept: see there.
     """
     image = _axes(conv)
     results = ", ".join([image] * (2 if residual else 1))
-    rule = f"{image}, {image}, o, o, o, o{f', {image}' * len(y)} -> {results}"
-    call = Call("norm_gradient", rule, attributes=gate.attributes)
-    return call(d_y, conv, mean, a, b, d, *y)
+    rule = f"{image}, {image}, o, o, o, o{_axes_kept(image, kept)} -> {results}"
+    call = Call("norm_gradient", rule, attributes=ending.attributes)
+    return call(d_y, conv, mean, a, b, d, *kept)
 
 
 # The derivatives of these, which are second derivatives of the whole, are those of the formulas.
 def _plain_normalize(
-    gate: Gate, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
+    ending: Ending, conv: Array, mean: Array, scale: Array, shift: Array, *residual: Array
 ) -> Array:
     mean, scale, shift = (per_channel(each, conv) for each in (mean, scale, shift))
-    return gate(sum(residual, scale * (conv - mean) + shift))
+    return ending(sum(residual, scale * (conv - mean) + shift))
 
 
-def _plain_sums(gate: Gate, d_y: Array, conv: Array, mean: Array, *y: Array) -> tuple[Array, Array]:
-    g = _passing(gate, d_y, *y)
+def _plain_sums(
+    ending: Ending, d_y: Array, conv: Array, mean: Array, *kept: Array
+) -> tuple[Array, Array]:
+    deviation = conv - per_channel(mean, conv)
+    g = _passing(ending, d_y, deviation, *kept)
     axes = tuple(range(g.ndim - 1))
-    return g.sum(axes), (g * (conv - per_channel(mean, conv))).sum(axes)
+    return g.sum(axes), (g * deviation).sum(axes)
 
 
-def _plain_gradient(gate: Gate, residual: bool, *arrays: Array) -> tuple[Array, ...]:
-    d_y, conv, mean, a, b, d, *y = arrays
-    g = _passing(gate, d_y, *y)
+def _plain_gradient(ending: Ending, residual: bool, *arrays: Array) -> tuple[Array, ...]:
+    d_y, conv, mean, a, b, d, *kept = arrays
     mean, a, b, d = (per_channel(each, conv) for each in (mean, a, b, d))
-    d_conv = a * g + (b * (conv - mean) + d)
+    deviation = conv - mean
+    g = _passing(ending, d_y, deviation, *kept)
+    d_conv = a * g + (b * deviation + d)
     return (d_conv, g) if residual else (d_conv,)
 
 
-def _passing(gate: Gate, d_y: Array, *y: Array) -> Array:
-    return gate.pull(gate.opened(y[0]), d_y) if y else d_y
+def _passing(ending: Ending, d_y: Array, deviation: Array, *kept: Array) -> Array:
+    if isinstance(ending, Gate):
+        return ending.pull(ending.opened(kept[0]), d_y) if kept else d_y
+    scale, shift = (per_channel(each, d_y) for each in kept)
+    (g,) = jax.vjp(ending, scale * deviation + shift)[1](d_y)
+    return g
 
 
 def _by_formula(call: Callable[..., Any], formula: Callable[..., Any], static: int) -> None:

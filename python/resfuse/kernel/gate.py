@@ -42,7 +42,7 @@ class Gate:
         low = bounds.get("gt", bounds.get("ge", np.nan))
         numbers = (low, bounds.get("lt", np.nan), self.otherwise) if bounds else ()
         bits = np.array(numbers, np.float32).view(np.uint32).tolist()
-        return {"gate": tuple(bits), "at_least": "ge" in bounds}
+        return {"gate": tuple(bits), "at_least": "ge" in bounds, "silu": False}
 
     def __call__(self, x: Array) -> Array:
         """The function itself, where it is closed the nearer bound or ``otherwise * x``."""

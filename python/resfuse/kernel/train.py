@@ -1,4 +1,4 @@
-"""The kernel's training step: convolution, batch statistics, normalisation, residual and gate.
+"""The kernel's training step: convolution, batch statistics, normalisation, residual and ending.
 
 What ``affine.py`` is for inference.
 """
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
-from resfuse.kernel.batch_norm import Saved, norm_gradients, normalized, pixels
+from resfuse.kernel.batch_norm import Ending, Saved, norm_gradients, normalized, pixels
 from resfuse.kernel.call import Call, Results
 from resfuse.kernel.conv import attributes, axes, gradients, weight_gradient
 from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
@@ -34,22 +34,22 @@ def train_on_cpu(
     *,
     spec: ConvSpec,
     epsilon: float,
-    gate: Gate,
+    ending: Ending,
 ) -> Statistics:
     """As :func:`resfuse.reference.conv_bn_act_train` without ``conv_bias``, on the kernel."""
     operands = refuse_forward_mode((x, kernel, scale, bias, residual))
-    return bare(_train)(spec, epsilon, gate, *operands)
+    return bare(_train)(spec, epsilon, ending, *operands)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _train(spec: ConvSpec, epsilon: float, gate: Gate, *operands: Any) -> Statistics:
-    return _run(spec, epsilon, gate, *operands)[0]
+def _train(spec: ConvSpec, epsilon: float, ending: Ending, *operands: Any) -> Statistics:
+    return _run(spec, epsilon, ending, *operands)[0]
 
 
 def _run(
     spec: ConvSpec,
     epsilon: float,
-    gate: Gate,
+    ending: Ending,
     x: Array,
     kernel: Array,
     scale: Array | None,
@@ -57,13 +57,14 @@ def _run(
     residual: Array | None,
 ) -> tuple[Statistics, Saved]:
     conv, mean, var = conv_statistics(spec, x, kernel)
-    y = normalized(conv, scale, bias, mean, var, residual, epsilon=epsilon, gate=gate)
-    return (y, mean, var), Saved(conv, mean, var, scale, y if gate.tests else None)
+    y = normalized(conv, scale, bias, mean, var, residual, epsilon=epsilon, ending=ending)
+    value = y if isinstance(ending, Gate) and ending.tests else None
+    return (y, mean, var), Saved(conv, mean, var, scale, bias, value)
 
 
-def _forward(spec: ConvSpec, epsilon: float, gate: Gate, *primals: Any) -> tuple[Any, Any]:
+def _forward(spec: ConvSpec, epsilon: float, ending: Ending, *primals: Any) -> tuple[Any, Any]:
     operands = jax.tree.map(lambda primal: primal.value, primals)
-    outputs, saved = _run(spec, epsilon, gate, *operands)
+    outputs, saved = _run(spec, epsilon, ending, *operands)
     # The images of a network's first layer want no cotangent. In a shape, for it is static; JAX may
     # take the structure from another trace.
     images = jnp.zeros(1 if primals[0].perturbed else 0, bool)
@@ -71,7 +72,7 @@ def _forward(spec: ConvSpec, epsilon: float, gate: Gate, *primals: Any) -> tuple
 
 
 def _backward(
-    spec: ConvSpec, epsilon: float, gate: Gate, residuals: Any, cotangents: Any
+    spec: ConvSpec, epsilon: float, ending: Ending, residuals: Any, cotangents: Any
 ) -> tuple[Array | None, ...]:
     operands, saved, images = residuals
     x, kernel, *_, residual = operands
@@ -80,7 +81,7 @@ def _backward(
         saved,
         (d_y, d_mean, d_var),
         epsilon=epsilon,
-        gate=gate,
+        ending=ending,
         residual=residual is not None,
     )
     if images.size:

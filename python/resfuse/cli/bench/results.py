@@ -45,6 +45,7 @@ class Task(NamedTuple):
     calls: int  # whose answers are compared
     tolerance: float  # of the largest answer
     at_least: float  # seconds of a timing
+    keeps_memory: bool = False  # whether engines keep what they free, see turns.py
 
 
 class Case(NamedTuple):
