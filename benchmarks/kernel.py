@@ -37,17 +37,45 @@ DEPTHWISE = [
     (56, 96, 7, 1),
     (14, 384, 7, 1),
 ]
-# The first layers of ResNets, of one channel too, of VGGs, of MobileNets and EfficientNets, and of
-# ConvNeXts: size, input and output channels, window, stride.
-STEMS = [
-    (224, 3, 64, 7, 2),
-    (224, 1, 64, 7, 2),
-    (224, 3, 64, 3, 1),
-    (224, 3, 16, 3, 2),
-    (224, 3, 32, 3, 2),
-    (224, 3, 64, 3, 2),
-    (224, 3, 96, 4, 4),
-]
+# Convolutions by size, input and output channels, window and stride. The first layers of ResNets,
+# of one channel too, of VGGs, of MobileNets and EfficientNets, and of ConvNeXts; 1x1 layers of a
+# ResNet-50 and of a MobileNetV2; and 3x3 ones that go by Winograd's algorithm, which does less
+# arithmetic than is counted here.
+LAYERS = {
+    "stems": [
+        (224, 3, 64, 7, 2),
+        (224, 1, 64, 7, 2),
+        (224, 3, 64, 3, 1),
+        (224, 3, 16, 3, 2),
+        (224, 3, 32, 3, 2),
+        (224, 3, 64, 3, 2),
+        (224, 3, 96, 4, 4),
+    ],
+    "pointwise": [
+        (56, 64, 256, 1, 1),
+        (56, 256, 64, 1, 1),
+        (28, 128, 512, 1, 1),
+        (28, 512, 1024, 1, 2),
+        (14, 256, 1024, 1, 1),
+        (14, 1024, 256, 1, 1),
+        (7, 512, 2048, 1, 1),
+        (7, 2048, 512, 1, 1),
+        (112, 16, 96, 1, 1),
+        (112, 32, 16, 1, 1),
+        (56, 24, 144, 1, 1),
+        (56, 144, 24, 1, 1),
+        (28, 32, 192, 1, 1),
+        (14, 64, 384, 1, 1),
+    ],
+    "winograd": [
+        (56, 64, 64, 3, 1),
+        (28, 128, 128, 3, 1),
+        (14, 256, 256, 3, 1),
+        (7, 512, 512, 3, 1),
+        (56, 128, 128, 3, 2),
+        (28, 256, 256, 3, 2),
+    ],
+}
 SCALING = (8, 56, 64, 1)
 
 
@@ -91,6 +119,7 @@ def in_place(
     window: int,
     stride: int,
     groups: int,
+    precision: str = "highest",
 ) -> Callable[[], object]:
     """One compiled convolution, whose output takes the memory of the last one.
 
@@ -107,7 +136,7 @@ def in_place(
         del last
         return resfuse.conv_bn_relu(
             x, kernel, ones, zeros, zeros, ones, strides=stride, feature_group_count=groups,
-            implementation="ffi", precision="highest",
+            implementation="ffi", precision=precision,
         )  # fmt: skip
 
     side = -(-size // stride)
@@ -146,12 +175,14 @@ def time_depthwise(
     return seconds, copying, 2e-9 * window**2 * written / extension.fma_peak(0.02)
 
 
-def time_stem(
-    isa: str, batch: int, size: int, inputs: int, outputs: int, window: int, stride: int
+def time_layer(
+    isa: str, kind: str, batch: int, layer: tuple[int, int, int, int, int]
 ) -> tuple[float, float]:
     """Seconds of a call, and of its multiply-adds, those on the padding included."""
+    size, inputs, outputs, window, stride = layer
     extension.force_isa(isa)
-    call = in_place(isa, batch, size, inputs, outputs, window, stride, 1)
+    precision = "default" if kind == "winograd" else "highest"
+    call = in_place(isa, batch, *layer, 1, precision)
     seconds_per_call(call, 0.01)  # warms up
     products = batch * (-(-size // stride) * window) ** 2 * inputs * outputs
     return seconds_per_call(call, 0.05), 2e-9 * products / extension.fma_peak(0.02)
@@ -194,16 +225,16 @@ def print_depthwise(one: Worker, rounds: int) -> None:
             )
 
 
-def print_stems(one: Worker, rounds: int) -> None:
-    """Prints the share of the multiply-adds, for each instruction set and stem."""
-    print("isa      stem                             us  multiply-adds, us   share")
+def print_layers(one: Worker, kind: str, rounds: int) -> None:
+    """Prints the share of the multiply-adds, for each instruction set and layer of that kind."""
+    print(f"isa      {kind:28}       us  multiply-adds, us   share")
     for isa in extension.isas():
-        for batch, (size, *others) in itertools.product((1, 8), STEMS):
-            shape = batch, size, *others
-            timings = [one.ask("run", "kernel:time_stem", isa, *shape) for _ in range(rounds)]
+        for batch, layer in itertools.product((1, 8), LAYERS[kind]):
+            request = "run", "kernel:time_layer", isa, kind, batch, layer
+            timings = [one.ask(*request) for _ in range(rounds)]
             call, fma = (1e6 * statistics.median(each) for each in zip(*timings, strict=True))
             share = statistics.median(bound / seconds for seconds, bound in timings)
-            inputs, outputs, window, stride = others
+            size, inputs, outputs, window, stride = layer
             label = f"{name(batch, size, inputs, 1)} {window}x{window}/{stride} to {outputs}"
             print(f"{isa:8} {label:28} {call:8.1f} {fma:12.1f} {share:13.1%}", flush=True)
 
@@ -224,23 +255,21 @@ def main() -> None:
     """Measures in processes of one and of two threads, in turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    alone = parser.add_mutually_exclusive_group()
-    alone.add_argument("--depthwise", action="store_true", help="depthwise convolutions alone")
-    alone.add_argument("--stems", action="store_true", help="convolutions of few channels alone")
+    parser.add_argument("--only", choices=(*LAYERS, "depthwise"), help="these layers alone")
     args = parser.parse_args()
     rounds = args.rounds
     with contextlib.ExitStack() as stack:
         here = str(Path(__file__).parent)
         workers = [Worker("the kernel", threads, folder=here) for threads in (1, 2)]
         one, two = (stack.enter_context(contextlib.closing(worker)) for worker in workers)
-        everything = not (args.depthwise or args.stems)
-        if everything:
+        if not args.only:
             print_shares(one, rounds)
-        if not args.depthwise:
-            print_stems(one, rounds)
-        if not args.stems:
+        for kind in LAYERS:
+            if args.only in (None, kind):
+                print_layers(one, kind, rounds)
+        if args.only in (None, "depthwise"):
             print_depthwise(one, rounds)
-        if everything:
+        if not args.only:
             print_scaling(one, two, rounds)
 
 

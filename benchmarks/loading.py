@@ -40,25 +40,31 @@ class First(NamedTuple):
 def from_weights(file: str, folder: str, threads: int) -> First:
     """Of resfuse, when JAX is imported and awake."""
     del threads  # those of the process
-    images = Prepared(folder).images(1)
-    jax.block_until_ready(jax.numpy.zeros(1) + 1)
-    start = time.perf_counter()
-    model = load(file)
-    logits = np.asarray(resfuse.fuse(lambda x: model(x))(images))
-    return First(time.perf_counter() - start, logits)
+
+    def answer(images: Array) -> Any:
+        model = load(file)
+        return resfuse.fuse(lambda x: model(x))(images)
+
+    return _first(answer, folder)
 
 
 def from_bare(file: str, folder: str, threads: int, runs: bool = True) -> First:
     """Of JAX alone, when it is imported and awake; or until the program could run."""
     del threads  # those of the process
+
+    def answer(images: Array) -> Any:
+        arrays = jax.device_put(read_arrays(Path(file)))
+        program = jax.jit(resnet).lower(arrays, images).compile()
+        return program(arrays, images) if runs else np.full(1, np.nan)
+
+    return _first(answer, folder)
+
+
+def _first(answer: Callable[[Array], Any], folder: str) -> First:
     images = Prepared(folder).images(1)
     jax.block_until_ready(jax.numpy.zeros(1) + 1)
     start = time.perf_counter()
-    arrays = jax.device_put(read_arrays(Path(file)))
-    program = jax.jit(resnet).lower(arrays, images).compile()
-    if not runs:
-        return First(time.perf_counter() - start, np.full(1, np.nan))
-    logits = np.asarray(program(arrays, images))
+    logits = np.asarray(answer(images))
     return First(time.perf_counter() - start, logits)
 
 

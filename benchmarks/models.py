@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.extend.core import JaxprEqn
 
+import unet
 from nnx_networks import Functional
 from resfuse import d2l, linen, nnx
 
@@ -18,7 +19,7 @@ from resfuse import d2l, linen, nnx
 class Model:
     """A network of resfuse's for square images, named as JSON can, so that any version makes it."""
 
-    network: str  # ``linen.ResNet18``, ``d2l.ResNet18``, ``nnx.MobileNetV2``
+    network: str  # ``linen.ResNet18``, ``d2l.ResNet18``, ``nnx.MobileNetV2``, ``unet.UNet``
     size: int
     batches: tuple[int, ...] = (1, 8, 32)  # by default
     channels: int = 3
@@ -44,13 +45,13 @@ class Model:
             make = functools.partial(getattr(nnx, name), **settings)
             return Functional(make, implementation, training=training, momentum=self.momentum)
         options = {"training": training} if self.is_book else {}
-        make = getattr({"linen": linen, "d2l": d2l}[library], name)
+        make = getattr({"linen": linen, "d2l": d2l, "unet": unet}[library], name)
         return make(implementation=implementation, **options, **settings)
 
     def forward(self, implementation: str | None) -> Callable[..., Any]:
         """Maps variables and images to logits, by the running statistics."""
         apply = self.module(implementation, training=False).apply
-        if not self.network.startswith("linen."):
+        if not self.network.startswith(("linen.", "unet.")):
             return apply
         return functools.partial(apply, use_running_average=True)
 
@@ -116,14 +117,19 @@ def _multiply_adds(model: Model) -> Iterator[int]:
 
 
 def _convolution(eqn: JaxprEqn) -> int:
-    """Of a convolution in Flax's layouts, without dilation."""
+    """Of a convolution in Flax's layouts, whose window has no dilation."""
     (_, *sizes, _), (*window, inputs, outputs) = map(_shape, eqn.invars)
     _, *places, _ = _shape(eqn.outvars[0])
-    strides, padding = eqn.params["window_strides"], eqn.params["padding"]
-    axes = zip(sizes, window, places, strides, padding, strict=True)
+    names = ("window_strides", "padding", "lhs_dilation")
+    settings = map(eqn.params.__getitem__, names)
+    axes = zip(sizes, window, places, *settings, strict=True)
     taps = (
-        sum(0 <= stride * place - low + tap < size for place in range(end) for tap in range(width))
-        for size, width, end, stride, (low, _) in axes
+        sum(
+            stride * place - low + tap in range(0, size * gap, gap)
+            for place in range(end)
+            for tap in range(width)
+        )
+        for size, width, end, stride, (low, _), gap in axes
     )
     return inputs * outputs * math.prod(taps)
 

@@ -24,6 +24,7 @@ COMPARISON = Comparison(
             name: Model(f"nnx.{name}", 224, torchvision=theirs)
             for name, theirs in _TORCHVISION.items()
         },
+        "UNet": Model("unet.UNet", 224, batches=(1, 8), num_classes=2),
         "ResNet18_CIFAR": Model(
             "linen.ResNet18", 32, num_classes=10, settings={"cifar_stem": True}
         ),

@@ -40,7 +40,7 @@ nb_execution_timeout = 240
 nb_merge_streams = True
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # ArrayLike alone is eight types; the text says what each argument takes
 autodoc_preserve_defaults = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True

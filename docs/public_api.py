@@ -56,7 +56,9 @@ def _first_name(value: Any) -> str:
 
 
 def _entry(name: str, value: Any) -> Iterator[str]:
-    if inspect.isclass(value):
+    if inspect.isclass(value) and issubclass(value, Exception):
+        yield f".. autoexception:: {name}\n\n"
+    elif inspect.isclass(value):
         yield f".. autoclass:: {name}\n   :members:\n\n"
     elif callable(value):
         yield f".. autofunction:: {name}\n\n"

@@ -1,6 +1,7 @@
 """The extension's targets as they are called without the package: right, and wrong in one thing."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from agreement import images
 from resfuse import ffi
 from resfuse.spec import ConvSpec
+from sampling import long_but
 
 AFFINE, STATISTICS, PACK, MAX_POOL = (
     f"resfuse_{name}" for name in ("conv_affine", "conv_statistics", "pack", "max_pool")
@@ -22,6 +24,9 @@ POOL_GRADIENT, NORMALIZE, NORM_SUMS, NORM_GRADIENT = (
 )
 SUM_POOL, SUM_POOL_GRADIENT = "resfuse_sum_pool", "resfuse_sum_pool_gradient"
 X, KERNEL, Y, CHANNELS = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6), (6,)
+GRADIENTS = [BY_INPUT, BY_WEIGHTS, BY_BOTH]
+POOLINGS = [MAX_POOL, POOL_GRADIENT, SUM_POOL, SUM_POOL_GRADIENT]
+
 GEOMETRY = {"strides": (1, 1), "padding": (1, 1, 1, 1)}
 DILATION = {"image_dilation": (1, 1), "window_dilation": (1, 1)}
 CONV = GEOMETRY | DILATION | {"groups": 1, "winograd": True}
@@ -122,3 +127,14 @@ def refuses(message, target, **bad):
         jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT: resfuse: .*(?:{message})"
     ):
         call(target, **bad)
+
+
+def taking_turns(targets, table):
+    """Each case of ``table`` for every other target, which read it by the same code; or long."""
+    product = list(itertools.product(targets, table))
+    ids = [f"{target}-{name}" for target, name in product]
+    kept = [row for at, row in enumerate(product) if (at // len(table) + at % len(table)) % 2 == 0]
+    return [
+        pytest.param(*param.values, marks=param.marks, id=name)
+        for param, name in zip(long_but(kept, product), ids, strict=True)
+    ]

@@ -1,4 +1,7 @@
-"""The networks of ``resfuse.linen`` and ``resfuse.d2l`` in PyTorch; others are torchvision's."""
+"""The networks of ``resfuse.linen``, ``resfuse.d2l`` and ``unet.py`` in PyTorch.
+
+Others are torchvision's.
+"""
 
 import re
 from typing import Any
@@ -22,7 +25,9 @@ _BOOK = {  # names of the book's layers, and those of the same ones in resfuse.l
 
 def network(prepared: Prepared) -> nn.Module:
     """The prepared one, channels last, in training mode."""
-    return _torchvision(prepared) if prepared.model.torchvision else Network(prepared)
+    if prepared.model.torchvision:
+        return _torchvision(prepared)
+    return UNet(prepared) if prepared.model.network.startswith("unet.") else ResNet(prepared)
 
 
 def _torchvision(prepared: Prepared) -> nn.Module:
@@ -40,33 +45,60 @@ def _torchvision(prepared: Prepared) -> nn.Module:
     return made.to(memory_format=torch.channels_last)
 
 
-class Network(nn.Module):
-    """One of ours, channels last, in training mode.
+class Layers(nn.Module):
+    """Our variables by their names in Flax, and what is computed with them, channels last."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__()
+        self.book, self.momentum = prepared.model.is_book, 1 - prepared.model.momentum
+        self.names = set()
+        for name, value in prepared.weights.items():
+            collection, _, path = name.partition("/")
+            layer, _, kind = path.rpartition("/")
+            for book, plain in _BOOK.items() if self.book else ():
+                layer = re.sub(book, plain, layer)
+            self.names.add(layer)
+            tensor = torch.from_numpy(_channels_first(value))
+            if collection == "params":
+                self.register_parameter(f"{layer}/{kind}", nn.Parameter(tensor))
+            else:
+                self.register_buffer(f"{layer}/{kind}", tensor)
+
+    def _conv(self, x: torch.Tensor, name: str, strides: int = 1) -> torch.Tensor:
+        kernel = self._get(f"{name}/kernel")
+        size = kernel.shape[-1]
+        padding = size // 2
+        if self.book:
+            padding, after = divmod(max(size - strides, 0), 2)
+            x = functional.pad(x, (0, 1, 0, 1)) if after else x
+        groups = x.shape[1] // kernel.shape[1]
+        return functional.conv2d(
+            x, kernel, self._get(f"{name}/bias"), strides, padding, groups=groups
+        )
+
+    def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        kinds = ("mean", "var", "scale", "bias")
+        values = (self._get(f"{name}/{kind}") for kind in kinds)
+        return functional.batch_norm(x, *values, self.training, self.momentum)
+
+    def _get(self, name: str) -> Any:
+        """The tensor, or ``None`` if there is none."""
+        return getattr(self, name, None)
+
+
+class ResNet(Layers):
+    """One of ours, in training mode.
 
     The book's networks differ in that convolutions have biases, that padding is Flax's ``"SAME"``,
     and that the convolution of a skip has no batch norm.
     """
 
     def __init__(self, prepared: Prepared) -> None:
-        super().__init__()
-        model = prepared.model
-        self.book, self.momentum = model.is_book, 1 - model.momentum
-        self.small = bool(model.settings.get("cifar_stem"))
-        layers = set()
-        for name, value in prepared.weights.items():
-            collection, _, path = name.partition("/")
-            layer, _, kind = path.rpartition("/")
-            for book, plain in _BOOK.items() if self.book else ():
-                layer = re.sub(book, plain, layer)
-            layers.add(layer)
-            tensor = torch.from_numpy(_channels_first(value))
-            if collection == "params":
-                self.register_parameter(f"{layer}/{kind}", nn.Parameter(tensor))
-            else:
-                self.register_buffer(f"{layer}/{kind}", tensor)
-        blocks = [each.removesuffix("/conv1") for each in layers if each.endswith("/conv1")]
+        super().__init__(prepared)
+        self.small = bool(prepared.model.settings.get("cifar_stem"))
+        blocks = [each.removesuffix("/conv1") for each in self.names if each.endswith("/conv1")]
         self.blocks = sorted(blocks, key=lambda name: [*map(int, re.findall(r"\d+", name))])
-        self.depth = 3 if f"{self.blocks[0]}/bn3" in layers else 2
+        self.depth = 3 if f"{self.blocks[0]}/bn3" in self.names else 2
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -93,26 +125,37 @@ class Network(nn.Module):
             x = x if self.book else self._norm(x, f"{name}/downsample/1")
         return torch.relu(y + x)
 
-    def _conv(self, x: torch.Tensor, name: str, strides: int) -> torch.Tensor:
-        kernel = self._get(f"{name}/kernel")
-        size = kernel.shape[-1]
-        padding = size // 2
-        if self.book:
-            padding, after = divmod(max(size - strides, 0), 2)
-            x = functional.pad(x, (0, 1, 0, 1)) if after else x
-        groups = x.shape[1] // kernel.shape[1]
-        return functional.conv2d(
-            x, kernel, self._get(f"{name}/bias"), strides, padding, groups=groups
-        )
 
-    def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        kinds = ("mean", "var", "scale", "bias")
-        values = (self._get(f"{name}/{kind}") for kind in kinds)
-        return functional.batch_norm(x, *values, self.training, self.momentum)
+class UNet(Layers):
+    """That of ``unet.py``, in training mode."""
 
-    def _get(self, name: str) -> Any:
-        """The tensor, or ``None`` if there is none."""
-        return getattr(self, name, None)
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__(prepared)
+        self.levels = sum(name.startswith("down") for name in self.names) // 4
+        for level in range(self.levels - 1):
+            # Flax reads a transposed convolution's window from its end, and its inputs come first.
+            kernel = self._get(f"up{level}_conv/kernel")
+            kernel.data = kernel.data.flip(2, 3).transpose(0, 1).contiguous()
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps images to logits for each pixel, channels last as Flax has them."""
+        skips: list[torch.Tensor] = []
+        for level in range(self.levels):
+            x = self._block(functional.max_pool2d(x, 2) if skips else x, f"down{level}")
+            skips.append(x)
+        for level in reversed(range(self.levels - 1)):
+            kernel, bias = (self._get(f"up{level}_conv/{kind}") for kind in ("kernel", "bias"))
+            x = functional.conv_transpose2d(x, kernel, bias, 2)
+            x = self._block(torch.cat([skips[level], x], 1), f"up{level}")
+        return self._conv(x, "logits").permute(0, 2, 3, 1)
+
+    def _block(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        for number in (1, 2):
+            x = torch.relu(
+                self._norm(self._conv(x, f"{name}_conv{number}"), f"{name}_norm{number}")
+            )
+        return x
 
 
 def _channels_first(value: Array) -> Array:

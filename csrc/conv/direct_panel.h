@@ -33,6 +33,7 @@ class DirectPanel {
         vectors_(panel_.columns <= kLanes ? 1 : kVectors),
         first_input_(plan_.layout.grouped ? panel_.channel : panel_.group * conv_.group_in()),
         row_runs_(conv_.row_runs()),
+        sum_(plan_.layout.grouped ? sum_function(conv_.group_in()) : nullptr),
         ahead_(ahead_of(packed, 0)),
         output_(job, panel_, scratch.registers) {}
 
@@ -176,7 +177,7 @@ class DirectPanel {
     tile.pixel_stride = conv_.out_c;
     if (!scatter_.dense) scatter(pixel, m, tile);
     tile.sums = operands_.sums ? &scratch_.sums : nullptr;
-    if (plan_.layout.grouped) tile.sum = sum_function(conv_.group_in());
+    tile.sum = sum_;
     return tile;
   }
 
@@ -274,7 +275,8 @@ class DirectPanel {
   const Panel panel_;
   const int64_t vectors_;
   const int64_t first_input_, row_runs_;
-  Ahead ahead_;  // of the next tile
+  const SumFunction sum_;  // null but with narrow groups
+  Ahead ahead_;            // of the next tile
   const Output output_;
 };
 

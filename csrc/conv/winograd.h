@@ -40,7 +40,7 @@ class Winograd {
         plan_(job.plan),
         winograd_(job.plan.winograd),
         tiling_(winograd_.tiling),
-        transforms_(transforms_of(conv_, tiling_)),
+        transforms_(transforms_of<Transforms>(conv_, tiling_)),
         points_(transforms_.inputs.count()),
         kernel_points_(transforms_.kernel_points.count()),
         operands_(job.operands),

@@ -42,12 +42,42 @@ void from_points(const float* from, int64_t stride, Vec* to) {
       [&](int i, int j, Vec value) { to[i * kOut + j] = value; });
 }
 
+inline Area turned(const Area& area) { return {area.w, area.h}; }
+
+constexpr int64_t kMostOutputs = 5 * 5, kMostInputs = 9 * 9, kMostTaps = 3 * 3;
+
 // A convolution's: V = B^T d B, U = G g G^T, y = A^T M A.
 struct Transforms {
   Area outputs, inputs;      // of a tile; its points are as many as its inputs
   Area taps, kernel_points;  // of a window; with stride 2 its last point serves for all odd inputs
   ToPoints input, kernel;
   FromPoints output;
+
+  template <typename H, typename W>
+  static constexpr Transforms along() {
+    static_assert(H::kOutput * W::kOutput <= kMostOutputs && H::kInput * W::kInput <= kMostInputs);
+    return {{H::kOutput, W::kOutput},
+            {H::kInput, W::kInput},
+            {inputs_of(H::kernel), inputs_of(W::kernel)},
+            {outputs_of(H::kernel), outputs_of(W::kernel)},
+            to_points<H::input, W::input>,
+            to_points<H::kernel, W::kernel>,
+            from_points<H::output, W::output>};
+  }
+
+  // Calls `make` with that of a side's algorithms which has so many outputs.
+  template <typename Make>
+  static auto choose(const Side& side, int64_t outputs, Make make) {
+    if (side.stride == 2) return outputs == 4 ? make(Strided<Pair4>{}) : make(Strided<Pair2>{});
+    if (side.kernel == 2) return outputs == 4 ? make(Pair4{}) : make(Pair2{});
+    if (outputs == 5) return make(F5{});
+    return outputs == 4 ? make(F4{}) : outputs == 3 ? make(F3{}) : make(F2{});
+  }
+
+  void turn() {
+    outputs = turned(outputs), inputs = turned(inputs);
+    taps = turned(taps), kernel_points = turned(kernel_points);
+  }
 };
 
 // A weight gradient's: V = B^T d B, Z = A e A^T, d_kernel = G^T P G.
@@ -55,74 +85,36 @@ struct GradientTransforms {
   Area outputs, inputs, taps;
   ToPoints input, gradient;
   FromPoints kernel;
+
+  template <typename H, typename W>
+  static constexpr GradientTransforms along() {
+    return {{H::kOutput, W::kOutput},
+            {H::kInput, W::kInput},
+            {inputs_of(H::kernel), inputs_of(W::kernel)},
+            to_points<H::input, W::input>,
+            to_points<H::gradient, W::gradient>,
+            from_points<H::kernel_gradient, W::kernel_gradient>};
+  }
+
+  template <typename Make>
+  static auto choose(const Side& side, int64_t outputs, Make make) {
+    if (side.kernel == 2) return outputs == 4 ? make(Pair4{}) : make(Pair2{});
+    return outputs == 4 ? make(F4{}) : outputs == 3 ? make(F3{}) : make(F2{});
+  }
+
+  void turn() { outputs = turned(outputs), inputs = turned(inputs), taps = turned(taps); }
 };
 
-constexpr int64_t kMostOutputs = 5 * 5, kMostInputs = 9 * 9, kMostTaps = 3 * 3;
-
-template <typename H, typename W>
-constexpr Transforms transforms() {
-  static_assert(H::kOutput * W::kOutput <= kMostOutputs && H::kInput * W::kInput <= kMostInputs);
-  return {{H::kOutput, W::kOutput},
-          {H::kInput, W::kInput},
-          {inputs_of(H::kernel), inputs_of(W::kernel)},
-          {outputs_of(H::kernel), outputs_of(W::kernel)},
-          to_points<H::input, W::input>,
-          to_points<H::kernel, W::kernel>,
-          from_points<H::output, W::output>};
-}
-
-template <typename H, typename W>
-constexpr GradientTransforms gradient_transforms() {
-  return {{H::kOutput, W::kOutput},
-          {H::kInput, W::kInput},
-          {inputs_of(H::kernel), inputs_of(W::kernel)},
-          to_points<H::input, W::input>,
-          to_points<H::gradient, W::gradient>,
-          from_points<H::kernel_gradient, W::kernel_gradient>};
-}
-
-inline Area turned(const Area& area) { return {area.w, area.h}; }
-
-inline Transforms turned(Transforms line) {
-  line.outputs = turned(line.outputs), line.inputs = turned(line.inputs);
-  line.taps = turned(line.taps), line.kernel_points = turned(line.kernel_points);
-  return line;
-}
-
-inline GradientTransforms turned(GradientTransforms line) {
-  line.outputs = turned(line.outputs), line.inputs = turned(line.inputs);
-  line.taps = turned(line.taps);
-  return line;
-}
-
-// Chooses those of one side, of which `make` makes the transforms of both.
-template <typename Make>
-inline auto of_gradient_side(const Side& side, int64_t outputs, Make make) {
-  if (side.kernel == 2) return outputs == 4 ? make(Pair4{}) : make(Pair2{});
-  if (outputs == 4) return make(F4{});
-  return outputs == 3 ? make(F3{}) : make(F2{});
-}
-
-template <typename Make>
-inline auto of_side(const Side& side, int64_t outputs, Make make) {
-  if (side.stride == 2) return outputs == 4 ? make(Strided<Pair4>{}) : make(Strided<Pair2>{});
-  return outputs == 5 ? make(F5{}) : of_gradient_side(side, outputs, make);
-}
-
-inline Transforms transforms_of(const Conv& conv, const Tiling& tiling) {
-  const auto line = [](auto side) { return transforms<F1, decltype(side)>(); };
-  const auto both = [](auto side) { return transforms<decltype(side), decltype(side)>(); };
-  if (conv.h.kernel == 1) return of_side(conv.w, tiling.w.outputs, line);
-  if (conv.w.kernel == 1) return turned(of_side(conv.h, tiling.h.outputs, line));
-  return of_side(conv.h, tiling.h.outputs, both);
-}
-
-inline GradientTransforms gradient_transforms_of(const Conv& conv, const Tiling& tiling) {
-  const auto line = [](auto side) { return gradient_transforms<F1, decltype(side)>(); };
-  const auto both = [](auto side) { return gradient_transforms<decltype(side), decltype(side)>(); };
-  if (conv.h.kernel == 1) return of_gradient_side(conv.w, tiling.w.outputs, line);
-  if (conv.w.kernel == 1) return turned(of_gradient_side(conv.h, tiling.h.outputs, line));
-  return of_gradient_side(conv.h, tiling.h.outputs, both);
+// Those of a window: alike along both sides, or of a line along one of them.
+template <typename Of>
+inline Of transforms_of(const Conv& conv, const Tiling& tiling) {
+  const auto line = [](auto side) { return Of::template along<F1, decltype(side)>(); };
+  const auto both = [](auto side) { return Of::template along<decltype(side), decltype(side)>(); };
+  if (conv.h.kernel == 1) return Of::choose(conv.w, tiling.w.outputs, line);
+  if (conv.w.kernel > 1) return Of::choose(conv.h, tiling.h.outputs, both);
+  Of transforms = Of::choose(conv.h, tiling.h.outputs, line);
+  transforms.turn();
+  return transforms;
 }
 
 }  // namespace

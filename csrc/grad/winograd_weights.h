@@ -30,7 +30,7 @@ class WinogradWeights {
         plan_(job.plan),
         job_(job),
         unit_(unit),
-        transforms_(gradient_transforms_of(conv_, plan_.tiling)),
+        transforms_(transforms_of<GradientTransforms>(conv_, plan_.tiling)),
         points_(transforms_.inputs.count()),
         slices_(slices_of(conv_, plan_.tiling)),
         whole_depth_(plan_.tiling.d.count == 1),

@@ -21,6 +21,7 @@ __all__ = [
     "as_array",
     "as_epsilon",
     "as_precision",
+    "as_seed",
     "check_implementation",
     "per_dimension",
     "positive_int",
@@ -84,15 +85,30 @@ def check_implementation(implementation: str | None) -> str | None:
     return implementation
 
 
+def as_seed(value: int) -> int:
+    """An integer that JAX and NumPy take alike."""
+    seed = _integer("seed", value)
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed must be from 0 to 2**32 - 1, got {value!r}")
+    return seed
+
+
 def positive_int(name: str, value: int) -> int:
     """An integer from 1 on."""
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from error
+    number = _integer(name, value)
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {value!r}")
     return number
+
+
+def _integer(name: str, value: int) -> int:
+    """Refuses ``True``, too, which counts as 1 and is meant for another argument."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be an integer, got {value!r}")
 
 
 def per_dimension(name: str, value: StridesLike, dims: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import networks
 import resfuse
+import unet
 from bench_worker import InProcess
 from comparison import app
 from models import Model, gflop
@@ -197,6 +198,15 @@ def test_arithmetic_is_that_of_the_weights_on_the_image(
     assert gflop(model, 2, trains=True) == pytest.approx(training)
 
 
+def test_zeros_between_pixels_do_not_count() -> None:
+    """U-Net by hand: of a 3x3 window on the edge, what is inside; one tap of each 2x2 one."""
+    levels = list(zip((3, *unet.WIDTHS), unet.WIDTHS, (32, 16, 8, 4, 2), strict=False))
+    down = sum((3 * size - 2) ** 2 * (i * o + o * o) for i, o, size in levels)
+    up = sum(size**2 * 2 * o * o + (3 * size - 2) ** 2 * 3 * o * o for _, o, size in levels[:-1])
+    work = gflop(Model("unet.UNet", 32, num_classes=2), 1, trains=False)
+    assert work == pytest.approx(2 * (down + up + 32 * 32 * 64 * 2) / 1e9)
+
+
 def test_dense_layers_count_on_every_pixel() -> None:
     # torchvision's documentation has 4.46e9 multiply-adds, padding included.
     work = gflop(Model("nnx.ConvNeXtTiny", 224), 1, trains=False)
@@ -213,6 +223,7 @@ def test_dense_layers_count_on_every_pixel() -> None:
             Model("nnx.MobileNetV2", 96, num_classes=10, torchvision="mobilenet_v2"),
             marks=pytest.mark.long,
         ),
+        pytest.param(Model("unet.UNet", 32, num_classes=2), marks=pytest.mark.long),
     ],
 )
 def test_torch_answers_alike(model: Model, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_explain_times_every_layer(file: Path) -> None:
         "3x3x8x16",
         "1x1x8x16",
         "3x3x16x16",
+        "",  # the mean
         "16x1000",
     ]
     assert layers[0]["x"] == f"2x{SIZE}x{SIZE}x3"

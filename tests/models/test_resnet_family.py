@@ -44,10 +44,6 @@ PARAMETERS = {
 }
 
 
-def new_rngs():
-    return nnx.Rngs(agreement.key(0))
-
-
 class Linen:
     def __init__(self, name, implementation=None, **options):
         architecture, settings = MODELS[name]
@@ -218,87 +214,3 @@ def test_the_op_runs_every_layer_that_it_can_express(monkeypatch, api, name, ave
     called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "conv_bn_act_train")
     jax.eval_shape(functools.partial(model.run, average), shapes, images(2, 18, 15, 3))
     assert called == calls
-
-
-@pytest.mark.parametrize(
-    ("options", "sizes"),
-    [
-        ({}, (56, 28, 14, 7)),
-        ({"cifar_stem": True}, (224, 112, 56, 28)),
-        ({"replace_stride_with_dilation": (False, True, True)}, (56, 28, 28, 28)),
-    ],
-)
-def test_feature_maps(options, sizes):
-    architecture = Architecture("bottleneck", (1, 1, 1, 1))
-    shapes = [(1, size, size, 256 * 2**i) for i, size in enumerate(sizes)]
-    x = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    model = linen.ResNet(architecture, **options)
-    init = functools.partial(model.init_with_output, method="features")
-    maps, _ = jax.eval_shape(init, agreement.key(0), x)
-    assert [y.shape for y in maps] == shapes
-    make = functools.partial(rnnx.ResNet, architecture, **options)
-    maps = jax.eval_shape(lambda x: make(rngs=agreement.same_key()).features(x), x)
-    assert [y.shape for y in maps] == shapes
-
-
-@pytest.mark.parametrize(("api", "zero"), [(Linen, False), (NNX, True)])
-def test_initial_values(api, zero):
-    """Of a convolution the deviation, of the head the bounds, of the last scales 0 or 1."""
-    architecture = Architecture("bottleneck", (2,), features=32)
-    if api is Linen:
-        model = linen.ResNet(architecture, zero_init_residual=zero)
-        variables = model.init(agreement.key(0), images(1, 8, 8, 3))
-    else:
-        model = rnnx.ResNet(architecture, zero_init_residual=zero, rngs=new_rngs())
-        variables = nnx.state(model)
-    values = torchvision_names.export(variables)
-    deviation = values["layer1.1.conv2.weight"].std()
-    np.testing.assert_allclose(deviation, np.sqrt(2 / (32 * 3 * 3)), rtol=0.05)
-    for name in ("fc.weight", "fc.bias"):
-        np.testing.assert_allclose(np.abs(values[name]).max(), 128**-0.5, rtol=0.01)
-    for index in (0, 1):
-        assert (values[f"layer1.{index}.bn3.weight"] == (0 if zero else 1)).all()
-        assert (values[f"layer1.{index}.bn2.weight"] == 1).all()
-    assert (values["layer1.0.downsample.1.weight"] == 1).all()
-
-
-def test_nnx_in_channels_and_modes():
-    model = rnnx.ResNet(BASIC, 5, in_channels=1, rngs=new_rngs())
-    x, before = images(2, 18, 15, 1), model.bn1.mean[...]
-    model.eval()
-    assert model(x).shape == (2, 5)
-    assert jnp.array_equal(model.bn1.mean[...], before)
-    model.train()
-    model(x)
-    assert not jnp.array_equal(model.bn1.mean[...], before)
-
-
-@pytest.mark.parametrize(
-    ("architecture", "options", "message"),
-    [
-        (BASIC, {"replace_stride_with_dilation": (True,)}, "basic blocks do not dilate"),
-        (BOTTLENECK, {"replace_stride_with_dilation": (True,) * 3}, "must be None or 1 booleans"),
-        (BASIC, {"implementation": "cuda"}, 'must be None, "ffi" or "xla", got .cuda.'),
-    ],
-)
-def test_wrong_options(architecture, options, message):
-    x = jax.ShapeDtypeStruct((2, 18, 15, 3), jnp.float32)
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(linen.ResNet(architecture, **options).init, agreement.key(0), x)
-    with pytest.raises(ValueError, match=message):
-        rnnx.ResNet(architecture, **options, rngs=new_rngs())
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (("wide", (1, 1)), 'must be "basic" or "bottleneck", got .wide.'),
-        (("basic", ()), "one positive number a stage"),
-        (("basic", (2, 0)), "one positive number a stage"),
-        (("basic", (1, 1), 2), "basic blocks have groups=1"),
-        (("basic", (1, 1), 1, 128), "basic blocks have groups=1"),
-    ],
-)
-def test_wrong_architectures(settings, message):
-    with pytest.raises(ValueError, match=message):
-        Architecture(*settings)

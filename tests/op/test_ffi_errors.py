@@ -3,42 +3,24 @@
 Most of this is tables: what is wrong, for which targets, and the words that say so.
 """
 
-import contextlib
-import itertools
-import subprocess
-import sys
-
-import jax
 import numpy as np
 import pytest
 
-from agreement import images
 from ffi_calls import (
     AFFINE,
-    BY_BOTH,
-    BY_INPUT,
-    BY_WEIGHTS,
     CALLS,
-    KERNEL,
-    MAX_POOL,
+    GRADIENTS,
     NAMES,
-    PACK,
-    POOL_GRADIENT,
+    POOLINGS,
     STATISTICS,
-    SUM_POOL,
-    SUM_POOL_GRADIENT,
-    X,
     Y,
     as_attribute,
     call,
-    packed_shape,
     refuses,
+    taking_turns,
 )
-from kernel_case import on_every_isa
 from sampling import long_but
 
-GRADIENTS = [BY_INPUT, BY_WEIGHTS, BY_BOTH]
-POOLINGS = [MAX_POOL, POOL_GRADIENT, SUM_POOL, SUM_POOL_GRADIENT]
 ATTRIBUTES = {  # an attribute, and what the error says
     "one stride": ({"strides": (1,)}, r"strides must have length 2 for x of rank 4, got \(1,\)"),
     "no strides": ({"strides": ()}, r"strides must have length 2 for x of rank 4, got \(\)"),
@@ -90,64 +72,6 @@ OPERANDS = {  # the shapes of x and kernel, and what the error says
     "empty images": ((2, 0, 4, 4), (3, 3, 4, 6), "is empty"),
     "empty kernel": ((2, 5, 4, 4), (0, 3, 4, 6), "is empty"),
 }
-PACKED = {  # the kernel's shape as the attribute says, and the shape of the weights
-    "weights that are not packed": (KERNEL, KERNEL, "packed weights have shape"),
-    "of another window": (KERNEL, packed_shape((1, 3, 4, 6)), "packed weights have shape"),
-    "of fewer channels": (KERNEL, packed_shape((3, 3, 3, 6)), "packed weights have shape"),
-    "of more panels": (KERNEL, packed_shape((3, 3, 4, 99)), "packed weights have shape"),
-    "of no panels": (KERNEL, (0, *packed_shape()[1:]), "packed weights have shape"),
-    "of rank 0": (KERNEL, (), "packed weights have shape"),
-    "shape of rank 3": ((3, 3, 6), packed_shape(), "differ in rank"),
-    "shape of rank 5": ((*KERNEL, 1), packed_shape(), "differ in rank"),
-    "shape that is empty": ((3, 3, 4, 0), packed_shape(), "is empty"),
-    "shape of other inputs": ((3, 3, 5, 6), packed_shape(), "do not fit x"),
-    "shape of more outputs": ((3, 3, 4, 7), packed_shape(), "y has shape"),
-    "shape with negative outputs": ((3, 3, 4, -6), packed_shape(), "y has shape|kernel"),
-}
-PACKS = {  # the shapes of kernel and output, the groups, and what the error says
-    "kernel of rank 3": ((3, 4, 6), packed_shape(), 1, "image_dilation must have length 1"),
-    "kernel of rank 0": ((), packed_shape(), 1, "kernel must have rank 3 to 5"),
-    "empty kernel": ((3, 3, 0, 6), packed_shape(), 1, "is empty"),
-    "kernel of no channels": ((3, 3, 4, 0), packed_shape(), 1, "is empty"),
-    "output of the kernel's shape": (KERNEL, KERNEL, 1, "packed weights have shape"),
-    "output of rank 1": (KERNEL, (9 * 4 * 32,), 1, "packed weights have shape"),
-    "output of another window": (KERNEL, packed_shape((3, 2, 4, 6)), 1, "packed weights have"),
-    "no groups": (KERNEL, packed_shape(), 0, r"groups must be in \[1, 2\^31\], got 0"),
-    "negative groups": (KERNEL, packed_shape(), -1, r"groups must be in \[1, 2\^31\], got -1"),
-    "groups that do not divide": (KERNEL, packed_shape(), 4, "groups=4 do not fit"),
-    "groups beyond the integers": (
-        KERNEL,
-        packed_shape(),
-        2**62,
-        r"groups must be in \[1, 2\^31\]",
-    ),
-}
-POOLS = {  # what is wrong, and what the error says
-    "x of rank 2": ({"operands": [(4, 4)]}, "x must have rank 3 to 5"),
-    "x of rank 3": ({"operands": [(5, 4, 4)]}, "window must have length 1 for x of rank 3"),
-    "x of rank 6": ({"operands": [(1, *X, 1)]}, "x must have rank 3 to 5"),
-    "x of rank 0": ({"operands": [()]}, "x must have rank 3 to 5"),
-    "empty images": ({"operands": [(2, 0, 4, 4)]}, "is empty"),
-    "no channels": ({"operands": [(2, 5, 4, 0)]}, "is empty"),
-    "batch": ({"operands": [(1, 5, 4, 4)]}, "y has shape"),
-    "channels": ({"operands": [(2, 5, 4, 5)]}, "y has shape"),
-    "two operands": ({"operands": [X, X]}, "got 2 operands, expected no more than x"),
-}
-POOL_ATTRIBUTES = {  # an attribute, and what the error says
-    "one window": ({"window": (3,)}, r"window must have length 2 for x of rank 4, got \(3,\)"),
-    "three windows": ({"window": (3, 3, 3)}, "window must have length 2"),
-    "window 0": ({"window": (0, 3)}, r"window must be in \[1, 2\^31\], got \(0, 3\)"),
-    "negative window": ({"window": (3, -3)}, r"window must be in \[1, 2\^31\]"),
-    "huge window": ({"window": (2**62, 3)}, r"window must be in \[1, 2\^31\]"),
-    "larger window": ({"window": (4, 3)}, r"has shape .* expected \(2, 4, 4, 4\)"),
-    "cropping": ({"padding": (1, -1, 1, 1)}, r"has shape .* expected \(2, 3, 4, 4\)"),
-    "cropping all": ({"padding": (-9, 1, 1, 1)}, r"has shape .* expected \(2, 0, 4, 4\)"),
-    "huge cropping": ({"padding": (-(2**62), 0, 0, 0)}, r"padding must be in \[-2\^31, 2\^31\]"),
-    "one dilation": ({"window_dilation": (1,)}, "window_dilation must have length 2"),
-    "dilation 0": ({"window_dilation": (0, 1)}, r"window_dilation must be in \[1, 2\^31\]"),
-    "dilation": ({"window_dilation": (2, 1)}, r"has shape .* expected \(2, 3, 4, 4\)"),
-    "huge dilation": ({"window_dilation": (2**62, 1)}, r"window_dilation must be in \[1, 2\^31\]"),
-}
 AFFINE_OPERANDS = {  # the shapes after x and kernel
     "scale": (((5,), (6,)), r"scale has shape \(5,\), expected \(6,\)"),
     "scale of rank 2": (((6, 1), (6,)), r"scale has shape \(6, 1\), expected \(6,\)"),
@@ -171,17 +95,6 @@ ARRAYS = [
     for index, name in enumerate(" ".join(names).split())
 ]
 NAMED_ATTRIBUTES = [(target, name) for target, call in CALLS.items() for name in call[2]]
-
-
-def taking_turns(targets, table):
-    """Each case of ``table`` for every other target, which read it by the same code; or long."""
-    product = list(itertools.product(targets, table))
-    ids = [f"{target}-{name}" for target, name in product]
-    kept = [row for at, row in enumerate(product) if (at // len(table) + at % len(table)) % 2 == 0]
-    return [
-        pytest.param(*param.values, marks=param.marks, id=name)
-        for param, name in zip(long_but(kept, product), ids, strict=True)
-    ]
 
 
 def with_options(target):
@@ -240,54 +153,6 @@ def test_outputs_of_the_statistics(outputs, message):
     refuses(message, STATISTICS, outputs=outputs)
 
 
-def test_right_packed_weights_work():
-    """Of every instruction set, whichever is in use."""
-    for shape in on_every_isa(packed_shape).values():
-        call(AFFINE, operands=[X, shape, (6,), (6,)], packed=KERNEL)
-
-
-@pytest.mark.parametrize(("kernel", "weights", "message"), PACKED.values(), ids=PACKED)
-def test_packed_weights(kernel, weights, message):
-    refuses(message, AFFINE, operands=[X, weights, (6,), (6,)], packed=kernel)
-
-
-@pytest.mark.parametrize(
-    ("window", "pads", "size"),
-    {
-        "negative": ((-3, -3), 1, (11, 10)),
-        "of 2^64 pixels": ((2**32, 2**32), 2**31, (6, 5)),
-    }.values(),
-)
-def test_packed_windows_that_only_their_product_makes_right(window, pads, size):
-    """9 and 0 pixels, as many as the packed weights have."""
-    taps = 9 if window[0] < 0 else 0
-    weights = (packed_shape()[0], taps, *packed_shape()[2:])
-    refuses("kernel", AFFINE, operands=[X, weights, (6,), (6,)], outputs=[(2, *size, 6)],
-            packed=(*window, 4, 6), padding=(pads,) * 4)  # fmt: skip
-
-
-@pytest.mark.parametrize(("kernel", "packed", "groups", "message"), PACKS.values(), ids=PACKS)
-def test_packing(kernel, packed, groups, message):
-    refuses(message, PACK, operands=[kernel], outputs=[packed], groups=groups)
-
-
-@pytest.mark.parametrize("target", [MAX_POOL, SUM_POOL])
-@pytest.mark.parametrize(("bad", "message"), POOLS.values(), ids=POOLS)
-def test_pooling(target, bad, message):
-    refuses(message, target, **bad)
-
-
-@pytest.mark.parametrize(("target", "name"), taking_turns(POOLINGS, POOL_ATTRIBUTES))
-def test_attributes_of_pooling(target, name):
-    bad, message = POOL_ATTRIBUTES[name]
-    refuses(message, target, **bad)
-
-
-def test_a_pool_of_2_to_the_64_comparisons():
-    """In a process of its own, which must not be killed."""
-    assert subprocess.run([sys.executable, __file__], check=False).returncode == 0
-
-
 @pytest.mark.parametrize(("target", "index", "name"), ARRAYS)
 def test_an_array_of_another_dtype(target, index, name):
     """Each is named, among right ones."""
@@ -315,20 +180,3 @@ def test_an_attribute_that_is_missing(target, name):
 @pytest.mark.parametrize("target", CALLS)
 def test_an_attribute_that_the_call_does_not_take(target):
     refuses("got the attribute dilation, which the call does not take", target, dilation=2)
-
-
-def huge_pool():
-    """One pixel in three windows of padding: right, or refused."""
-    for window, pads in [((2**32 - 1, 2**32 + 1), 2**31), ((2**31 - 1, 2**31), 2**30)]:
-        geometry = {"window": window, "padding": (pads,) * 4}
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            (y,) = call(MAX_POOL, [(1, 1, 1, 1)], [(1, 3, 2, 1)], **geometry)
-            assert (y == images(1, 1, 1, 1)).all()
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            shapes = [(1, 1, 1, 1), (1, 3, 2, 1)]
-            (d_x,) = call(POOL_GRADIENT, shapes, [(1, 1, 1, 1)], **geometry)
-            np.testing.assert_allclose(d_x, images(1, 3, 2, 1).sum(), rtol=1e-6)
-
-
-if __name__ == "__main__":
-    huge_pool()

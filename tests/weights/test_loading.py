@@ -1,9 +1,8 @@
 """From files to networks and back: every value, every difference, other images and classes."""
 
+import dataclasses
 import functools
-import json
 import logging
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +19,12 @@ from resfuse import linen
 from resfuse import nnx as networks
 from resfuse.models.architectures import Architecture
 from resfuse.models.mobilenet import MOBILENETS
-from resfuse.models.preprocessing import Preprocessing
 from resfuse.models.resnetv2 import ResNetV2Architecture
 from resfuse.nnx import load
 from resfuse.weights.errors import MismatchError, WeightsError
 from resfuse.weights.files import read_arrays
 from resfuse.weights.safetensors import write_safetensors
 from resfuse.weights.schemes import scheme_of
-from resfuse.weights.sources import locate
 from resfuse.weights.variables import by_path
 
 TINY = Architecture("bottleneck", (1, 2), 2, 8, 16)
@@ -80,6 +77,12 @@ def test_saves_half_precision_bit_for_bit(tmp_path, write):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model)))
     resfuse.save(model, tmp_path / "out", dtype=np.float16)
     assert_same(read_arrays(tmp_path / "out"), arrays)
+
+
+def test_the_package_loads_as_nnx_does():
+    assert resfuse.load is networks.load
+    with pytest.raises(AttributeError, match="module 'resfuse' has no attribute 'lode'"):
+        resfuse.lode  # noqa: B018
 
 
 def test_linen_and_nnx_give_the_same_logits(file):
@@ -186,10 +189,12 @@ def test_stem_of_other_images_gives_the_same_for_equal_channels(file, channels):
 
 
 def test_dropout_of_a_loaded_network_draws(tmp_path):
-    made = network_case.filled(networks.MobileNet, MOBILENETS["MobileNetV3Small"], 3)
+    large = MOBILENETS["MobileNetV3Small"]
+    small = dataclasses.replace(large, stages=large.stages[:1], hidden_features=64)
+    made = network_case.filled(networks.MobileNet, small, 3)
     resfuse.save(made, tmp_path / "small", scheme="timm")
-    model = load(tmp_path / "small", seed=1)
-    x, head = jnp.ones((1, 576)), model.classifier
+    model = load(tmp_path / "small", architecture=small, seed=1)
+    x, head = jnp.ones((1, large.head_features)), model.classifier
     np.testing.assert_array_equal(head(x), head(x))
     model.train()
     assert (np.asarray(head(x)) != np.asarray(head(x))).any()
@@ -210,11 +215,15 @@ def test_save_names_what_it_cannot_write(file, tmp_path):
     ("options", "error"),
     [
         ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"num_classes": True}, "num_classes must be an integer, got True"),
         ({"num_classes": "10"}, "num_classes must be an integer, got '10'"),
         ({"in_channels": -1}, "in_channels must be at least 1, got -1"),
         ({"in_channels": 2.5}, "in_channels must be an integer, got 2.5"),
+        ({"seed": "a"}, "seed must be an integer, got 'a'"),
+        ({"seed": -1}, r"seed must be from 0 to 2\*\*32 - 1, got -1"),
         ({"architecture": 3}, "architecture must be one, or its name, got 3"),
         ({"source": 5}, "source must be a path or .*, got 5"),
+        ({"source": ""}, 'source must be a path or .*, got ""'),
         ({"source": "."}, "no checkpoint of Orbax"),
         ({"source": "hf:a/b/c"}, "hf:a/b/c cannot be a repository"),
         ({"source": "hf:"}, "hf: cannot be a repository"),
@@ -224,73 +233,3 @@ def test_wrong_arguments_are_named(file, monkeypatch, load_in, options, error):
     monkeypatch.chdir(file.parent)
     with pytest.raises((ValueError, TypeError), match=error):
         load_in(**{"source": file} | options)
-
-
-def cached(root, name, files):
-    """A repository as ``huggingface_hub`` keeps it."""
-    commit = "0123456789" * 4
-    repository = root / f"models--{name.replace('/', '--')}"
-    snapshot = repository / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    for branch in ("main", "other"):
-        pathlib.Path(repository, "refs").mkdir(exist_ok=True)
-        pathlib.Path(repository, "refs", branch).write_text(commit)
-    for file, data in files.items():
-        (snapshot / file).write_bytes(data)
-    return snapshot
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    constants = pytest.importorskip("huggingface_hub.constants", reason="only an extra has it")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return tmp_path
-
-
-@pytest.mark.parametrize("revision", ["", "@other"])
-def test_hub_repository_in_the_cache(hub, file, revision):
-    config = {
-        "architecture": "resnet26",
-        "pretrained_cfg": {"input_size": [3, 192, 192], "crop_pct": 0.9, "mean": [0.5, 0.5, 0.5]},
-    }
-    files = {"model.safetensors": file.read_bytes(), "config.json": json.dumps(config).encode()}
-    cached(hub, "org/name", files)
-    model = load(f"hf:org/name{revision}")
-    assert model.preprocess == Preprocessing(
-        192, 213, interpolation="bicubic", mean=(0.5, 0.5, 0.5)
-    )
-    assert_same(
-        {"bn1.bias": np.asarray(model.bn1.bias[...])}, {"bn1.bias": state_dict()["bn1.bias"]}
-    )
-
-
-@pytest.mark.usefixtures("hub")
-def test_hub_repository_that_is_not_there():
-    with pytest.raises(WeightsError, match="hf:org/none"):
-        load("hf:org/none")
-
-
-def test_weights_that_come_from_tensorflow(tmp_path):
-    (tmp_path / "config.json").write_text('{"architecture": "tf_efficientnet_lite0"}')
-    assert locate(tmp_path / "model.safetensors").same_padding
-
-
-def test_timms_config_beside_the_file(file):
-    config = {"pretrained_cfg": {"input_size": [3, 64, 64], "crop_pct": 0.5, "std": [0.25] * 3}}
-    file.with_name("config.json").write_text(json.dumps(config))
-    found = load(file).preprocess
-    assert (found.size, found.resize, found.deviation) == (64, 128, (0.25,) * 3)
-    for broken in (None, {}, {"input_size": "x"}, {"input_size": [3, 64, 64], "crop_pct": 0}):
-        file.with_name("config.json").write_text(json.dumps({"pretrained_cfg": broken}))
-        with pytest.raises(WeightsError, match="describes no preprocessing"):
-            load(file)
-
-
-def test_processor_of_transformers_beside_the_file(file):
-    processor = {"size": {"shortest_edge": 96}, "crop_pct": 0.75, "image_mean": [0.5] * 3}
-    file.with_name("preprocessor_config.json").write_text(json.dumps(processor))
-    assert load(file).preprocess.resize == 128
-    file.with_name("preprocessor_config.json").write_text("{")
-    with pytest.raises(WeightsError, match="is not JSON"):
-        load(file)

@@ -23,7 +23,7 @@ from resfuse.kernel import extension
 
 _ABOUT = (
     "Each row is one call of the kernel, compiled and timed by itself with random images; "
-    "the sum leaves out dense layers and what else is left to XLA. In the whole network "
+    "the sum leaves out what is left to XLA. In the whole network "
     "images may go through layers a few at a time, so that the sum can be larger."
 )
 

@@ -21,8 +21,7 @@ from resfuse.fusion.program import Program, Shared, trace
 __all__ = ["Layer", "Timings", "measure"]
 
 Function = Callable[..., Any]
-Arrays = Sequence[Any]
-Call = tuple[Function, Arrays]
+Call = Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +56,8 @@ def measure(function: Function, images: jax.Array, rounds: int) -> Timings:
     Each round runs the whole program, and then its calls one by one in the program's order, each
     compiled by itself, with packed weights and random images. So weights come from where the
     round before has left them, as in the program, and images too, unless they are larger than the
-    cache. What a call of an empty function takes is subtracted.
+    cache; and outputs go to memory that is there. What a call of an empty function takes is
+    subtracted.
 
     Args:
         function: Of the images alone.
@@ -66,9 +66,10 @@ def measure(function: Function, images: jax.Array, rounds: int) -> Timings:
     """
     program = trace(function, jax.tree.structure(((images,), {})), [images], Shared(), sliced=True)
     calls = _calls(program)
+    whole_call = functools.partial(program, [images])
     everything: list[Call] = [
-        (program, [[images]]),
-        (jax.jit(lambda x: x), [jnp.zeros(())]),
+        whole_call,
+        _compiled(lambda x: x, [jnp.zeros(())]),
         *(call for _, call in calls),
     ]
     _, *timed = [list(map(_seconds, everything)) for _ in range(1 + rounds)]  # one to compile
@@ -79,9 +80,8 @@ def measure(function: Function, images: jax.Array, rounds: int) -> Timings:
 
 
 def _seconds(call: Call) -> float:
-    function, arrays = call
     start = time.perf_counter()
-    jax.block_until_ready(function(*arrays))
+    jax.block_until_ready(call())
     return time.perf_counter() - start
 
 
@@ -95,11 +95,14 @@ def _calls(program: Program) -> list[tuple[Row, Call]]:
     images: dict[Any, Any] = {}
     for node in program.graph.walk():
         if node in convolutions:
-            call = _convolution(node, chains)
-            found.append((convolutions[node], _with_arrays(*call, images)))
+            run, values = _convolution(node, chains)
+            row = convolutions[node]
         elif node in program.plan.pools & program.plan.live:
-            run = functools.partial(pooling.run, node)
-            found.append((_pooling_row(node), _with_arrays(run, node.inputs, images)))
+            run, values = functools.partial(pooling.run, node), node.inputs
+            row = _pooling_row(node)
+        else:
+            continue
+        found.append((row, _compiled(run, [_array(value, images) for value in values])))
     return found
 
 
@@ -118,12 +121,24 @@ def _convolution(node: Node, chains: Mapping[Node, Chain]) -> tuple[Function, li
     return run, values
 
 
-def _with_arrays(function: Function, values: Sequence[Value], images: dict[Any, Any]) -> Call:
-    """The function compiled; arrays of the same shape are the same, to need less memory."""
-    return jax.jit(function), [_array(value, images) for value in values]
+def _compiled(function: Function, arrays: Sequence[Any]) -> Call:
+    """A call whose outputs are where its last were.
+
+    A program keeps its memory; to get it from the system, page by page, takes as long as a layer.
+    """
+    run = jax.jit(lambda _, *arrays: function(*arrays), donate_argnums=0, keep_unused=True)
+    shapes = jax.eval_shape(function, *arrays)
+    last = [jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)]
+
+    def call() -> Any:
+        last[0] = run(last[0], *arrays)
+        return last[0]
+
+    return call
 
 
 def _array(value: Value, images: dict[Any, Any]) -> Any:
+    """Arrays of the same shape are the same, to need less memory."""
     if value.is_constant:
         return array_of(value)
     key = value.aval.shape, value.aval.dtype

@@ -19,7 +19,7 @@ from resfuse.fusion.known import known_function
 from resfuse.fusion.layout import Layout, mesh_axes
 from resfuse.fusion.linear import geometry_of, images_of, is_linear, reason_against
 from resfuse.fusion.operands import Operand, operand_of
-from resfuse.fusion.steps import Step, fold
+from resfuse.fusion.steps import BINARY, Step, fold
 from resfuse.kernel.prologue import MAX_PARTS, Prologue, Scale
 
 __all__ = ["Head", "heads"]
@@ -154,7 +154,7 @@ def _step(node: Node, layout: Layout) -> tuple[Value, Step | Operand] | None:
     """What the node reads, and what it does to that by a number for each channel or excitation."""
     if node.name == "neg":
         return node.inputs[0], Step("neg", None)
-    if node.name not in _STEPS or node.outputs[0].aval.shape != layout.shape:
+    if node.name not in BINARY or node.outputs[0].aval.shape != layout.shape:
         return None
     left, right = node.inputs
     for x, other, swapped in ((left, right, False), (right, left, True)):
@@ -167,9 +167,6 @@ def _step(node: Node, layout: Layout) -> tuple[Value, Step | Operand] | None:
         if operand.kind == "image" and node.name == "mul":
             return x, operand
     return None
-
-
-_STEPS = ("add", "add_any", "sub", "mul", "div")
 
 
 def _depends(value: Value, on: Value) -> bool:

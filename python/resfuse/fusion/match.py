@@ -18,7 +18,7 @@ from resfuse.fusion.operands import per_channel
 from resfuse.fusion.order import settle
 from resfuse.fusion.padding import unpadded
 from resfuse.fusion.region import Region
-from resfuse.fusion.steps import Step
+from resfuse.fusion.steps import BINARY, Step
 from resfuse.fusion.tail import tails
 
 __all__ = ["chains", "finish"]
@@ -93,7 +93,7 @@ def _move(chain: Chain, node: Node) -> bool:
 
 
 def _step(chain: Chain, node: Node) -> bool:
-    step = _step_of(chain, node) if node.name in _STEPS else None
+    step = _step_of(chain, node)
     if step is not None:
         chain.steps.append(step)
     return step is not None
@@ -102,12 +102,11 @@ def _step(chain: Chain, node: Node) -> bool:
 def _step_of(chain: Chain, node: Node) -> Step | None:
     if node.name == "neg":
         return Step("neg", None)
+    if node.name not in BINARY:
+        return None
     left, right = node.inputs
     swapped = right is chain.start
     if node.outputs[0].aval.shape != chain.layout.shape or (swapped and node.name == "div"):
         return None
     operand = per_channel(left if swapped else right, chain.layout)
     return None if operand is None else Step(node.name, operand, swapped)
-
-
-_STEPS = ("neg", "add", "add_any", "sub", "mul", "div")

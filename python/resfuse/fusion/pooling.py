@@ -26,7 +26,7 @@ _OPERATIONS: dict[str, Operation] = {
     "select_and_scatter_add": "max",
 }
 
-# XLA reduces images of 1024 pixels and more by `reduce_window`, at 7 GB/s. Smaller ones it takes at
+# XLA reduces images of more than 1024 pixels by `reduce_window`, at 7 GB/s. Others it takes at
 # the speed of memory; but where no YNN fusion is made of that, its loop goes over the thread pool,
 # whose threads the next calls then miss: EfficientNet-B0, on one image, takes 12.0 ms for 9.0.
 _LEAST_GLOBAL_PIXELS = 32

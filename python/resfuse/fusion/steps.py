@@ -8,7 +8,7 @@ import numpy as np
 
 from resfuse.fusion.graph import Value
 
-__all__ = ["Step", "fold", "full", "row"]
+__all__ = ["BINARY", "Step", "fold", "full", "row"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,3 +58,5 @@ _RULES: dict[str, Callable[[Any, Any, Any, bool], tuple[Any, Any]]] = {
     "mul": lambda a, b, operand, _: (a * operand, b * operand),
     "div": lambda a, b, operand, _: (a / operand, b / operand),
 }
+BINARY = tuple(_RULES)
+"""The kinds of steps that have an operand: all but ``"neg"``."""

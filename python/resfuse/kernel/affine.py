@@ -59,16 +59,12 @@ def affine(
         ``(B, [[Do,] Ho,] Wo, Cout)``; as many of them as the epilogue has outputs, a tuple of
         several.
     """
+    call = functools.partial(
+        affine_on_cpu, spec=spec, epilogue=epilogue, in_place=in_place, prologue=prologue
+    )
 
     def on_cpu(packed: Array | None, *arrays: Array) -> Any:
-        return affine_on_cpu(
-            *arrays,
-            spec=spec,
-            epilogue=epilogue,
-            packed=packed,
-            in_place=in_place,
-            prologue=prologue,
-        )
+        return call(*arrays, packed=packed)
 
     def plain(packed: Array | None, *arrays: Array) -> Any:
         del packed
@@ -145,9 +141,8 @@ def _call(
     images, (kernel, *rest) = arrays[:count], arrays[count:]
     name, program = axes(spec), epilogue.program
     weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
-    factors_of: dict[Kind, str] = {"channel": "o", "image": "n o", "tensor": name.y}
     before = [name.x] if prologue is None else prologue.rule(name.x)
-    rule = [*before, factors, "o", "o", *(factors_of[kind] for kind in program.operands)]
+    rule = [*before, factors, "o", "o", *program.rule(name.y)]
     x = *images[0].shape[:-1], kernel.shape[-2] * spec.feature_group_count
     call = Call(
         "conv_affine",

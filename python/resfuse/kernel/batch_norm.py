@@ -198,17 +198,8 @@ def _plain_sums(gate: Gate, d_y: Array, conv: Array, mean: Array, *y: Array) -> 
     return g.sum(axes), (g * (conv - per_channel(mean, conv))).sum(axes)
 
 
-def _plain_gradient(
-    gate: Gate,
-    residual: bool,
-    d_y: Array,
-    conv: Array,
-    mean: Array,
-    a: Array,
-    b: Array,
-    d: Array,
-    *y: Array,
-) -> tuple[Array, ...]:
+def _plain_gradient(gate: Gate, residual: bool, *arrays: Array) -> tuple[Array, ...]:
+    d_y, conv, mean, a, b, d, *y = arrays
     g = _passing(gate, d_y, *y)
     mean, a, b, d = (per_channel(each, conv) for each in (mean, a, b, d))
     d_conv = a * g + (b * (conv - mean) + d)

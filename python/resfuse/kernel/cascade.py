@@ -116,11 +116,9 @@ def _output(index: int) -> str:
 def _axes(index: int, part: Part) -> Iterator[str]:
     """Of what the call takes for a part, whose packed kernel has four axes."""
     *packed, out = list(_LETTERS[index])
-    factors = {"channel": out, "image": f"n {out}", "tensor": _output(index)}
     yield " ".join(packed)
     yield from (out, out)
-    for kind in part.epilogue.program.operands:
-        yield factors[kind]
+    yield from part.epilogue.program.rule(_output(index))
 
 
 def _attributes(parts: Parts, arrays: Sequence[PartArrays]) -> Iterator[tuple[str, Attribute]]:

@@ -69,6 +69,13 @@ def unavailable_reason() -> str | None:
     return _reason
 
 
+def _loaded() -> ModuleType:
+    """The extension, for what there is none of without it."""
+    if _ext is None:
+        raise RuntimeError(_reason)
+    return _ext
+
+
 def operations() -> tuple[str, ...]:
     """The operations of the kernel's programs, in the order of their numbers."""
     return _ext.operations() if _ext else ()
@@ -100,8 +107,7 @@ def force_isa(name: str) -> None:
     """
     if name not in isas():
         raise ValueError(f"{_ISA} must be one of {isas()} on this machine, got {name!r}")
-    assert _ext is not None  # isas() is empty without it
-    _ext.use_isa(name)
+    _loaded().use_isa(name)
 
 
 def force_algorithm(name: str) -> None:
@@ -120,9 +126,7 @@ def force_algorithm(name: str) -> None:
 
 def fma_peak(seconds: float = 0.05) -> float:
     """Measures one thread's fused multiply-adds in the instruction set in use, in GFLOP/s."""
-    if _ext is None:
-        raise RuntimeError(_reason)
-    return _ext.fma_peak(seconds)
+    return _loaded().fma_peak(seconds)
 
 
 def pack(kernel: Array, spec: ConvSpec) -> Array:
@@ -154,11 +158,10 @@ def pack_now(kernel: np.ndarray, spec: ConvSpec, packed: np.ndarray) -> np.ndarr
     ``packed``, which is returned, is memory of the :func:`packed_type`; its shape says for which
     instruction set, whatever is in use by now.
     """
-    assert _ext is not None  # else there would be no such memory
     if fold := fold_of(spec, kernel.shape):
         kernel, spec = np.asarray(jax.jit(fold.kernel)(kernel)), fold.spec
     settings = spec.input_dilation, spec.kernel_dilation, spec.feature_group_count
-    _ext.pack(np.ascontiguousarray(kernel), packed, *settings)
+    _loaded().pack(np.ascontiguousarray(kernel), packed, *settings)
     return packed
 
 
@@ -185,22 +188,18 @@ def is_cascade(
     They are two-dimensional and direct, without dilation of the input, and every row of their
     outputs meets more than padding.
     """
-    if _ext is None:
-        raise RuntimeError(_reason)
     parts = [
         (kernel, spec.strides, spec.pixels, spec.input_dilation, spec.kernel_dilation,
          spec.feature_group_count, spec.allows_winograd)
         for kernel, spec in zip(kernel_shapes, specs, strict=True)
     ]  # fmt: skip
-    return _ext.cascade_plan(x_shape, parts) is not None
+    return _loaded().cascade_plan(x_shape, parts) is not None
 
 
 def _plan(
     x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], spec: ConvSpec
 ) -> tuple[str, tuple[int, ...]]:
-    if _ext is None:
-        raise RuntimeError(_reason)
-    name, shape = _ext.plan(
+    name, shape = _loaded().plan(
         x_shape, kernel_shape, spec.strides, spec.pixels, spec.input_dilation, spec.kernel_dilation,
         spec.feature_group_count, spec.allows_winograd,
     )  # fmt: skip

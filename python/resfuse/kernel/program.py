@@ -74,6 +74,12 @@ class Program:
             for index in self.outputs
         )
 
+    def rule(self, y: str) -> list[str]:
+        """The factors of its operands; ``y`` are the output's, as in ``n y x o``."""
+        image, *_, channel = y.split()
+        factors: dict[Kind, str] = {"channel": channel, "image": f"{image} {channel}", "tensor": y}
+        return [factors[kind] for kind in self.operands]
+
     @property
     def numbers(self) -> Any:
         """The constants as a float32 array."""

@@ -29,7 +29,6 @@ PLAIN = (
 
 _WHOLE_POWERS = range(-4, 5)  # beyond, products lose more bits than a logarithm
 
-
 Params = Mapping[str, Any]
 Rule = Callable[..., Register | None]
 

@@ -11,7 +11,8 @@ from resfuse.garbage import uncollected
 from resfuse.linen.resnet import ResNet
 from resfuse.linen.resnetv2 import ResNetV2
 from resfuse.weights.errors import WeightsError
-from resfuse.weights.loading import fit, read_weights
+from resfuse.weights.fitting import fit
+from resfuse.weights.loading import read_weights
 from resfuse.weights.variables import by_path, filled
 
 __all__ = ["load"]

@@ -20,7 +20,8 @@ from resfuse.nnx.regnet import RegNet
 from resfuse.nnx.resnet import ResNet
 from resfuse.nnx.resnetv2 import ResNetV2
 from resfuse.nnx.vgg import VGG
-from resfuse.weights.loading import fit, read_weights
+from resfuse.weights.fitting import fit
+from resfuse.weights.loading import read_weights
 from resfuse.weights.variables import by_path, filled
 
 __all__ = ["load"]
@@ -65,7 +66,7 @@ def load(
     Raises:
         WeightsError: A ``ValueError``, for a file that is broken, or of no network that we know.
         MismatchError: A ``WeightsError`` that lists all differences between file and network.
-        ValueError: If ``num_classes`` or ``in_channels`` is not positive.
+        ValueError: If ``num_classes`` or ``in_channels`` is not positive, or ``seed`` is negative.
         TypeError: If an argument is of another type.
 
     Example:
@@ -124,7 +125,7 @@ def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             # JAX would compile programs for them, which takes as long as all the rest.
             shape = jax.eval_shape(jax.random.key_data, leaf).shape
-            bits = np.random.default_rng((seed % (1 << 64), next(numbers)))
+            bits = np.random.default_rng((seed, next(numbers)))
             return jax.random.wrap_key_data(bits.integers(1 << 32, size=shape, dtype=np.uint32))
         return jnp.zeros(leaf.shape, leaf.dtype)
 

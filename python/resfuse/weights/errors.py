@@ -8,11 +8,11 @@ _SHOWN = 20  # names of each kind
 
 
 class WeightsError(ValueError):
-    """A file that cannot be read, or is of no network that we know."""
+    """A file of weights that cannot be read, or is of no network that we know."""
 
 
 class MismatchError(WeightsError):
-    """A file whose arrays are not those of the network.
+    """A file whose arrays are not those of the network: all differences at once.
 
     Attributes:
         missing: Names that the network needs and the file lacks.

@@ -120,6 +120,8 @@ class Scheme:
         tails: For modules or variables whose array has more axes than ours, a pattern of our
             path and these axes, those of a window: a dense layer can be a 1x1 convolution.
         settings: Fields of the architecture that no shape tells and the library has otherwise.
+        variants: For networks whose arrays are another's but not their arithmetic, a pattern of
+            the library's name and these fields; ``None`` where no network here computes so.
         preprocessing: From the name of the network and the file's arrays to what the library does
             with pictures, where not as the architecture says.
         aliases: From other names for the same arrays to these.
@@ -134,6 +136,7 @@ class Scheme:
     leaves: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tails: tuple[tuple[str, Shape], ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    variants: tuple[tuple[str, Mapping[str, Any] | None], ...] = ()
     preprocessing: Callable[[str, Arrays], Preprocessing] | None = None
     aliases: Rules = ()
     ignored: str | None = None
@@ -142,6 +145,11 @@ class Scheme:
     def ignores(self, name: str) -> bool:
         """Whether an array is not the network's."""
         return self.ignored is not None and re.search(self.ignored, name) is not None
+
+    def variant(self, name: str) -> Mapping[str, Any] | None:
+        """Fields of a network that the library calls so; ``None`` if there is none such here."""
+        found = (fields for pattern, fields in self.variants if re.search(pattern, name))
+        return next(found, {})
 
     def places(self, shapes: Mapping[str, Shape]) -> dict[str, Place]:
         """For the path and shape of each variable, where it is in a file."""

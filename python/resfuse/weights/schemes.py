@@ -13,6 +13,8 @@ __all__ = ["SCHEMES", "recognize_scheme", "scheme_of", "torch_shapes"]
 
 _DENSE_AS_CONV = (1, 1)
 _DENSE_NORM: Rules = ((r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2"),)  # before 0.3
+# timm's blur and average where the others stride, without arrays; torchvision has none of them.
+_ANTI_ALIASED = ((r"^(se)?res(net|next)(aa|blur)", None),)
 # A file's scheme is the first that has one of its keys.
 SCHEMES = (
     Scheme(
@@ -26,8 +28,15 @@ SCHEMES = (
         "ResNet",
         names.unchanged,
         ("conv1.0.weight", "layer1.0.se.fc1.weight", "layer1.0.se.conv.weight"),
+        variants=_ANTI_ALIASED,
     ),
-    Scheme("torchvision", "ResNet", names.unchanged, ("layer1.0.conv1.weight",)),
+    Scheme(
+        "torchvision",
+        "ResNet",
+        names.unchanged,
+        ("layer1.0.conv1.weight",),
+        variants=_ANTI_ALIASED,
+    ),
     Scheme(
         "timm",
         "ResNetV2",
@@ -42,7 +51,13 @@ SCHEMES = (
         ("convnext.embeddings.patch_embeddings.weight",),
         {"gamma": "layer_scale_parameter"},
     ),
-    Scheme("timm", "ConvNeXt", names.timm_convnext, ("stages.0.blocks.0.conv_dw.weight",)),
+    Scheme(
+        "timm",
+        "ConvNeXt",
+        names.timm_convnext,
+        ("stages.0.blocks.0.conv_dw.weight",),
+        variants=((r"^convnext_xxlarge", {"epsilon": 1e-5}), (r"^test_convnext", None)),
+    ),
     Scheme(
         "torchvision",
         "ConvNeXt",
@@ -70,6 +85,7 @@ SCHEMES = (
         mobilenet_names.timm_mobilenet,
         ("conv_stem.weight",),
         settings={"convention": convention.TORCH},  # of MobileNetV3, too
+        variants=((r"^tf_", {"convention": convention.TENSORFLOW}),),
         tails=((r"^classifier\.hidden\.kernel", _DENSE_AS_CONV),),
     ),
     Scheme(

@@ -1,6 +1,7 @@
 """The comparison as a picture: for each case, how far ahead of each peer."""
 
 import statistics
+import textwrap
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from resfuse.cli.bench.results import Result
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _MARKERS = "oDs^vPX*"
+_LETTERS = 12  # of a title, in an inch
 _STEP = 0.1  # between the peers of a case, so that their markers do not cover one another
 
 
@@ -24,7 +26,9 @@ def draw(record: Record, path: Path) -> None:
     figure = Figure(figsize=(width, 4.5), layout="constrained")
     axes = figure.subplots()
     title = f"Time of a {results[0].task.call} on other engines over resfuse's"
-    axes.set_title(f"{title}\n({record.setting}, threads: {results[0].case.threads})")
+    setting = f"({record.setting}, threads: {results[0].case.threads})"
+    lines = [title, *textwrap.wrap(setting, int(_LETTERS * width))]
+    figure.suptitle("\n".join(lines), fontsize="medium")
     _draw_peers(axes, results)
     _draw_ticks(axes, results)
     figure.legend(loc="outside right center", frameon=False)

@@ -64,7 +64,9 @@ class Pretrained:
         for name in names:
             parts = _STEMS.get(self.family, (name,)) if name == "stem" else (name,)
             if not any(within(path, parts) for path in there):
-                outer = ", ".join(dict.fromkeys(path.partition(".")[0] for path in there))
+                outer = ", ".join(
+                    dict.fromkeys(["stem", *(path.partition(".")[0] for path in there)])
+                )
                 refuse(f"--freeze {name}: it must be one of {outer}, or a part of one")
             found += parts
         return tuple(found)

@@ -1,0 +1,63 @@
+"""Pooling on one thread: through ``fuse``, and as XLA computes it, in turn."""
+
+import functools
+import os
+import statistics
+from collections.abc import Callable
+from typing import Annotated
+
+import jax
+import typer
+from flax import linen as nn
+
+import resfuse
+from resfuse.cli.bench.worker import seconds_per_call
+
+Pool = Callable[[jax.Array], jax.Array]
+
+
+def _mean(x: jax.Array) -> jax.Array:
+    return x.mean((1, 2))
+
+
+# By the size and channels of the images.
+POOLS: dict[str, tuple[Pool, int, int]] = {
+    "max 3x3/2": (functools.partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)), 112, 64),
+    "max 3x3/1": (functools.partial(nn.max_pool, window_shape=(3, 3)), 28, 192),
+    "average 3x3/1": (functools.partial(nn.avg_pool, window_shape=(3, 3)), 28, 192),
+    "max 2x2/2": (functools.partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2)), 112, 64),
+    "average 2x2/2": (functools.partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2)), 56, 128),
+    "mean, 112x112": (_mean, 112, 32),
+    "mean, 56x56": (_mean, 56, 96),
+    "mean, 32x32": (_mean, 32, 256),
+    "mean, 7x7": (_mean, 7, 960),
+}
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each.")] = 15,
+    batch: Annotated[int, typer.Option(min=1, help="Images.")] = 1,
+) -> None:
+    """Prints the microseconds of a call, and the ratio of the medians."""
+    print(f"{f'images: {batch}':28} resfuse, us    XLA, us  ratio")
+    for name, (pool, size, channels) in POOLS.items():
+        x = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
+        calls = [jax.jit(function) for function in (resfuse.fuse(pool), pool)]
+        times: list[list[float]] = [[], []]
+        for _ in range(rounds):
+            for call, seconds in zip(calls, times, strict=True):
+                run = functools.partial(_run, call, x)
+                run()  # warms up
+                seconds.append(1e6 * seconds_per_call(run, 0.02))
+        ours, theirs = map(statistics.median, times)
+        label = f"{name}, {size}x{size}x{channels}"
+        print(f"{label:28} {ours:11.1f} {theirs:10.1f} {theirs / ours:6.2f}", flush=True)
+
+
+def _run(call: Pool, x: jax.Array) -> None:
+    call(x).block_until_ready()
+
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])  # before XLA makes its threads
+    typer.run(main)

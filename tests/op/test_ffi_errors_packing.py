@@ -1,0 +1,70 @@
+"""Bad calls with packed weights, and of what packs them, are errors, and not crashes."""
+
+import pytest
+
+from ffi_calls import AFFINE, KERNEL, PACK, X, call, packed_shape, refuses
+from kernel_case import on_every_isa
+
+PACKED = {  # the kernel's shape as the attribute says, and the shape of the weights
+    "weights that are not packed": (KERNEL, KERNEL, "packed weights have shape"),
+    "of another window": (KERNEL, packed_shape((1, 3, 4, 6)), "packed weights have shape"),
+    "of fewer channels": (KERNEL, packed_shape((3, 3, 3, 6)), "packed weights have shape"),
+    "of more panels": (KERNEL, packed_shape((3, 3, 4, 99)), "packed weights have shape"),
+    "of no panels": (KERNEL, (0, *packed_shape()[1:]), "packed weights have shape"),
+    "of rank 0": (KERNEL, (), "packed weights have shape"),
+    "shape of rank 3": ((3, 3, 6), packed_shape(), "differ in rank"),
+    "shape of rank 5": ((*KERNEL, 1), packed_shape(), "differ in rank"),
+    "shape that is empty": ((3, 3, 4, 0), packed_shape(), "is empty"),
+    "shape of other inputs": ((3, 3, 5, 6), packed_shape(), "do not fit x"),
+    "shape of more outputs": ((3, 3, 4, 7), packed_shape(), "y has shape"),
+    "shape with negative outputs": ((3, 3, 4, -6), packed_shape(), "y has shape|kernel"),
+}
+PACKS = {  # the shapes of kernel and output, the groups, and what the error says
+    "kernel of rank 3": ((3, 4, 6), packed_shape(), 1, "image_dilation must have length 1"),
+    "kernel of rank 0": ((), packed_shape(), 1, "kernel must have rank 3 to 5"),
+    "empty kernel": ((3, 3, 0, 6), packed_shape(), 1, "is empty"),
+    "kernel of no channels": ((3, 3, 4, 0), packed_shape(), 1, "is empty"),
+    "output of the kernel's shape": (KERNEL, KERNEL, 1, "packed weights have shape"),
+    "output of rank 1": (KERNEL, (9 * 4 * 32,), 1, "packed weights have shape"),
+    "output of another window": (KERNEL, packed_shape((3, 2, 4, 6)), 1, "packed weights have"),
+    "no groups": (KERNEL, packed_shape(), 0, r"groups must be in \[1, 2\^31\], got 0"),
+    "negative groups": (KERNEL, packed_shape(), -1, r"groups must be in \[1, 2\^31\], got -1"),
+    "groups that do not divide": (KERNEL, packed_shape(), 4, "groups=4 do not fit"),
+    "groups beyond the integers": (
+        KERNEL,
+        packed_shape(),
+        2**62,
+        r"groups must be in \[1, 2\^31\]",
+    ),
+}
+
+
+def test_right_packed_weights_work():
+    """Of every instruction set, whichever is in use."""
+    for shape in on_every_isa(packed_shape).values():
+        call(AFFINE, operands=[X, shape, (6,), (6,)], packed=KERNEL)
+
+
+@pytest.mark.parametrize(("kernel", "weights", "message"), PACKED.values(), ids=PACKED)
+def test_packed_weights(kernel, weights, message):
+    refuses(message, AFFINE, operands=[X, weights, (6,), (6,)], packed=kernel)
+
+
+@pytest.mark.parametrize(
+    ("window", "pads", "size"),
+    {
+        "negative": ((-3, -3), 1, (11, 10)),
+        "of 2^64 pixels": ((2**32, 2**32), 2**31, (6, 5)),
+    }.values(),
+)
+def test_packed_windows_that_only_their_product_makes_right(window, pads, size):
+    """9 and 0 pixels, as many as the packed weights have."""
+    taps = 9 if window[0] < 0 else 0
+    weights = (packed_shape()[0], taps, *packed_shape()[2:])
+    refuses("kernel", AFFINE, operands=[X, weights, (6,), (6,)], outputs=[(2, *size, 6)],
+            packed=(*window, 4, 6), padding=(pads,) * 4)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kernel", "packed", "groups", "message"), PACKS.values(), ids=PACKS)
+def test_packing(kernel, packed, groups, message):
+    refuses(message, PACK, operands=[kernel], outputs=[packed], groups=groups)
