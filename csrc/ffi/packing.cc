@@ -2,8 +2,10 @@
 
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "base/reversed_copy.h"
 #include "conv/run.h"
 #include "ffi/select.h"
 
@@ -23,23 +25,45 @@ Shape shape_of(const Array<Float>& array) {
   return shape;
 }
 
-// As the handler of that name. On this thread alone: several weights are packed at a time.
-void pack(const Array<const float>& kernel, const Array<float>& packed, const Shape& image_dilation,
-          const Shape& window_dilation, int64_t groups) {
-  Check check;
-  const Geometry geometry{{}, {}, image_dilation, window_dilation, groups};
-  const auto [conv, layout] =
-      bind_pack(isa_in_use(), shape_of(kernel), geometry, shape_of(packed), check);
-  if (!check.passed()) throw nb::value_error(check.complaint().c_str());
+// Kernel, packed weights, dilations of image and window, and groups.
+using Task = std::tuple<Array<const float>, Array<float>, Shape, Shape, int64_t>;
+
+// As the handler of that name, for several kernels, on this thread alone.
+void pack(const std::vector<Task>& tasks) {
+  std::vector<PackCall> calls;
+  for (const auto& [kernel, packed, image_dilation, window_dilation, groups] : tasks) {
+    Check check;
+    const Geometry geometry{{}, {}, image_dilation, window_dilation, groups};
+    calls.push_back(bind_pack(isa_in_use(), shape_of(kernel), geometry, shape_of(packed), check));
+    if (!check.passed()) throw nb::value_error(check.complaint().c_str());
+  }
   const nb::gil_scoped_release release;
-  pack_all(conv, layout, false, kernel.data(), packed.data(), 1, [](const auto&) {});
+  for (size_t i = 0; i < tasks.size(); ++i)
+    pack_all(calls[i].conv, calls[i].layout, false, std::get<0>(tasks[i]).data(),
+             std::get<1>(tasks[i]).data(), 1, [](const auto&) {});
+}
+
+// Copies each of `from`, of three axes, to that of `to` with the axes in reverse order.
+void reverse_axes(const std::vector<Array<const float>>& from,
+                  const std::vector<Array<float>>& to) {
+  if (from.size() != to.size()) throw nb::value_error("to must have as many arrays as from");
+  for (size_t i = 0; i < from.size(); ++i) {
+    const Shape shape = shape_of(from[i]);
+    if (shape.size() != 3 || shape_of(to[i]) != Shape(shape.rbegin(), shape.rend()))
+      throw nb::value_error("to must have the three axes of from in reverse order");
+  }
+  const nb::gil_scoped_release release;
+  for (size_t i = 0; i < from.size(); ++i) {
+    const int64_t* const sizes = from[i].shape_ptr();
+    copy_reversed(from[i].data(), sizes[0], sizes[1], sizes[2], to[i].data());
+  }
 }
 
 }  // namespace
 
 void bind_packing(nb::module_& m) {
-  m.def("pack", pack, nb::arg("kernel").noconvert(), nb::arg("packed").noconvert(),
-        nb::arg("image_dilation"), nb::arg("window_dilation"), nb::arg("groups"));
+  m.def("pack", pack, nb::arg("tasks").noconvert());
+  m.def("reverse_axes", reverse_axes, nb::arg("from_").noconvert(), nb::arg("to").noconvert());
 }
 
 }  // namespace resfuse

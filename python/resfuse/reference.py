@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from resfuse.arguments import Activation
@@ -107,7 +108,7 @@ def normalize(
         y = lax.sub(y, per_channel(mean, y))
     multiplier = scale
     if var is not None:
-        multiplier = lax.rsqrt(var + epsilon)
+        multiplier = lax.rsqrt(lax.add(var, np.asarray(epsilon, var.dtype)))
         multiplier = multiplier if scale is None else lax.mul(multiplier, scale)
     if multiplier is not None:
         y = lax.mul(y, per_channel(multiplier, y))

@@ -7,6 +7,7 @@ import pytest
 from jax import nn
 
 import agreement
+import resfuse
 from fuse_chains import A, B, X, cast, conv, explained, results, table
 
 random = np.random.default_rng(2)
@@ -50,6 +51,15 @@ def of_computed_weights(x):
     return nn.relu(x @ (W * x.mean()) + C)
 
 
+def of_means(x):
+    return jnp.concatenate([x] * 2, 1).mean((1, 2)) @ W + C
+
+
+def of_means_used_twice(x):
+    y = x.mean((1, 2))
+    return nn.relu(y @ W + C) @ V * y
+
+
 DENSE = {  # the function, the columns "kernel" and "fused"
     "a block": (block, ["4x9 bias+gelu(exact)", "9x4 bn+add"]),
     "behind a convolution": (behind_a_convolution, ["3x3x4x4 -", "4x9 bias+silu"]),
@@ -58,6 +68,8 @@ DENSE = {  # the function, the columns "kernel" and "fused"
     "many axes": (of_many_axes, ["4x9 bias"]),
     "a single pixel": (of_a_single_pixel, ["4x9 bias+relu"]),
     "computed weights": (of_computed_weights, ["4x9 bias+relu"]),
+    "means": (of_means, ["4x9 bn"]),
+    "means, used twice": (of_means_used_twice, ["4x9 bias+relu", "9x4 mul"]),
 }
 
 OTHERS = {
@@ -105,3 +117,13 @@ def test_values_and_gradients():
 
 def test_vmap():
     check({"a block": FUNCTIONS["a block"]}, jnp.stack([X, 1 - X]), jax.vmap, {"a block"})
+
+
+def test_a_mean_leaves_xla_nothing_to_compile():
+    """Of its sum and of what follows a dense layer the kernel makes two calls."""
+    x = jnp.ones((1, 8, 8, 4))
+    fast = resfuse.fuse(lambda x: of_means(x[:, :4]))
+    fast(x)
+    (program,) = fast._programs.values()
+    text = program._jitted.lower(program._arrays, [x]).as_text()
+    assert "divide" not in text

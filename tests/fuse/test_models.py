@@ -91,7 +91,7 @@ def test_every_batch_norm_shortcut_and_relu_is_fused(library, capsys):
     lines, _ = explained(capsys, lambda x: apply(weights, x, False)[0], x)
     fused = sorted(line.split()[5] for line in lines[1:-1])
     projection = "bias" if library in ("nnx", "equinox") else "bn"  # comes last, takes the sum
-    classifier = "bias"  # of the means of two images
+    classifier = "bn"  # of the means of two images, whose division it takes
     blocks = [*["bn+relu"] * 3, "bn", "bn+add+relu", f"{projection}+add+relu"]
     assert fused == sorted([*blocks, classifier])
     summary = f"{CONVOLUTIONS} of {CONVOLUTIONS} convolutions and 1 dense layers on the kernel"

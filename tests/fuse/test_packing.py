@@ -36,7 +36,8 @@ FILTER_BANK = Case(1, (9,), (8, 1), (16,), padding=((4, 3),), image_dilation=(8,
 @pytest.mark.usefixtures("isa")
 def test_packs_now_as_in_a_program(case):
     kernel, spec = np.asarray(operands(case)[1]), spec_of(case)
-    now = extension.pack_now(kernel, spec, memory.empty(extension.packed_type(kernel, spec).shape))
+    now = memory.empty(extension.packed_type(kernel, spec).shape)
+    extension.pack_now([(kernel, spec, now)])
     assert_identical(jax.device_put(now), pack(case))
     assert now.ctypes.data == jax.device_put(now).unsafe_buffer_pointer()  # not copied
 
@@ -54,4 +55,4 @@ def test_packs_nothing_else_now(name):
     kernel, packed, error, message = NOW[name]
     packed = packed.astype(np.float32) if packed.dtype == np.float64 else packed
     with pytest.raises(error, match=message):
-        _ext.pack(kernel.astype(np.float32), packed, (1, 1), (1, 1), 1)
+        _ext.pack([(kernel.astype(np.float32), packed, (1, 1), (1, 1), 1)])

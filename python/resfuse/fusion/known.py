@@ -36,9 +36,12 @@ def known_function(node: Node) -> Callable[..., Any] | None:
 
 
 def _function(node: Node, body: ClosedJaxpr) -> Callable[..., Any] | None:
+    for each in _FUNCTIONS:
+        if jax_compat.has_rule_of(node.params, each):
+            return each  # itself: nothing else has its rule
     function = _by_value().get(_program(body))
-    if function is None or jax_compat.has_rule_of(node.params, function):
-        return function
+    if function is None:
+        return None
     types = [value.aval for value in node.inputs]
     shapes = [jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=t.sharding) for t in types]
     found = _derivative(lambda *operands: node.run(operands)[0], shapes)

@@ -39,6 +39,7 @@ def chains(graph: Graph) -> list[Chain]:
             chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
             chain.head = in_front.get(node)
             if not weight_gradient.takes(geometry):
+                _take_mean(chain, claimed)
                 _add_steps(chain, claimed)
                 finish(chain, claimed, found)
             found.append(chain)
@@ -71,6 +72,23 @@ def _is_possible(chain: Chain, others: Sequence[Chain]) -> bool:
 _ONLY_AFTER_NORM = (
     "as with the statistics of a batch the kernel only adds, clips and has leaky ReLU"
 )
+
+
+def _take_mean(chain: Chain, claimed: set[Node]) -> None:
+    """Of a mean in front, which is a sum and a division, the division becomes a step.
+
+    For ``w (x / n) = (w x) / n``; else XLA compiles a program of its own for it.
+    """
+    node = chain.x.producer
+    if node is None or node.name != "div" or chain.head is not None or node in claimed:
+        return
+    total, count = node.inputs
+    means = total.producer is not None and total.producer.name == "reduce_sum"
+    alone = len(chain.x.users) == 1 and node.scope is chain.conv.scope
+    if means and alone and count.aval.size == 1 and count.known:
+        chain.x = total
+        chain.nodes.insert(0, node)
+        chain.steps.append(Step("div", count))
 
 
 def _add_steps(chain: Chain, claimed: set[Node]) -> None:

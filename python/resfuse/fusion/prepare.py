@@ -1,9 +1,10 @@
 """What a chain needs of closed-over weights: folded and packed once."""
 
 import dataclasses
+import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +20,7 @@ from resfuse.fusion.head import Head
 from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
+from resfuse.kernel.extension import PackingTask
 from resfuse.memory import empty
 from resfuse.spec import ConvSpec
 
@@ -28,7 +30,7 @@ __all__ = ["Packs", "array_of", "prepare"]
 class Packs:
     """The packed weights of one fused function, by the arrays that they come from.
 
-    Threads pack, while JAX traces and compiles the program: the values' arrays are futures.
+    Threads pack, while JAX traces and compiles the program: the values' arrays are pending.
     """
 
     def __init__(self) -> None:
@@ -48,12 +50,21 @@ class Packs:
             return [self._packs[key][1] for key in keys]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+    """Packed weights in memory, once a thread is ``done``."""
+
+    done: Future[None]
+    packed: np.ndarray
+
+
 def array_of(value: Value) -> Any:
     """Its array; waits for the thread that packs it."""
     array = value.array
-    if isinstance(array, Future):
+    if isinstance(array, _Pending):
+        array.done.result()
         with jax.ensure_compile_time_eval():
-            array = value.array = jax.device_put(array.result())
+            array = value.array = jax.device_put(array.packed)
     return array
 
 
@@ -73,24 +84,37 @@ def _packing_spec(chain: Chain) -> ConvSpec:
 
 
 def _packed(chains: Sequence[Chain]) -> list[Value]:
-    computed = [chain.kernel for chain in chains if not chain.kernel.given]
     memory: dict[Value, Any] = {}
-    evaluate(computed, memory)
-    threads = ThreadPoolExecutor(os.cpu_count())
+    evaluate([chain.kernel for chain in chains if not chain.kernel.given], memory)
+    kernels = [_kernel(chain, memory) for chain in chains]
+    specs = list(map(_packing_spec, chains))
+    avals = [jax.typeof(extension.packed_type(*each)) for each in zip(kernels, specs, strict=True)]
+    blocks = [empty(aval.shape) for aval in avals]
+    tasks = list(zip(kernels, specs, blocks, strict=True))
+    # The program holds small ones, so that compiling would wait.
+    small = [is_small(aval) for aval in avals]
+    extension.pack_now(list(itertools.compress(tasks, small)))
+    begun = iter(_begin([task for task, held in zip(tasks, small, strict=True) if not held]))
+    return [
+        Value(aval, array=jax.device_put(block) if held else next(begun))
+        for aval, block, held in zip(avals, blocks, small, strict=True)
+    ]
 
-    def packed(chain: Chain) -> Value:
-        # A kernel that is there already is not copied.
-        kernel = np.asarray(memory.get(chain.kernel, chain.kernel.array))
-        task = chain.geometry.kernel.undo(kernel), _packing_spec(chain)
-        aval = jax.typeof(extension.packed_type(*task))
-        to = empty(aval.shape)
-        if is_small(aval):  # the program holds it, so that compiling would wait
-            return Value(aval, array=jax.device_put(extension.pack_now(*task, to)))
-        return Value(aval, array=threads.submit(extension.pack_now, *task, to))
 
-    values = list(map(packed, chains))
+def _kernel(chain: Chain, memory: Mapping[Value, Any]) -> np.ndarray:
+    # One that is there already is not copied.
+    kernel = np.asarray(memory.get(chain.kernel, chain.kernel.array))
+    undone: np.ndarray = chain.geometry.kernel.undo(kernel)
+    return undone
+
+
+def _begin(tasks: Sequence[PackingTask]) -> list[_Pending]:
+    """Shares out tasks to threads."""
+    count = os.cpu_count() or 1
+    threads = ThreadPoolExecutor(count)
+    done = [threads.submit(extension.pack_now, tasks[first::count]) for first in range(count)]
     threads.shutdown(wait=False)
-    return values
+    return [_Pending(done[i % count], packed) for i, (_, _, packed) in enumerate(tasks)]
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:
@@ -138,7 +162,13 @@ def _is_known(head: Head | None) -> bool:
 
 
 def _values(arrays: Any) -> Any:
-    """The arrays of a tree as values; each put on the device alone takes twice as long."""
-    arrays = jax.tree.map(lambda array: np.ascontiguousarray(array, np.float32), arrays)
-    put = jax.device_put(arrays)
-    return jax.tree.map(lambda array: Value(jax.typeof(array), array=array), put)
+    """The vectors of a tree as values, equal ones as one."""
+    leaves, tree = jax.tree.flatten(arrays)
+    leaves = [np.ascontiguousarray(leaf, np.float32) for leaf in leaves]
+    distinct = {leaf.tobytes(): leaf for leaf in leaves}
+    # Each put on the device alone takes twice as long.
+    put = jax.device_put(list(distinct.values()))
+    values = {
+        key: Value(jax.typeof(array), array=array) for key, array in zip(distinct, put, strict=True)
+    }
+    return jax.tree.unflatten(tree, [values[leaf.tobytes()] for leaf in leaves])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
@@ -66,7 +67,7 @@ class Program:
             for chain in self.chains
         ]
         given = [*self.graph.constants, *(v for values in prepared for v in values if v)]
-        return list(filter(self.plan.needed.__contains__, given))
+        return list(filter(self.plan.needed.__contains__, dict.fromkeys(given)))
 
     def _run(self, closed: Sequence[Any], leaves: Sequence[Any]) -> Any:
         outside = dict(zip(self._closed, closed, strict=True))
@@ -96,7 +97,17 @@ class Program:
 
 def _outside(value: Value) -> bool:
     """Whether the program takes the value as an argument; others it holds."""
-    return as_argument(value) and (is_explicit(value) or not is_small(value.aval))
+    if not as_argument(value):
+        return False
+    return is_explicit(value) or not is_small(value.aval) or _is_uniform(value)
+
+
+def _is_uniform(value: Value) -> bool:
+    """Whether its numbers are all the same; XLA would compile and run a broadcast of one."""
+    if value.aval.size < 2 or not value.is_constant:
+        return False
+    numbers = np.ravel(value.array)
+    return bool((numbers == numbers[0]).all())
 
 
 @uncollected()

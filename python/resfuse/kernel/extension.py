@@ -5,6 +5,7 @@ The package works without it, on the reference; then :func:`unavailable_reason` 
 
 import dataclasses
 import importlib
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -21,6 +22,7 @@ from resfuse.spec import ConvSpec
 __all__ = [
     "API_VERSION",
     "TARGETS",
+    "PackingTask",
     "algorithm",
     "available",
     "caches",
@@ -34,12 +36,16 @@ __all__ = [
     "pack",
     "pack_now",
     "packed_type",
+    "reverse_axes",
     "unavailable_reason",
 ]
 
 _ISA = "RESFUSE_ISA"
 _ALGORITHM = "RESFUSE_ALGORITHM"
 _ALGORITHMS = ("fastest", "direct", "winograd")
+
+PackingTask = tuple[np.ndarray, ConvSpec, np.ndarray]
+"""A kernel, its spec, and memory for it as :func:`pack_now` packs it."""
 
 _ext: ModuleType | None
 _reason: str | None
@@ -152,17 +158,30 @@ def pack(kernel: Array, spec: ConvSpec) -> Array:
     )
 
 
-def pack_now(kernel: np.ndarray, spec: ConvSpec, packed: np.ndarray) -> np.ndarray:
+def pack_now(tasks: Sequence[PackingTask]) -> None:
     """As :func:`pack`, on this thread and without a program of XLA's: for weights at hand.
 
-    ``packed``, which is returned, is memory of the :func:`packed_type`; its shape says for which
-    instruction set, whatever is in use by now.
+    The memory is of the :func:`packed_type`; its shape says for which instruction set, whatever is
+    in use by now. To be called back into Python for each may take longer than to pack.
     """
+    _loaded().pack(list(itertools.starmap(_packing_task, tasks)))
+
+
+def _packing_task(kernel: np.ndarray, spec: ConvSpec, packed: np.ndarray) -> Any:
     if fold := fold_of(spec, kernel.shape):
         kernel, spec = np.asarray(jax.jit(fold.kernel)(kernel)), fold.spec
     settings = spec.input_dilation, spec.kernel_dilation, spec.feature_group_count
-    _loaded().pack(np.ascontiguousarray(kernel), packed, *settings)
-    return packed
+    return np.ascontiguousarray(kernel), packed, *settings
+
+
+def reverse_axes(arrays: Sequence[np.ndarray], copies: Sequence[np.ndarray]) -> None:
+    """Copies each of ``arrays``, of three axes, to memory of the reversed shape: as its transpose.
+
+    Raises:
+        ValueError: if the shapes are others.
+        TypeError: if they are not float32 in C order.
+    """
+    _loaded().reverse_axes(arrays, copies)
 
 
 def packed_type(kernel: Any, spec: ConvSpec) -> jax.ShapeDtypeStruct:

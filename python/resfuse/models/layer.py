@@ -1,6 +1,5 @@
 """One ``conv -> batch norm -> (+ residual) -> activation`` layer: what Linen and NNX share."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,8 +52,7 @@ def run(
     )
     if weights is None or not supported:
         return None
-    to_float32 = functools.partial(jnp.asarray, dtype=jnp.float32)
-    weights, x, residual = jax.tree.map(to_float32, (weights, x, residual))
+    weights, x, residual = jax.tree.map(_float32, (weights, x, residual))
     kernel, conv_bias, scale, bias, mean, var = weights
     x, kernel, options = geometry.arguments(conv, x, kernel)
     is_module = isinstance(activation, linen.Module | nnx.Module)  # it has variables of its own
@@ -75,6 +73,12 @@ def run(
     else:
         y = ops.conv_bn_act(x, kernel, scale, bias, mean, var, **options)
     return finished(y, None, activation if is_module else None), mean, var
+
+
+def _float32(array: Any) -> Array:
+    """As ``jnp.asarray``, which takes a while to find that there is nothing to do."""
+    as_it_is = isinstance(array, Array) and array.dtype == jnp.float32
+    return array if as_it_is else jnp.asarray(array, jnp.float32)
 
 
 def finished(y: Array, residual: Array | None, activation: Activation | None) -> Array:

@@ -20,6 +20,8 @@ __all__ = ["ConvNorm", "Layers", "SqueezeExcite", "Unfilled", "conv_norm"]
 class Unfilled(nnx.Rngs):
     """In place of ``nnx.Rngs`` where a network's shapes are asked for: no values are drawn.
 
+    The network is in evaluation mode, into which to put it later takes a walk through all of it.
+
     To trace the initial values of a network takes longer than all the rest, and so does, within a
     trace, a count of the keys, whose time is quadratic in their number.
     """
@@ -81,9 +83,14 @@ class Layers:
     kernel_init: nnx.Initializer = KAIMING
     _parts: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def unfilled(self) -> bool:
+        """Whether the layers get no values, and are in evaluation mode."""
+        return isinstance(self.rngs, Unfilled)
+
     def init(self, initializer: nnx.Initializer) -> nnx.Initializer:
         """The same, or one that draws nothing."""
-        return initializers.zeros if isinstance(self.rngs, Unfilled) else initializer
+        return initializers.zeros if self.unfilled else initializer
 
     def conv(
         self,
@@ -120,7 +127,7 @@ class Layers:
     ) -> nnx.BatchNorm:
         """Over all axes but the last."""
         settings = {**self.convention.batch_norm, "scale_init": scale_init}
-        return self._made(nnx.BatchNorm, features, **settings)
+        return self._made(nnx.BatchNorm, features, use_running_average=self.unfilled, **settings)
 
     def conv_norm(
         self,
@@ -172,17 +179,20 @@ class Layers:
         drawn, equal layers are therefore one, put together as often as it is needed.
         """
         make = functools.partial(kind, *sizes, **settings, dtype=self.dtype, rngs=self.rngs)
-        if not isinstance(self.rngs, Unfilled):
+        if not self.unfilled:
             return make()
         key = kind, sizes, tuple(settings.items())
         if key not in self._parts:
             self._parts[key] = nnx.split(make())
         return nnx.merge(*self._parts[key], copy=True)
 
-    def dropout(self, rate: float) -> nnx.Dropout:
-        """Drops single values in training."""
-        return nnx.Dropout(rate, rngs=self.rngs if rate else None)
+    def dropout(self, rate: float, broadcast_dims: tuple[int, ...] = ()) -> nnx.Dropout:
+        """Drops single values in training, or whole slices along some axes."""
+        rngs = self.rngs if rate else None
+        return nnx.Dropout(
+            rate, broadcast_dims=broadcast_dims, deterministic=self.unfilled, rngs=rngs
+        )
 
     def stochastic_depth(self, rate: float) -> nnx.Dropout:
         """Drops the branch of a whole image in training (Huang et al. 2016)."""
-        return nnx.Dropout(rate, broadcast_dims=(-3, -2, -1), rngs=self.rngs if rate else None)
+        return self.dropout(rate, (-3, -2, -1))

@@ -116,7 +116,7 @@ def _unfilled(build: Callable[[], nnx.Module]) -> _Parts:
 
 
 def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
-    """With variables, in evaluation mode; random states get keys, without initial values."""
+    """With variables; random states get keys, without initial values."""
     state = parts.state
     nnx.replace_by_pure_dict(state, filled(nnx.to_pure_dict(state), values))
     numbers = itertools.count()
@@ -129,6 +129,4 @@ def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
             return jax.random.wrap_key_data(bits.integers(1 << 32, size=shape, dtype=np.uint32))
         return jnp.zeros(leaf.shape, leaf.dtype)
 
-    model = nnx.merge(parts.graph, jax.tree.map(draw, parts.draws), state)
-    model.eval()
-    return model
+    return nnx.merge(parts.graph, jax.tree.map(draw, parts.draws), state)

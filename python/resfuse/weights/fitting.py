@@ -2,27 +2,23 @@
 
 import logging
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 
-from resfuse import memory
 from resfuse.arguments import as_seed, positive_int
 from resfuse.weights.adapting import adapt_stem, new_head
+from resfuse.weights.copying import Copies
 from resfuse.weights.errors import MismatchError
 from resfuse.weights.families import FAMILIES
 from resfuse.weights.loading import Weights
-from resfuse.weights.mapped import forget
 from resfuse.weights.scheme import Place
 
 __all__ = ["fit"]
 
 _LOG = logging.getLogger("resfuse.weights")
-_OUTPUTS = 32  # whose numbers are two cache lines
 _IMAGENET = 1000, 3  # classes and channels, until the file says otherwise
 
 Model = TypeVar("Model")
@@ -57,6 +53,7 @@ def fit(
         if size is not None:
             positive_int(name, size)
     as_seed(seed)
+    copies = Copies(weights.arrays, weights.scheme.layout)
     model, shapes = make(*_IMAGENET)
     file = _sizes(weights, shapes)
     wanted = num_classes or file[0], in_channels or file[1]
@@ -71,39 +68,7 @@ def fit(
         arrays[stem.name] = kernel.transpose(stem.axes)
         _LOG.warning("%s takes %d channels: adapted to %d", stem.name, file[1], wanted[1])
     _check(weights, places, arrays)
-    return model, _values(places, arrays)
-
-
-def _values(
-    places: Mapping[str, Place], arrays: dict[str, np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Copies, so that the file can change; what has been copied is in memory once."""
-
-    def copied(place: Place) -> np.ndarray:
-        array = arrays.pop(place.name)
-        copy = _copied(place.to_ours(array))
-        forget(array)
-        return copy
-
-    # NumPy copies, and Linux finds memory, in parallel.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        yield from zip(places, threads.map(copied, places.values()), strict=True)
-
-
-def _copied(view: np.ndarray) -> np.ndarray:
-    """In float32 and C order, a few outputs at a time.
-
-    In the order of the copy, each number of a transposed array is read from another cache line,
-    which is gone when its neighbour is wanted: that takes 2 to 4 times as long.
-    """
-    copy = memory.empty(view.shape)
-    if view.flags.c_contiguous:
-        copy[...] = view
-        return copy
-    for first in range(0, view.shape[-1], _OUTPUTS):
-        outputs = slice(first, first + _OUTPUTS)
-        copy[..., outputs] = view[..., outputs]
-    return copy
+    return model, copies.values(places, arrays)
 
 
 def _stem(weights: Weights, places: Mapping[str, Place]) -> str:

@@ -3,11 +3,12 @@
 import io
 import mmap
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["MappedFile", "forget"]
+__all__ = ["MappedFile", "forget", "is_mapped"]
 
 _WORTH_FORGETTING = 1 << 20  # bytes
 _LONGEST_LINE = 1000  # of a pickle, whose lines are names
@@ -61,16 +62,24 @@ class MappedFile(io.RawIOBase):
         return self.read(line.find(b"\n") + 1 or len(line))
 
 
-def forget(array: np.ndarray) -> None:
-    """Gives back the memory of the file of which a large array is a view; it can be read again.
+def is_mapped(array: np.ndarray) -> bool:
+    """Whether it is a view of a mapped file."""
+    return _mapping(array) is not None
+
+
+def forget(arrays: Sequence[np.ndarray]) -> None:
+    """Gives back the memory of the file of which large arrays are views; it can be read again.
 
     What a process has read of a mapped file counts as its memory, so that without this a model
     takes, while it is loaded, twice its size.
     """
-    if array.nbytes < _WORTH_FORGETTING:
-        return
+    mapping = _mapping(arrays[0]) if arrays else None
+    if mapping is not None and sum(array.nbytes for array in arrays) >= _WORTH_FORGETTING:
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _mapping(array: np.ndarray) -> mmap.mmap | None:
     base: Any = array
     while base is not None and not isinstance(base, mmap.mmap):
         base = getattr(base, "base", None)
-    if base is not None:
-        base.madvise(mmap.MADV_DONTNEED)
+    return base

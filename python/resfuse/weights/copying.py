@@ -1,0 +1,133 @@
+"""Copies of a file's arrays as variables, so that the file can change."""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from resfuse import memory
+from resfuse.kernel import extension
+from resfuse.weights.mapped import forget, is_mapped
+from resfuse.weights.scheme import TORCH, Layout, Place
+
+__all__ = ["Copies"]
+
+_OUTPUTS = 32  # whose numbers are two cache lines
+
+# Of a file. After each its memory is given back; then the thread waits for Python, a few ms.
+_PARTS = 6
+_THREADS = 2  # as many parts are in memory twice
+
+
+class Copies:
+    """Threads copy arrays of a mapped file, while Flax makes the network.
+
+    Which variable each will be is not known by then: it takes the axes in the order that the layout
+    gives them. What was meant otherwise is copied again.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], layout: Layout) -> None:
+        taken = {name: array for name, array in arrays.items() if _is_plain(array)}
+        as_read = {name: _three_axes(array, layout is TORCH) for name, array in taken.items()}
+        self._views = {name: array.transpose() for name, array in as_read.items()}
+        self._parts: list[Future[dict[str, np.ndarray]]] = []
+        if extension.available():
+            threads = ThreadPoolExecutor(_THREADS)
+            self._parts = [threads.submit(_reversed, part) for part in _parts(as_read)]
+            threads.shutdown(wait=False)
+
+    def values(
+        self, places: Mapping[str, Place], arrays: dict[str, np.ndarray]
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Of variables by their paths, in float32; drops the arrays one after another."""
+        done = {name: copy for part in self._parts for name, copy in part.result().items()}
+        left = {}
+        for path, place in places.items():
+            view = place.to_ours(arrays[place.name])
+            copy = done.pop(place.name, None)
+            if copy is not None and _same(view, self._views[place.name]):
+                del arrays[place.name]
+                yield path, copy.reshape(view.shape)
+            else:
+                left[path] = place
+
+        def copied(place: Place) -> np.ndarray:
+            array = arrays.pop(place.name)
+            copy = _copied(place.to_ours(array))
+            forget([array])
+            return copy
+
+        # NumPy copies, and Linux finds memory, in parallel.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            yield from zip(left, threads.map(copied, left.values()), strict=True)
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Whether the kernel's side can read it: as the file has it, whose memory can be given back."""
+    flags = array.flags
+    whole = flags.c_contiguous and flags.aligned and array.ndim > 0 and array.size > 0
+    return whole and array.dtype == np.float32 and is_mapped(array)
+
+
+def _three_axes(array: np.ndarray, outputs_first: bool) -> np.ndarray:
+    """A view whose axes in reverse order are a variable's: outputs, inputs, pixels; or as it is."""
+    if not outputs_first or array.ndim == 1:
+        return array.reshape(1, 1, -1)
+    return array.reshape(*array.shape[:2], -1)
+
+
+def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays in parts of about one size."""
+    part, size = {}, 0
+    least = sum(array.nbytes for array in arrays.values()) / _PARTS
+    for name, array in arrays.items():
+        part[name] = array
+        size += array.nbytes
+        if size >= least:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part
+
+
+def _reversed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Their transposes. To be called back into Python for each would take longer than to copy."""
+    group = list(arrays.values())
+    copies = [memory.empty(array.shape[::-1]) for array in group]
+    extension.reverse_axes(group, copies)
+    forget(group)
+    return dict(zip(arrays, copies, strict=True))
+
+
+def _same(view: np.ndarray, other: np.ndarray) -> bool:
+    """Whether they are the same numbers in the same order."""
+    return _steps(view) == _steps(other)
+
+
+def _steps(view: np.ndarray) -> tuple[int, list[tuple[int, int]]]:
+    """The first number's address, and the sizes and strides of all axes that have any, joined."""
+    steps: list[tuple[int, int]] = []
+    for size, stride in zip(view.shape, view.strides, strict=True):
+        if size == 1:
+            continue
+        if steps and steps[-1][1] == size * stride:
+            size *= steps.pop()[0]
+        steps.append((size, stride))
+    return view.ctypes.data, steps
+
+
+def _copied(view: np.ndarray) -> np.ndarray:
+    """In float32 and C order, a few outputs at a time.
+
+    In the order of the copy, each number of a transposed array is read from another cache line,
+    which is gone when its neighbour is wanted: that takes 2 to 4 times as long.
+    """
+    copy = memory.empty(view.shape)
+    if view.flags.c_contiguous:
+        copy[...] = view
+        return copy
+    for first in range(0, view.shape[-1], _OUTPUTS):
+        outputs = slice(first, first + _OUTPUTS)
+        copy[..., outputs] = view[..., outputs]
+    return copy
