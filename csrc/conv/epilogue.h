@@ -49,6 +49,7 @@ struct Output {
 
   // Spreads what is the same for all pixels, and notes what will be read and written at each.
   void prepare() {
+    registers.waiting = 0;
     for (int i = 0; i < program->constants; ++i)
       store(registers.constants[i], splat(program->constant[i]));
     for (int i = 0; i < program->operands; ++i) {
@@ -104,8 +105,8 @@ inline void write_output(const Output& to, const ProgramOutput& output, const in
     }
 }
 
-// Runs the program on `rows` pixels, at most a tile's, whose outputs begin at `pixels` and whose
-// accumulators, scaled and shifted, are in slot 0.
+// Runs the program on `rows` pixels, as many as slots have room for, whose outputs begin at
+// `pixels` and whose accumulators, scaled and shifted, are in slot 0.
 __attribute__((noinline)) inline void finish_by_program(const Output& to, const int64_t* pixels,
                                                         int64_t rows) {
   const Program& program = *to.program;
@@ -136,11 +137,27 @@ inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, Vec 
   store_some(to.out + at, acc, count);
 }
 
+// Runs the program on `rows` pixels more, whose accumulators are in slot 0 behind those that wait;
+// or lets all of them wait for `more` tiles like this as long as there is room. Each operation of a
+// function waits for the one before, which seven vectors do not hide: with SiLU a depthwise
+// convolution takes 0.7 to 0.85 of the time so. One function, for each tile has a call of it.
+__attribute__((noinline)) inline void finish_or_wait(const Output& to, int64_t pixel,
+                                                     int64_t stride, int64_t rows, bool more) {
+  Registers& registers = to.registers;
+  const int64_t all = registers.waiting + rows;
+  for (int64_t row = registers.waiting; row < all; ++row, pixel += stride)
+    registers.pixels[row] = pixel;
+  const bool waits = more && (all + rows) * to.vectors <= kMR * kVectors;
+  registers.waiting = waits ? all : 0;
+  if (!waits) finish_by_program(to, registers.pixels, all);
+}
+
 // Finishes M pixels, `stride` apart, of N vectors each, of which the panel may end in the last, and
-// asks what the branches ask once. The first is the output's from `channel` on.
+// asks what the branches ask once. The first is the output's from `channel` on; `more` tiles like
+// this may follow.
 template <int M, int N>
 __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t channel,
-                                                       int64_t pixel, int64_t stride,
+                                                       int64_t pixel, int64_t stride, bool more,
                                                        Vec (&acc)[M][N]) {
   const int64_t columns = to.columns;
   // Calls function(acc, at, count) with each vector's place and the channels that it has.
@@ -166,14 +183,12 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
       for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] * scale[n] + shift[n];
   }
   if (to.program) {
-    int64_t pixels[M];
+    float* const slot = to.registers.slots[0] + to.registers.waiting * N * kLanes;
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      pixels[m] = pixel + m * stride;
+    for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) store(to.registers.slots[0] + (m * N + n) * kLanes, acc[m][n]);
-    }
-    return finish_by_program(to, pixels, M);
+      for (int n = 0; n < N; ++n) store(slot + (m * N + n) * kLanes, acc[m][n]);
+    return finish_or_wait(to, pixel, stride, M, more);
   }
   if (to.residual)
     each([&](Vec& value, int64_t at, int64_t count) {

@@ -40,12 +40,12 @@ class DepthwiseRows {
   }
 
  private:
-  // Whether something is kept for each channel: sums, or a program's numbers in their slots. There
-  // is room for one vector of it.
+  // Whether something is kept for each channel: sums, or a program's numbers. There is room for one
+  // vector of it.
   static bool keeps_state(const Operands& operands) {
     const Program* program = operands.epilogue ? operands.epilogue->program : nullptr;
     for (int i = 0; program && i < program->operands; ++i)
-      if (program->operand[i].per == Per::kChannel) return true;
+      if (program->operand[i].per != Per::kOutput) return true;
     return operands.sums != nullptr;
   }
 
@@ -89,8 +89,8 @@ class DepthwiseRows {
     for (int64_t n = 0, count; n < strip.columns; n += count * kLanes) {
       const Panel vector = vector_of(strip, n);
       const bool readable = is_readable(vector, along, width);
-      // Whole vectors follow each other in one call; a program's numbers are those of one.
-      const int64_t whole = readable && !output.program ? (strip.columns - n) / kLanes : 1;
+      // Whole vectors follow each other in one call.
+      const int64_t whole = readable ? (strip.columns - n) / kLanes : 1;
       count = whole > 0 ? whole : 1;
       if (!readable) {
         DirectPanel(job_, scratch_, windows_, vector, weights_of(vector)).run(pixel, pixel + m);

@@ -83,10 +83,13 @@ constexpr Loop kLoops[][1 + kMostFactors] = {
 };
 
 // The registers of a thread: the slots of a program, each a register tile of (row, vector), and a
-// vector of each constant.
+// vector of each constant. Accumulators of rows that wait for the program are in slot 0, and each
+// row's outputs begin at its pixel.
 struct Registers {
   alignas(64) float slots[kMaxSlots][kMR * kNR];
   alignas(64) float constants[kMaxConstants][kLanes];
+  int64_t waiting;
+  int64_t pixels[kMR * kVectors];
 
   Source source(Value value) const {
     return value.is_constant ? Source{constants[value.index], 0}

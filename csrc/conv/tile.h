@@ -218,7 +218,8 @@ void compute_tile(Tile& tile) {
 #pragma GCC unroll 2
         for (int n = 0; n < N; ++n) acc[m][n] += load(tile.acc + (m * N + n) * kLanes);
     if (tile.last && !tile.sums && !tile.pixels) {
-      finish_tile(*tile.output, tile.channel, tile.pixel, tile.pixel_stride, acc);
+      const bool more = Kind::kIsFollowed && tile.count > 1;
+      finish_tile(*tile.output, tile.channel, tile.pixel, tile.pixel_stride, more, acc);
     } else {
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m)

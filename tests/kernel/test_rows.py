@@ -1,20 +1,26 @@
 """Depthwise tiles along the rows of the image: exact at all their ends, and the same bits there."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import oracle
 from covering import covering
 from kernel_case import (
     Case,
     assert_exact,
     assert_padding_is_zeros,
+    assert_same_bits,
     compiled_together,
     in_programs,
+    integers,
     normals,
     on_every_isa,
 )
 from resfuse import fuse
+from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.epilogue import compile_elementwise
 
 # Tiles have up to 12, 10 or 8 pixels; rows of so many outputs are cut into one to four of them.
 WIDTHS = (1, 7, 8, 9, 10, 11, 12, 13, 25)
@@ -97,3 +103,22 @@ def test_programs_with_numbers_for_each_channel_go_vector_by_vector():
     expected = prelu(x)
     for isa, got in on_every_isa(lambda: np.asarray(jax.jit(fuse(prelu))(x))).items():
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5, err_msg=isa)
+
+
+def test_programs_run_on_vectors_that_wait_for_each_other():
+    """In slots for 24 vectors of AVX-512 or 12: those of one tile, of some, and of one too many."""
+    cases, runs = [], []
+    for width, channels in ((3, 101), (5, 80), (7, 64), (13, 33)):
+        case = Case(2, (2, width), (channels, channels), (3, 3), None, ((1, 1), (1, 1)), channels)
+        *arrays, tensor = integers(case)
+        epilogue = compile_elementwise(lambda y, t: jnp.abs(y) - y * t, tensor.shape, "tensor")
+        spec = case.spec(*arrays[:2], "highest")
+        cases.append((case, arrays, tensor))
+        runs.append(lambda a, t, s=spec, e=epilogue: affine_on_cpu(*a, t, spec=s, epilogue=e))
+    program = jax.jit(lambda given: [f(a, t) for f, (a, t) in zip(runs, given, strict=True)])
+    given = [(arrays, tensor) for _, arrays, tensor in cases]
+    for isa, results in on_every_isa(lambda: jax.tree.leaves(program(given))).items():
+        for (case, arrays, tensor), got in zip(cases, results, strict=True):
+            acc = oracle.affine(case.convolve(*arrays[:2]), *arrays[2:], relu=False)
+            expected = (np.abs(acc) - acc * tensor).astype(np.float32)
+            assert_same_bits(np.asarray(got), expected, f"{case} on {isa}")
