@@ -40,7 +40,7 @@ def training(case, implementation):
     """With the statistics of the batch."""
 
     def function(x, kernel, scale, shift, residual):
-        static = {"spec": case.spec(x, kernel), "epsilon": EPSILON, "gate": case.epilogue.gate}
+        static = {"spec": case.spec(x, kernel), "epsilon": EPSILON, "ending": case.epilogue.gate}
         if implementation == "ffi":
             return train_on_cpu(x, kernel, scale, shift, residual, **static)
         return reference.conv_bn_act_train(
