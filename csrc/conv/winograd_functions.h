@@ -46,6 +46,13 @@ inline Area turned(const Area& area) { return {area.w, area.h}; }
 
 constexpr int64_t kMostOutputs = 5 * 5, kMostInputs = 9 * 9, kMostTaps = 3 * 3;
 
+// Calls `make` with that of a side's algorithms, of stride 1, which has so many outputs.
+template <typename Make>
+auto choose_unstrided(const Side& side, int64_t outputs, Make make) {
+  if (side.kernel == 2) return outputs == 4 ? make(Pair4{}) : make(Pair2{});
+  return outputs == 4 ? make(F4{}) : outputs == 3 ? make(F3{}) : make(F2{});
+}
+
 // A convolution's: V = B^T d B, U = G g G^T, y = A^T M A.
 struct Transforms {
   Area outputs, inputs;      // of a tile; its points are as many as its inputs
@@ -69,9 +76,7 @@ struct Transforms {
   template <typename Make>
   static auto choose(const Side& side, int64_t outputs, Make make) {
     if (side.stride == 2) return outputs == 4 ? make(Strided<Pair4>{}) : make(Strided<Pair2>{});
-    if (side.kernel == 2) return outputs == 4 ? make(Pair4{}) : make(Pair2{});
-    if (outputs == 5) return make(F5{});
-    return outputs == 4 ? make(F4{}) : outputs == 3 ? make(F3{}) : make(F2{});
+    return outputs == 5 ? make(F5{}) : choose_unstrided(side, outputs, make);
   }
 
   void turn() {
@@ -98,8 +103,7 @@ struct GradientTransforms {
 
   template <typename Make>
   static auto choose(const Side& side, int64_t outputs, Make make) {
-    if (side.kernel == 2) return outputs == 4 ? make(Pair4{}) : make(Pair2{});
-    return outputs == 4 ? make(F4{}) : outputs == 3 ? make(F3{}) : make(F2{});
+    return choose_unstrided(side, outputs, make);
   }
 
   void turn() { outputs = turned(outputs), inputs = turned(inputs), taps = turned(taps); }
