@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 import resfuse
+from resfuse.cli import timing
 from resfuse.cli.bench.turns import Worker
 from resfuse.cli.bench.worker import seconds_per_call
 from resfuse.kernel import extension
@@ -131,22 +132,14 @@ def in_place(
     kernel = jax.random.normal(keys[1], (window, window, inputs // groups, outputs))
     ones, zeros = jax.numpy.ones(outputs), jax.numpy.zeros(outputs)
 
-    @functools.partial(jax.jit, donate_argnums=0, keep_unused=True)
-    def compiled(last: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        del last
+    def layer(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return resfuse.conv_bn_relu(
             x, kernel, ones, zeros, zeros, ones, strides=stride, feature_group_count=groups,
             implementation="ffi", precision=precision,
         )  # fmt: skip
 
-    side = -(-size // stride)
-    kept = [jax.numpy.zeros((batch, side, side, outputs))]
-
-    def call() -> object:
-        kept[0] = compiled(kept[0], x, kernel)
-        return kept[0].block_until_ready()
-
-    return call
+    call = timing.in_place(layer, [x, kernel])
+    return lambda: jax.block_until_ready(call())
 
 
 @functools.cache

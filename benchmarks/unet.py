@@ -3,8 +3,6 @@
 Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597, figure 1, has neither.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
@@ -35,7 +33,7 @@ class UNet(linen.Module):
                 )
             return x
 
-        skips: list[Any] = []
+        skips: list[Array] = []
         for level, width in enumerate(WIDTHS):
             x = block(linen.max_pool(x, (2, 2), (2, 2)) if skips else x, width, f"down{level}")
             skips.append(x)

@@ -18,7 +18,7 @@ from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.prepare import array_of
 from resfuse.fusion.program import Program, Shared, trace
 
-__all__ = ["Layer", "Timings", "measure"]
+__all__ = ["Layer", "Timings", "in_place", "measure"]
 
 Function = Callable[..., Any]
 Call = Callable[[], Any]
@@ -69,7 +69,7 @@ def measure(function: Function, images: jax.Array, rounds: int) -> Timings:
     whole_call = functools.partial(program, [images])
     everything: list[Call] = [
         whole_call,
-        _compiled(lambda x: x, [jnp.zeros(())]),
+        in_place(lambda x: x, [jnp.zeros(())]),
         *(call for _, call in calls),
     ]
     _, *timed = [list(map(_seconds, everything)) for _ in range(1 + rounds)]  # one to compile
@@ -102,7 +102,7 @@ def _calls(program: Program) -> list[tuple[Row, Call]]:
             row = _pooling_row(node)
         else:
             continue
-        found.append((row, _compiled(run, [_array(value, images) for value in values])))
+        found.append((row, in_place(run, [_array(value, images) for value in values])))
     return found
 
 
@@ -121,7 +121,7 @@ def _convolution(node: Node, chains: Mapping[Node, Chain]) -> tuple[Function, li
     return run, values
 
 
-def _compiled(function: Function, arrays: Sequence[Any]) -> Call:
+def in_place(function: Function, arrays: Sequence[Any]) -> Call:
     """A call whose outputs are where its last were.
 
     A program keeps its memory; to get it from the system, page by page, takes as long as a layer.

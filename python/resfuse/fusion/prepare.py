@@ -165,10 +165,11 @@ def _values(arrays: Any) -> Any:
     """The vectors of a tree as values, equal ones as one."""
     leaves, tree = jax.tree.flatten(arrays)
     leaves = [np.ascontiguousarray(leaf, np.float32) for leaf in leaves]
-    distinct = {leaf.tobytes(): leaf for leaf in leaves}
+    keys = [leaf.tobytes() for leaf in leaves]
+    distinct = dict(zip(keys, leaves, strict=True))
     # Each put on the device alone takes twice as long.
     put = jax.device_put(list(distinct.values()))
     values = {
         key: Value(jax.typeof(array), array=array) for key, array in zip(distinct, put, strict=True)
     }
-    return jax.tree.unflatten(tree, [values[leaf.tobytes()] for leaf in leaves])
+    return jax.tree.unflatten(tree, [values[key] for key in keys])
