@@ -37,7 +37,8 @@ class DirectPanel {
         ahead_(ahead_of(packed, 0)),
         output_(job, panel_, scratch.registers) {}
 
-  void run(int64_t begin, int64_t end) {
+  // Compiled once, for all that call it.
+  __attribute__((noinline)) void run(int64_t begin, int64_t end) {
     ahead_ = share_of_next(end - begin);
     switch (plan_.direct.inputs) {
       case Inputs::kPointwise:
@@ -130,7 +131,7 @@ class DirectPanel {
       tile.runs = plan_.direct.passes.runs;
       tile.length = conv_.group_in();
       tile.first = tile.last = true;
-      tile_for(m)(tile);
+      compute(tile, m);
       ahead_.skip(conv_.reduction());
     });
   }
@@ -147,7 +148,6 @@ class DirectPanel {
 
   void run_passes_of_tile(const Corner* corners, int64_t m, Tile& tile) {
     const Passes& passes = plan_.direct.passes;
-    const TileFunction compute = tile_for(m);
     tile.first = true;
     for (int64_t run = 0; run < passes.runs; run += passes.pass_runs) {
       const Place place = place_of(run);
@@ -158,7 +158,7 @@ class DirectPanel {
         tile.length = plan_.layout.grouped ? conv_.group_in() : length;
         tile.last = run + tile.runs == passes.runs && offset + length == passes.run_length;
         for (int64_t p = 0; p < m; ++p) point(corners[p], p, m, place, offset, tile, length);
-        compute(tile);
+        compute(tile, m);
         tile.panel += tile.runs * tile.length * kNR;
         tile.ahead.skip(tile.runs * tile.length);
         tile.first = false;
@@ -171,7 +171,7 @@ class DirectPanel {
     tile.rows = scratch_.rows;
     tile.panel = packed_;
     tile.ahead = ahead_;
-    tile.acc = scratch_.acc;
+    tile.acc = scratch_.registers.slots[0];
     tile.output = &output_;
     tile.pixel = pixel * conv_.out_c;
     tile.pixel_stride = conv_.out_c;
@@ -191,9 +191,9 @@ class DirectPanel {
     tile.pixels = scratch_.pixels;
   }
 
-  TileFunction tile_for(int64_t m) const {
-    return plan_.layout.grouped ? tile_function<Grouped>(m, vectors_)
-                                : tile_function<Dense>(m, vectors_);
+  void compute(Tile& tile, int64_t m) const {
+    if (!plan_.layout.grouped) return tile_function<Dense>(m, vectors_)(tile);
+    compute_grouped(tile, static_cast<int>(m), static_cast<int>(vectors_));
   }
 
   // A run of a window: that of row (k, i) which begins with tap j.

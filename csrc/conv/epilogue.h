@@ -49,7 +49,6 @@ struct Output {
 
   // Spreads what is the same for all pixels, and notes what will be read and written at each.
   void prepare() {
-    registers.waiting = 0;
     for (int i = 0; i < program->constants; ++i)
       store(registers.constants[i], splat(program->constant[i]));
     for (int i = 0; i < program->operands; ++i) {
@@ -86,123 +85,89 @@ struct Output {
   }
 };
 
-// Multiplies and shifts N vectors of a panel, from `channel` of it on, of `columns` in all.
+// Scales and shifts a vector of the panel, from `channel` of it on. Both are loaded first: GCC
+// fuses no product with a sum beyond a branch.
 inline Vec scale_and_shift(const Output& to, int64_t channel, Vec acc) {
+  if (!to.scale) return acc;
   const int64_t count = to.columns - channel;
-  return acc * load_some(to.scale + channel, count) + load_some(to.shift + channel, count);
+  const Vec scale = load_some(to.scale + channel, count);
+  const Vec shift = load_some(to.shift + channel, count);
+  return acc * scale + shift;
+}
+
+// The same for M pixels of N vectors each, the first of which is the output's from `channel` on.
+template <int M, int N>
+__attribute__((always_inline)) inline void scale_tile(const Output& to, int64_t channel,
+                                                      Vec (&acc)[M][N]) {
+  if (!to.scale) return;
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) {
+    const int64_t at = channel + n * kLanes, count = to.columns - n * kLanes;
+    const Vec scale = load_some(to.scale + at, count), shift = load_some(to.shift + at, count);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) acc[m][n] = acc[m][n] * scale + shift;
+  }
 }
 
 // Stores a result of the program for `rows` pixels.
-inline void write_output(const Output& to, const ProgramOutput& output, const int64_t* pixels,
-                         int64_t rows) {
+inline void write_output(const Output& to, const ProgramOutput& output, int64_t rows) {
   const Source from = to.registers.source(output.value);
   float* const out = output.data + to.channel;
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t n = 0; n < to.vectors; ++n) {
-      const Vec value = from[row * to.vectors + n];
-      float* const at = out + pixels[row] + n * kLanes;
-      to.is_whole() ? store(at, value) : store_some(at, value, to.columns - n * kLanes);
-    }
+  for (int64_t i = 0; i < rows * to.vectors; ++i)
+    store_some(out + to.registers.places[i], from[i], to.columns - i % to.vectors * kLanes);
 }
 
-// Runs the program on `rows` pixels, as many as slots have room for, whose outputs begin at
-// `pixels` and whose accumulators, scaled and shifted, are in slot 0.
-__attribute__((noinline)) inline void finish_by_program(const Output& to, const int64_t* pixels,
-                                                        int64_t rows) {
+// Runs the program on `rows` pixels, as many as slots have room for, whose accumulators, scaled and
+// shifted, are in slot 0.
+__attribute__((noinline)) inline void finish_by_program(const Output& to, int64_t rows) {
   const Program& program = *to.program;
+  const int64_t* const places = to.registers.places;
   for (int i = 0; i < program.operands; ++i) {
     const ProgramOperand& operand = program.operand[i];
-    if (operand.per == Per::kOutput)
-      for (int64_t row = 0; row < rows; ++row) to.gather(operand, row, pixels[row] + to.channel);
-    if (operand.per == Per::kImage)
-      for (int64_t row = 0; row < rows; ++row)
-        to.gather(operand, row, pixels[row] / to.image_floats * to.out_c + to.channel);
+    if (operand.per == Per::kChannel) continue;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t pixel = places[row * to.vectors];
+      const bool is_output = operand.per == Per::kOutput;
+      to.gather(operand, row,
+                to.channel + (is_output ? pixel : pixel / to.image_floats * to.out_c));
+    }
   }
   const bool is_direct = program.ends_in_output && to.is_whole();
-  const Target last{to.out, pixels, to.vectors};
-  run_code(program, to.registers, rows, to.vectors, is_direct ? &last : nullptr);
-  for (int i = is_direct; i < program.outputs; ++i)
-    write_output(to, program.output[i], pixels, rows);
+  const Target last{to.out, places};
+  run_code(program, to.registers, rows * to.vectors, is_direct ? &last : nullptr);
+  for (int i = is_direct; i < program.outputs; ++i) write_output(to, program.output[i], rows);
 }
 
-// Finishes what a vector holds of the panel, from `channel` of it on, of the pixel whose outputs
-// begin at `pixel`. For programs there are whole tiles only.
-inline void finish_vector(const Output& to, int64_t pixel, int64_t channel, Vec acc) {
-  const int64_t at = pixel + channel, count = to.columns - channel;
-  if (to.scale) {
-    acc = scale_and_shift(to, channel, acc);
-    if (to.residual) acc += load_some(to.residual + at, count);
-    acc = bounded(to.bounds, acc);
-  }
-  store_some(to.out + at, acc, count);
+// Finishes `count` channels of a vector, scaled and shifted, which begins at `at` in the output.
+// For programs there are whole tiles only.
+inline void finish_vector(const Output& to, int64_t at, int64_t count, Vec value) {
+  if (to.residual) value += load_some(to.residual + at, count);
+  store_some(to.out + at, bounded(to.bounds, value), count);
 }
 
-// Runs the program on `rows` pixels more, whose accumulators are in slot 0 behind those that wait;
-// or lets all of them wait for `more` tiles like this as long as there is room. Each operation of a
-// function waits for the one before, which seven vectors do not hide: with SiLU a depthwise
-// convolution takes 0.7 to 0.85 of the time so. One function, for each tile has a call of it.
-__attribute__((noinline)) inline void finish_or_wait(const Output& to, int64_t pixel,
-                                                     int64_t stride, int64_t rows, bool more) {
-  Registers& registers = to.registers;
-  const int64_t all = registers.waiting + rows;
-  for (int64_t row = registers.waiting; row < all; ++row, pixel += stride)
-    registers.pixels[row] = pixel;
-  const bool waits = more && (all + rows) * to.vectors <= kMR * kVectors;
-  registers.waiting = waits ? all : 0;
-  if (!waits) finish_by_program(to, registers.pixels, all);
-}
-
-// Finishes M pixels, `stride` apart, of N vectors each, of which the panel may end in the last, and
-// asks what the branches ask once. The first is the output's from `channel` on; `more` tiles like
-// this may follow.
+// Finishes M pixels, `stride` apart, of N whole vectors each, scaled and shifted, and asks what the
+// branches ask once.
 template <int M, int N>
-__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t channel,
-                                                       int64_t pixel, int64_t stride, bool more,
-                                                       Vec (&acc)[M][N]) {
-  const int64_t columns = to.columns;
-  // Calls function(acc, at, count) with each vector's place and the channels that it has.
+__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel,
+                                                       int64_t stride, Vec (&acc)[M][N]) {
+  // Calls function(acc, at) with each vector's place.
   const auto each = [&](auto function) {
     int64_t at = pixel;
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m, at += stride) {
+    for (int m = 0; m < M; ++m, at += stride)
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n)
-        function(acc[m][n], at + n * kLanes, n + 1 < N ? kLanes : columns - n * kLanes);
-    }
+      for (int n = 0; n < N; ++n) function(acc[m][n], at + n * kLanes);
   };
-  if (to.scale) {
-    Vec scale[N], shift[N];
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) {
-      scale[n] = load_some(to.scale + channel + n * kLanes, columns - n * kLanes);
-      shift[n] = load_some(to.shift + channel + n * kLanes, columns - n * kLanes);
-    }
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] * scale[n] + shift[n];
-  }
-  if (to.program) {
-    float* const slot = to.registers.slots[0] + to.registers.waiting * N * kLanes;
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) store(slot + (m * N + n) * kLanes, acc[m][n]);
-    return finish_or_wait(to, pixel, stride, M, more);
-  }
-  if (to.residual)
-    each([&](Vec& value, int64_t at, int64_t count) {
-      value += load_some(to.residual + at, count);
-    });
+  if (to.residual) each([&](Vec& value, int64_t at) { value += load(to.residual + at); });
   if (is_bound(to.bounds.low)) {
     const Vec low = splat(to.bounds.low);
-    each([&](Vec& value, int64_t, int64_t) { value = upper(low, value); });
+    each([&](Vec& value, int64_t) { value = upper(low, value); });
   }
   if (is_bound(to.bounds.high)) {
     const Vec high = splat(to.bounds.high);
-    each([&](Vec& value, int64_t, int64_t) { value = lower(high, value); });
+    each([&](Vec& value, int64_t) { value = lower(high, value); });
   }
-  each([&](Vec& value, int64_t at, int64_t count) { store_some(to.out + at, value, count); });
+  each([&](Vec& value, int64_t at) { store(to.out + at, value); });
 }
 
 }  // namespace

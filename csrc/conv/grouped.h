@@ -17,17 +17,6 @@
 namespace resfuse {
 namespace {
 
-// A tile of any groups, whose sums `tile.sum` leaves in memory: one for each way to sum up and each
-// way to finish, not for each pair of them.
-struct Grouped {
-  static constexpr bool kIsFollowed = false;
-
-  template <int M, int N>
-  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
-    tile.sum(tile, M, N, &acc[0][0]);
-  }
-};
-
 template <int G>
 struct Rotations {
   // As many rows go at a time as keep a vector's rotations in registers beside its weights and an
@@ -41,15 +30,15 @@ struct Rotations {
   struct Rows {
     const float* const* inputs;
     int height, n, vectors;
-    Vec* to;
+    float* to;
   };
 
-  static void sum(const Tile& tile, int height, int vectors, Vec* to) {
+  static void sum(const Tile& tile, int height, int vectors, float* to) {
     for (int n = 0; n < vectors; ++n)
       for (int m = 0, count; m < height; m += count) {
         count = height - m < kRows ? height - m : kRows;
         pick(count, std::make_integer_sequence<int, kRows>{})(
-            tile, {tile.rows + m, height, n, vectors, to + m * vectors + n});
+            tile, {tile.rows + m, height, n, vectors, to + (m * vectors + n) * kLanes});
       }
   }
 
@@ -81,7 +70,7 @@ struct Rotations {
       Vec sum = rotation[row][0];
 #pragma GCC unroll 16
       for (int r = 1; r < G; ++r) sum += rotate(rotation[row][r], r);
-      rows.to[row * rows.vectors] = sum;
+      store(rows.to + row * rows.vectors * kLanes, sum);
     }
   }
 
@@ -95,7 +84,7 @@ struct Rotations {
 
 // Where groups are as wide as a vector, an input is the same for all lanes.
 template <int M, int N>
-void sum_broadcast(const Tile& tile, Vec* to) {
+void sum_broadcast(const Tile& tile, float* to) {
   Vec acc[M][N] = {};
   const float* panel = tile.panel;
   for (int64_t run = 0; run < tile.runs; ++run) {
@@ -115,16 +104,16 @@ void sum_broadcast(const Tile& tile, Vec* to) {
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) to[m * N + n] = acc[m][n];
+    for (int n = 0; n < N; ++n) store(to + (m * N + n) * kLanes, acc[m][n]);
 }
 
 template <int N, int... M>
-void pick_broadcast(const Tile& tile, int height, Vec* to, std::integer_sequence<int, M...>) {
-  static constexpr void (*functions[])(const Tile&, Vec*) = {sum_broadcast<M + 1, N>...};
+void pick_broadcast(const Tile& tile, int height, float* to, std::integer_sequence<int, M...>) {
+  static constexpr void (*functions[])(const Tile&, float*) = {sum_broadcast<M + 1, N>...};
   functions[height - 1](tile, to);
 }
 
-inline void broadcast_sum(const Tile& tile, int height, int vectors, Vec* to) {
+inline void broadcast_sum(const Tile& tile, int height, int vectors, float* to) {
   using Heights = std::make_integer_sequence<int, kMR>;
   vectors == 1 ? pick_broadcast<1>(tile, height, to, Heights{})
                : pick_broadcast<2>(tile, height, to, Heights{});
@@ -137,6 +126,22 @@ inline SumFunction sum_function(int64_t group) {
     return broadcast_sum;
   else
     return group == G ? Rotations<G>::sum : sum_function<2 * G>(group);
+}
+
+// Computes a tile, whose sums `tile.sum` leaves in memory, where it is finished as well: one
+// function for all groups and heights.
+inline void compute_grouped(Tile& tile, int height, int vectors) {
+  if (tile.last && !tile.pixels) prefetch(tile, height, vectors);
+  alignas(64) float before[kMR * kNR];
+  float* const sums = tile.first ? tile.acc : before;
+  tile.sum(tile, height, vectors, sums);
+  for (int i = 0; i < height * vectors; ++i) {
+    float* const at = tile.acc + i * kLanes;
+    Vec acc = load(sums + i * kLanes);
+    if (!tile.first) acc += load(at);
+    store(at, tile.last ? scale_and_shift(*tile.output, i % vectors * kLanes, acc) : acc);
+  }
+  if (tile.last) finish_some(tile, height, vectors);
 }
 
 }  // namespace

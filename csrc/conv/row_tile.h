@@ -37,19 +37,12 @@ struct AlongRow {
     tile.channel += kLanes;
   }
 
-  template <int M, int N>
-  static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
-    if (tile.along->all)
-      add_rows<true>(tile, acc);
-    else
-      add_rows<false>(tile, acc);
-  }
-
   // Columns and rows that are not there are read as zeros, and multiplied as all others are: the
   // same operations make the same bits wherever a pixel lies in a tile.
-  template <bool all, int M>
-  static void add_rows(const Tile& tile, Vec (&acc)[M][1]) {
+  template <int M>
+  static void accumulate(const Tile& tile, Vec (&acc)[M][1]) {
     constexpr int kColumns = (M - 1) * S + W;
+    static_assert(kColumns <= 32, "a bit for each");
     const AlongRows along = *tile.along;
     const float* panel = tile.panel;
     for (int64_t run = 0; run < tile.runs; ++run, panel += W * kNR) {
@@ -63,7 +56,7 @@ struct AlongRow {
 #pragma GCC unroll 32
       for (int column = 0; column < kColumns; ++column, at += step) {
         const bool is_end = column < W - 1 || column > kColumns - W;
-        const bool is_outside = !all && is_end && (column < along.first || column >= along.last);
+        const bool is_outside = is_end && (along.outside >> column & 1);
         const Vec in = in_register(load(is_outside ? along.zeros : at));
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m)

@@ -82,13 +82,12 @@ class DepthwiseRows {
   void run_tile(const Panel& strip, int64_t pixel, int64_t x, int64_t m, Output& output) {
     const int64_t left = x * conv_.w.stride - conv_.w.pad;
     const int64_t width = (m - 1) * conv_.w.stride + conv_.w.kernel;
-    const AlongRows along{
-        rows_, conv_.in_c, -left, conv_.w.in - left, left >= 0 && left + width <= conv_.w.in,
-        kZeros};
+    const int64_t first = -left, last = conv_.w.in - left;  // columns in the image
+    const AlongRows along{rows_, conv_.in_c, before(first) | ~before(last), kZeros};
     const TileFunction compute = row_tile_function(conv_.w, m);
     for (int64_t n = 0, count; n < strip.columns; n += count * kLanes) {
       const Panel vector = vector_of(strip, n);
-      const bool readable = is_readable(vector, along, width);
+      const bool readable = is_readable(vector, first, last, width);
       // Whole vectors follow each other in one call.
       const int64_t whole = readable ? (strip.columns - n) / kLanes : 1;
       count = whole > 0 ? whole : 1;
@@ -106,11 +105,17 @@ class DepthwiseRows {
     }
   }
 
+  // The bits of all columns before this one.
+  static uint32_t before(int64_t column) {
+    if (column >= 32) return ~uint32_t{0};
+    return column > 0 ? (uint32_t{1} << column) - 1 : 0;
+  }
+
   Tile tile_at(int64_t pixel, const Output& output, const AlongRows& along) {
     const Scatter& scatter = job_.scatter;
     Tile tile{};
     tile.runs = conv_.d.kernel * conv_.h.kernel;
-    tile.acc = scratch_.acc;
+    tile.acc = scratch_.registers.slots[0];
     tile.first = tile.last = true;
     tile.output = &output;
     tile.pixel = scatter.dense ? pixel * conv_.out_c : place_of_output(conv_, scatter, pixel);
@@ -129,11 +134,11 @@ class DepthwiseRows {
   // Whether a tile may read whole vectors: the last one of a pixel's channels comes with what
   // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges
   // in more columns than a window has, less one, at either end.
-  bool is_readable(const Panel& vector, const AlongRows& along, int64_t width) const {
-    if (along.first >= conv_.w.kernel || width - along.last >= conv_.w.kernel) return false;
+  bool is_readable(const Panel& vector, int64_t first, int64_t last, int64_t width) const {
+    if (first >= conv_.w.kernel || width - last >= conv_.w.kernel) return false;
     if (!last_row_ || vector.columns == kLanes) return true;
-    const int64_t last = smaller(along.last, width) - along.first - 1;
-    return last_row_ + last * conv_.in_c + vector.channel + kLanes <=
+    const int64_t column = smaller(last, width) - first - 1;
+    return last_row_ + column * conv_.in_c + vector.channel + kLanes <=
            job_.operands.in + conv_.in_floats();
   }
 

@@ -18,59 +18,58 @@ struct Source {
   Vec operator[](int64_t index) const { return load(at + index * step); }
 };
 
-// Where an instruction leaves its vectors: side by side, or for the last, which has the output
-// itself for its target, one or two in a row that begins at to + rows[row].
+// Where an instruction leaves its vectors: at to + places[0], to + places[1], ...
 struct Target {
   float* to;
-  const int64_t* rows;  // or null
-  int64_t vectors;
+  const int64_t* places;
 };
 
-// Writes so many rows of results, each times its factors.
-using Loop = void (*)(Target target, const Source* from, const Source* factor, int64_t rows);
+// The places of a slot's vectors.
+struct SideBySide {
+  int64_t places[kMR * kVectors];
+
+  constexpr SideBySide() : places{} {
+    for (int i = 0; i < kMR * kVectors; ++i) places[i] = i * kLanes;
+  }
+};
+constexpr SideBySide kSideBySide;
+
+// Writes so many results, each times its factors.
+using Loop = void (*)(Target target, const Source* from, const Source* factor, int64_t count);
 
 template <int factors, typename Result>
-inline void write_all(Target target, const Source* factor, int64_t rows, Result result) {
+inline void write_all(Target target, const Source* factor, int64_t count, Result result) {
   const Source first = factor[0], second = factor[1];
-  const auto value = [&](int64_t i) {
+  for (int64_t i = 0; i < count; ++i) {
     Vec product = result(i);
     if (factors > 0) product *= first[i];
     if (factors > 1) product *= second[i];
-    return product;
-  };
-  if (!target.rows) {
-    for (int64_t i = 0; i < rows * target.vectors; ++i) store(target.to + i * kLanes, value(i));
-    return;
-  }
-  for (int64_t row = 0, i = 0; row < rows; ++row) {
-    float* const to = target.to + target.rows[row];
-    store(to, value(i++));
-    if (target.vectors == 2) store(to + kLanes, value(i++));
+    store(target.to + target.places[i], product);
   }
 }
 
 template <int factors, Vec (*operation)(Vec)>
-void loop_1(Target target, const Source* from, const Source* factor, int64_t rows) {
+void loop_1(Target target, const Source* from, const Source* factor, int64_t count) {
   const Source a = from[0];
-  write_all<factors>(target, factor, rows, [&](int64_t i) { return operation(a[i]); });
+  write_all<factors>(target, factor, count, [&](int64_t i) { return operation(a[i]); });
 }
 
 template <int factors, Vec (*operation)(Vec, Vec)>
-void loop_2(Target target, const Source* from, const Source* factor, int64_t rows) {
+void loop_2(Target target, const Source* from, const Source* factor, int64_t count) {
   const Source a = from[0], b = from[1];
-  write_all<factors>(target, factor, rows, [&](int64_t i) { return operation(a[i], b[i]); });
+  write_all<factors>(target, factor, count, [&](int64_t i) { return operation(a[i], b[i]); });
 }
 
 template <int factors, Vec (*operation)(Vec, Vec, Vec)>
-void loop_3(Target target, const Source* from, const Source* factor, int64_t rows) {
+void loop_3(Target target, const Source* from, const Source* factor, int64_t count) {
   const Source a = from[0], b = from[1], c = from[2];
-  write_all<factors>(target, factor, rows, [&](int64_t i) { return operation(a[i], b[i], c[i]); });
+  write_all<factors>(target, factor, count, [&](int64_t i) { return operation(a[i], b[i], c[i]); });
 }
 
 template <int factors, Vec (*operation)(Vec, Vec, Vec, Vec)>
-void loop_4(Target target, const Source* from, const Source* factor, int64_t rows) {
+void loop_4(Target target, const Source* from, const Source* factor, int64_t count) {
   const Source a = from[0], b = from[1], c = from[2], d = from[3];
-  write_all<factors>(target, factor, rows,
+  write_all<factors>(target, factor, count,
                      [&](int64_t i) { return operation(a[i], b[i], c[i], d[i]); });
 }
 
@@ -83,13 +82,11 @@ constexpr Loop kLoops[][1 + kMostFactors] = {
 };
 
 // The registers of a thread: the slots of a program, each a register tile of (row, vector), and a
-// vector of each constant. Accumulators of rows that wait for the program are in slot 0, and each
-// row's outputs begin at its pixel.
+// vector of each constant. Accumulators are in slot 0, and go to these places of the output.
 struct Registers {
   alignas(64) float slots[kMaxSlots][kMR * kNR];
   alignas(64) float constants[kMaxConstants][kLanes];
-  int64_t waiting;
-  int64_t pixels[kMR * kVectors];
+  int64_t places[kMR * kVectors];
 
   Source source(Value value) const {
     return value.is_constant ? Source{constants[value.index], 0}
@@ -97,8 +94,8 @@ struct Registers {
   }
 };
 
-// Runs the code on so many rows of tiles of `vectors`; the last result goes to `last` unless null.
-inline void run_code(const Program& program, Registers& registers, int64_t rows, int64_t vectors,
+// Runs the code on so many vectors; the last result goes to `last` unless null.
+inline void run_code(const Program& program, Registers& registers, int64_t count,
                      const Target* last) {
   for (int i = 0; i < program.instructions; ++i) {
     const Instruction& instruction = program.code[i];
@@ -107,8 +104,8 @@ inline void run_code(const Program& program, Registers& registers, int64_t rows,
     for (int n = 0; n < kMostFactors; ++n) factor[n] = registers.source(instruction.factor[n]);
     const bool is_last = last && i + 1 == program.instructions;
     const Target target =
-        is_last ? *last : Target{registers.slots[instruction.to], nullptr, vectors};
-    kLoops[instruction.operation][instruction.factors](target, from, factor, rows);
+        is_last ? *last : Target{registers.slots[instruction.to], kSideBySide.places};
+    kLoops[instruction.operation][instruction.factors](target, from, factor, count);
   }
 }
 

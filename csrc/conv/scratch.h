@@ -11,7 +11,6 @@ namespace {
 struct Scratch {
   float* packed;  // the unit's panels, Plan::packed_floats, unless the weights came packed
   float* work;    // Plan::work_floats: windows that hang over an edge, or Winograd's transforms
-  alignas(64) float acc[kMR * kNR];       // accumulators, between two passes
   const float* rows[kMR * kMaxPassRuns];  // Tile::rows
   int64_t pixels[kMR];                    // Tile::pixels
   Sums sums;                              // Tile::sums

@@ -203,9 +203,10 @@ class Winograd {
       for (int64_t n = 0; n < output.vectors; ++n)
         add_to_sums(values[n], static_cast<int>(count), scratch_.sums, n * kLanes);
     if (output.program) return run_program(output, values, pixels, count);
-    for (int64_t n = 0; n < output.vectors; ++n)
+    for (int64_t n = 0, channel = 0; n < output.vectors; ++n, channel += kLanes)
       for (int64_t i = 0; i < count; ++i)
-        finish_vector(output, pixels[i], n * kLanes, values[n][i]);
+        finish_vector(output, pixels[i] + channel, output.columns - channel,
+                      scale_and_shift(output, channel, values[n][i]));
   }
 
   // Notes where the outputs inside the image begin, and moves them up. Returns their number.
@@ -228,10 +229,13 @@ class Winograd {
                    const int64_t* pixels, int64_t count) {
     for_each_tile(count, [&](int64_t first, int64_t m) {
       float* to = output.registers.slots[0];
+      int64_t* place = output.registers.places;
       for (int64_t i = first; i < first + m; ++i)
-        for (int64_t n = 0; n < output.vectors; ++n, to += kLanes)
+        for (int64_t n = 0; n < output.vectors; ++n, to += kLanes) {
+          *place++ = pixels[i] + n * kLanes;
           store(to, scale_and_shift(output, n * kLanes, values[n][i]));
-      finish_by_program(output, pixels + first, m);
+        }
+      finish_by_program(output, m);
     });
   }
 
