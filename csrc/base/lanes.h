@@ -40,6 +40,7 @@ inline Lanes sign_bit(Vec a) { return (Lanes)a & static_cast<int32_t>(0x80000000
 inline Vec with_sign(Vec magnitude, Vec a) { return (Vec)((Lanes)magnitude | sign_bit(a)); }
 
 inline Vec sqrt(Vec a) {
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes; ++lane) a[lane] = __builtin_sqrtf(a[lane]);
   return a;
 }

@@ -72,6 +72,7 @@ inline Vec shuffle(Vec value, Lanes lanes) {
 inline bool all_finite(Vec value) {
   const Lanes others = value - value != 0.0f;
   int32_t any = 0;
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes; ++lane) any |= others[lane];
   return any == 0;
 }

@@ -113,8 +113,9 @@ __attribute__((always_inline)) inline void scale_tile(const Output& to, int64_t 
 inline void write_output(const Output& to, const ProgramOutput& output, int64_t rows) {
   const Source from = to.registers.source(output.value);
   float* const out = output.data + to.channel;
-  for (int64_t i = 0; i < rows * to.vectors; ++i)
-    store_some(out + to.registers.places[i], from[i], to.columns - i % to.vectors * kLanes);
+  for (int64_t row = 0, i = 0; row < rows; ++row)
+    for (int64_t n = 0; n < to.vectors; ++n, ++i)
+      store_some(out + to.registers.places[i], from[i], to.columns - n * kLanes);
 }
 
 // Runs the program on `rows` pixels, as many as slots have room for, whose accumulators, scaled and

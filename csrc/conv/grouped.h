@@ -77,6 +77,7 @@ struct Rotations {
   // Moves each lane's value to the lane `r` further in its group.
   static Vec rotate(Vec value, int r) {
     Lanes from;
+#pragma GCC unroll 16
     for (int lane = 0; lane < kLanes; ++lane) from[lane] = lane / G * G + (lane - r + G) % G;
     return shuffle(value, from);
   }
@@ -135,12 +136,13 @@ inline void compute_grouped(Tile& tile, int height, int vectors) {
   alignas(64) float before[kMR * kNR];
   float* const sums = tile.first ? tile.acc : before;
   tile.sum(tile, height, vectors, sums);
-  for (int i = 0; i < height * vectors; ++i) {
-    float* const at = tile.acc + i * kLanes;
-    Vec acc = load(sums + i * kLanes);
-    if (!tile.first) acc += load(at);
-    store(at, tile.last ? scale_and_shift(*tile.output, i % vectors * kLanes, acc) : acc);
-  }
+  for (int m = 0, i = 0; m < height; ++m)
+    for (int n = 0; n < vectors; ++n, ++i) {
+      float* const at = tile.acc + i * kLanes;
+      Vec acc = load(sums + i * kLanes);
+      if (!tile.first) acc += load(at);
+      store(at, tile.last ? scale_and_shift(*tile.output, n * kLanes, acc) : acc);
+    }
   if (tile.last) finish_some(tile, height, vectors);
 }
 

@@ -112,9 +112,9 @@ __attribute__((noinline)) inline void finish_some(Tile& tile, int height, int ve
     for (int n = 0; n < vectors; ++n) places[i++] = tile.pixel_at(m) + n * kLanes;
   if (tile.sums) add_tile_to_sums(tile, height, vectors);
   if (output.program) return run_or_wait(tile, waiting, count);
-  for (int i = 0; i < count; ++i)
-    finish_vector(output, places[i], output.columns - i % vectors * kLanes,
-                  load(tile.acc + i * kLanes));
+  for (int m = 0, i = 0; m < height; ++m)
+    for (int n = 0; n < vectors; ++n, ++i)
+      finish_vector(output, places[i], output.columns - n * kLanes, load(tile.acc + i * kLanes));
 }
 
 // Accumulates rows[run][m][k] * panel[k][:] for each run and k < length.

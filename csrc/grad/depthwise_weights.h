@@ -55,16 +55,16 @@ __attribute__((always_inline)) inline void add_pixels(const RowPair& row, int64_
   }
 }
 
-// Adds a row: what hangs over its ends, and what lies between.
+// Adds a row: what lies between its ends, and what hangs over them.
 template <bool whole, int T>
 inline void add_row(const RowPair& row, int64_t columns, Vec (&acc)[T][kVectors]) {
   const int64_t room = row.width - 1 - (T - 1) * row.apart - row.column;  // to the last window
   const int64_t begin = row.column >= 0 ? 0 : smaller(row.pixels, ceil_div(-row.column, row.step));
   const int64_t fitting = room < 0 ? 0 : smaller(row.pixels, room / row.step + 1);
   const int64_t end = fitting < begin ? begin : fitting;
-  add_pixels<false, whole>(row, 0, begin, columns, acc);
   add_pixels<true, whole>(row, begin, end, columns, acc);
-  add_pixels<false, whole>(row, end, row.pixels, columns, acc);
+  const int64_t ends[][2] = {{0, begin}, {end, row.pixels}};
+  for (const auto& [first, last] : ends) add_pixels<false, whole>(row, first, last, columns, acc);
 }
 
 // The first of some taps of a row of the window.

@@ -42,16 +42,6 @@ void sum_products(const WeightTile& tile) {
       for (int n = 0; n < N; ++n) acc[m][n] += x * d[n];
     }
   }
-  if (tile.columns == N * kLanes) {
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) {
-        float* const to = tile.out + m * tile.out_stride + n * kLanes;
-        store(to, tile.first ? acc[m][n] : acc[m][n] + load(to));
-      }
-    return;
-  }
   add_to_result<M, N>(tile, acc);
 }
 
@@ -59,6 +49,7 @@ void sum_products(const WeightTile& tile) {
 template <int G>
 Lanes first_lanes() {
   Lanes lanes;
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = lane / G * G;
   return lanes;
 }
@@ -173,6 +164,7 @@ class WeightGradient {
   void gather_outputs(int64_t at, int64_t pixels, int64_t count, float* to) {
     const float* from = job_.d_out + at;
     for (int64_t p = 0; p < pixels; ++p, from += job_.scatter.pixel, to += kNR)
+#pragma GCC unroll 2
       for (int n = 0; n < kVectors; ++n)
         store(to + n * kLanes, load_some(from + n * kLanes, count - n * kLanes));
   }

@@ -17,14 +17,25 @@ struct WeightTile {
   bool first;  // store, do not add
 };
 
-template <int M, int N>
-inline void add_to_result(const WeightTile& tile, const Vec (&acc)[M][N]) {
-  for (int m = 0; m < M; ++m)
-    for (int n = 0; n < N; ++n) {
+// Adds sums in memory, (rows, vectors), to the result. One function for all tiles.
+__attribute__((noinline)) inline void add_in_memory(const WeightTile& tile, const float* sums,
+                                                    int rows, int vectors) {
+  for (int m = 0; m < rows; ++m)
+    for (int n = 0; n < vectors; ++n, sums += kLanes) {
       float* const to = tile.out + m * tile.out_stride + n * kLanes;
       const int64_t count = tile.columns - n * kLanes;
-      store_some(to, tile.first ? acc[m][n] : acc[m][n] + load_some(to, count), count);
+      store_some(to, tile.first ? load(sums) : load(sums) + load_some(to, count), count);
     }
+}
+
+template <int M, int N>
+inline void add_to_result(const WeightTile& tile, const Vec (&acc)[M][N]) {
+  alignas(64) float sums[M * N * kLanes];
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) store(sums + (m * N + n) * kLanes, acc[m][n]);
+  add_in_memory(tile, sums, M, N);
 }
 
 }  // namespace

@@ -92,11 +92,13 @@ void add_norm_sums_of(const Norm& norm, int64_t first, int64_t pixels, int64_t c
                       int64_t count, double* sums) {
   Vec plain[vectors] = {}, weighted[vectors] = {};
   for (int64_t p = first; p < first + pixels; ++p)
+#pragma GCC unroll 4
     for (int64_t v = 0; v < vectors; ++v) {
       const NormVector at(norm, p, channel + v * kLanes, v < vectors - 1 ? kLanes : count);
       plain[v] += at.g;
       weighted[v] += at.g * at.deviation;
     }
+#pragma GCC unroll 4
   for (int64_t v = 0; v < vectors; ++v, channel += kLanes) {
     const int64_t lanes = v < vectors - 1 ? kLanes : count;
     // Where either is not finite, neither is their sum.

@@ -29,10 +29,13 @@ struct Sum {
 template <typename Of, int kVectors>
 inline void pool_channels(const PoolWindow& window, const float* in, float* out) {
   Vec acc[kVectors];
+#pragma GCC unroll 4
   for (Vec& vector : acc) vector = Of::start();
   window.each_tap([&](int64_t at) {
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) acc[v] = Of::of(acc[v], load(in + at + v * kLanes));
   });
+#pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, acc[v]);
 }
 
