@@ -109,24 +109,24 @@ __attribute__((always_inline)) inline void scale_tile(const Output& to, int64_t 
   }
 }
 
-// Stores a result of the program for `rows` pixels.
-inline void write_output(const Output& to, const ProgramOutput& output, int64_t rows) {
+// Stores `count` vectors of a result of the program.
+inline void write_output(const Output& to, const ProgramOutput& output, int64_t count) {
   const Source from = to.registers.source(output.value);
   float* const out = output.data + to.channel;
-  for (int64_t row = 0, i = 0; row < rows; ++row)
+  for (int64_t i = 0; i < count;)
     for (int64_t n = 0; n < to.vectors; ++n, ++i)
       store_some(out + to.registers.places[i], from[i], to.columns - n * kLanes);
 }
 
-// Runs the program on `rows` pixels, as many as slots have room for, whose accumulators, scaled and
-// shifted, are in slot 0.
-__attribute__((noinline)) inline void finish_by_program(const Output& to, int64_t rows) {
+// Runs the program on whole pixels, `count` vectors, as many as slots have room for, whose
+// accumulators, scaled and shifted, are in slot 0.
+__attribute__((noinline)) inline void finish_by_program(const Output& to, int64_t count) {
   const Program& program = *to.program;
   const int64_t* const places = to.registers.places;
   for (int i = 0; i < program.operands; ++i) {
     const ProgramOperand& operand = program.operand[i];
     if (operand.per == Per::kChannel) continue;
-    for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t row = 0; row * to.vectors < count; ++row) {
       const int64_t pixel = places[row * to.vectors];
       const bool is_output = operand.per == Per::kOutput;
       to.gather(operand, row,
@@ -135,8 +135,8 @@ __attribute__((noinline)) inline void finish_by_program(const Output& to, int64_
   }
   const bool is_direct = program.ends_in_output && to.is_whole();
   const Target last{to.out, places};
-  run_code(program, to.registers, rows * to.vectors, is_direct ? &last : nullptr);
-  for (int i = is_direct; i < program.outputs; ++i) write_output(to, program.output[i], rows);
+  run_code(program, to.registers, count, is_direct ? &last : nullptr);
+  for (int i = is_direct; i < program.outputs; ++i) write_output(to, program.output[i], count);
 }
 
 // Finishes `count` channels of a vector, scaled and shifted, which begins at `at` in the output.

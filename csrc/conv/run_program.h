@@ -100,7 +100,9 @@ inline void run_code(const Program& program, Registers& registers, int64_t count
   for (int i = 0; i < program.instructions; ++i) {
     const Instruction& instruction = program.code[i];
     Source from[kMostTaken], factor[kMostFactors];
+#pragma GCC unroll 4
     for (int n = 0; n < kMostTaken; ++n) from[n] = registers.source(instruction.taken[n]);
+#pragma GCC unroll 2
     for (int n = 0; n < kMostFactors; ++n) factor[n] = registers.source(instruction.factor[n]);
     const bool is_last = last && i + 1 == program.instructions;
     const Target target =

@@ -74,8 +74,6 @@ struct Tile {
   int64_t vector, panel_stride;
   int64_t channel;  // of the first sum, among the output's
 
-  int64_t pixel_at(int m) const { return pixels ? pixels[m] : pixel + m * pixel_stride; }
-
   // Whether registers are all that it takes to finish it.
   bool is_plain() const { return !sums && !pixels && output->is_whole() && !output->program; }
 };
@@ -97,7 +95,7 @@ inline void run_or_wait(Tile& tile, int64_t waiting, int64_t count) {
   const Output& output = *tile.output;
   const bool waits = tile.count > 1 && waiting + 2 * count <= kMR * kVectors;
   tile.acc = waits ? tile.acc + count * kLanes : output.registers.slots[0];
-  if (!waits) finish_by_program(output, (waiting + count) / output.vectors);
+  if (!waits) finish_by_program(output, waiting + count);
 }
 
 // Finishes a tile that is in memory, scaled and shifted, in slot 0 or behind what waits there: what
@@ -108,8 +106,10 @@ __attribute__((noinline)) inline void finish_some(Tile& tile, int height, int ve
   const int64_t waiting = (tile.acc - output.registers.slots[0]) / kLanes;
   int64_t* const places = output.registers.places + waiting;
   const int count = height * vectors;
-  for (int m = 0, i = 0; m < height; ++m)
-    for (int n = 0; n < vectors; ++n) places[i++] = tile.pixel_at(m) + n * kLanes;
+  int64_t pixel = tile.pixel;
+  const int64_t stride = tile.pixel_stride, *const pixels = tile.pixels;
+  for (int m = 0, i = 0; m < height; ++m, pixel += stride)
+    for (int n = 0; n < vectors; ++n) places[i++] = (pixels ? pixels[m] : pixel) + n * kLanes;
   if (tile.sums) add_tile_to_sums(tile, height, vectors);
   if (output.program) return run_or_wait(tile, waiting, count);
   for (int m = 0, i = 0; m < height; ++m)

@@ -235,7 +235,7 @@ class Winograd {
           *place++ = pixels[i] + n * kLanes;
           store(to, scale_and_shift(output, n * kLanes, values[n][i]));
         }
-      finish_by_program(output, m);
+      finish_by_program(output, m * output.vectors);
     });
   }
 
