@@ -85,8 +85,7 @@ def load(
 
     def make(classes: int, channels: int) -> tuple[Parts, dict[str, tuple[int, ...]]]:
         parts = unfilled(lambda: network(classes, in_channels=channels, rngs=Unfilled(seed)))
-        variables = by_path(nnx.to_pure_dict(parts.state))
-        return parts, {path: leaf.shape for path, leaf in variables.items()}
+        return parts, {path: leaf.shape for path, leaf in by_path(parts.state).items()}
 
     parts, values = fit(weights, make, num_classes, in_channels, seed)
     # To put each on the device by itself takes longer.
@@ -95,8 +94,6 @@ def load(
 
 def _filled(parts: Parts, values: dict[str, Any], seed: int) -> Any:
     """With variables; random states get keys, without initial values."""
-    state = parts.state
-    nnx.replace_by_pure_dict(state, filled(nnx.to_pure_dict(state), values))
     numbers = itertools.count()
 
     def draw(leaf: Any) -> Any:
@@ -107,4 +104,5 @@ def _filled(parts: Parts, values: dict[str, Any], seed: int) -> Any:
             return jax.random.wrap_key_data(bits.integers(1 << 32, size=shape, dtype=np.uint32))
         return jnp.zeros(leaf.shape, leaf.dtype)
 
-    return nnx.merge(parts.graph, jax.tree.map(draw, parts.draws), state)
+    draws, state = jax.tree.map(draw, parts.draws), filled(parts.state, values)
+    return nnx.merge(parts.graph, draws, state)
