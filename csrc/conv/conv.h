@@ -86,6 +86,7 @@ struct Operands {
   const Epilogue* epilogue = nullptr;  // in inference
   double* sums = nullptr;              // (blocks, 3, out_c), in training
   const Prologue* prologue = nullptr;  // if Request::prologue says so
+  float* row_sums = nullptr;  // (batch, h.out, out_c): of the pixels of each row, if wanted
 };
 
 }  // namespace resfuse

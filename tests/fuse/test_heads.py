@@ -68,7 +68,7 @@ def signal(x):
 
 
 HEADS = {  # the function, and the column "fused"
-    "squeeze and excitation": (excited, ["-", "sigmoid", "excitation:"]),
+    "squeeze and excitation": (excited, ["-", "scale+sigmoid", "excitation:"]),
     "a maximum, and a residual": (by_maximum, ["-", "bn+relu: add"]),
     "two readers": (twice, ["add", "bn+relu: add", "bn+relu:"]),
     "behind a pooling": (pooled, ["bn+relu:"]),

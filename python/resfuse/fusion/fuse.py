@@ -96,7 +96,8 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     statistics of the batch; activations by name, and operations of which none is known by their
     number; before a colon, what stands in front of the convolution, such as ``concat+bn+relu:``),
     the kernel's algorithm (and the cascade, if several convolutions are one call, a few rows of
-    each at a time) and the size of the packed weights; or why it stays with XLA. A line sums up,
+    each at a time; or the squeeze, if sums over all pixels and dense layers are one) and the size
+    of the packed weights; or why it stays with XLA. A line sums up,
     and counts what is pooled on the kernel; others say which elementwise operations on a
     convolution's result stayed outside, which dense layers, and why.
 

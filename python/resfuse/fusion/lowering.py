@@ -52,15 +52,27 @@ def _before(chain: Chain, read: Read) -> tuple[Array, ...]:
     return (*map(read, chain.head.parts), *numbers)
 
 
-def compute_cascade(found: Cascade, read: Read) -> dict[Value, Any]:
-    """The images of its last chain."""
-    first, last = found.chains[0], found.chains[-1]
+def compute_cascade(found: Cascade, read: Read, computed: Container[Value]) -> dict[Value, Any]:
+    """The images of its last chain; ``computed`` are values that there are already."""
+    last = found.chains[-1]
     parts = tuple(Part(chain.spec, _epilogue(chain)) for chain in found.chains)
     arrays = [_arrays(chain, read) for chain in found.chains]
     in_place = _in_place(last) and last.operands[-1].value is not found.x
-    return _images(
-        last, _cascade(parts, in_place, first.geometry.images_from(read(first.x)), *arrays)
-    )
+    sums = found.row_sums if found.squeezed is None else None
+    static = cascade.Cascade(parts, in_place, found.squeezed is not None, sums is not None)
+    y, *others = _cascade(static, _images_of(found, read, computed), *arrays)
+    of_rows = {} if sums is None else {sums: others.pop(0)}
+    return _images(last, (y, *others)) | of_rows
+
+
+def _images_of(found: Cascade, read: Read, computed: Container[Value]) -> Array:
+    """What its call reads: of a squeeze the sums of rows, as narrow images, if there are any."""
+    if found.squeezed is None:
+        return found.chains[0].geometry.images_from(read(found.x))
+    if found.row_sums is not None and found.row_sums in computed:
+        return jnp.expand_dims(read(found.row_sums), 2)
+    x = read(found.squeezed)
+    return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
 def _arrays(chain: Chain, read: Read) -> PartArrays:
@@ -188,9 +200,7 @@ def _affine(
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-@functools.partial(_once, static=2)
-def _cascade(
-    parts: tuple[Part, ...], in_place: bool, x: Array, *arrays: PartArrays
-) -> tuple[Array, ...]:
+@functools.partial(_once, static=1)
+def _cascade(static: cascade.Cascade, x: Array, *arrays: PartArrays) -> tuple[Array, ...]:
     """As :func:`resfuse.kernel.cascade.cascade`."""
-    return cascade.cascade(x, *arrays, parts=parts, in_place=in_place)
+    return cascade.cascade(x, *arrays, static=static)

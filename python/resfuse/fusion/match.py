@@ -5,15 +5,16 @@ per channel, which fold into scale and shift, and whatever only moves axes. What
 element is the chain's *tail*: see ``tail.py``.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
-from resfuse.fusion import layout, weight_gradient
+from resfuse.fusion import layout, pooling, weight_gradient
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.head import heads
 from resfuse.fusion.linear import supported
-from resfuse.fusion.moves import is_move, moved
+from resfuse.fusion.moves import is_move, moved, unmoved
 from resfuse.fusion.operands import per_channel
 from resfuse.fusion.order import settle
 from resfuse.fusion.padding import unpadded
@@ -79,14 +80,15 @@ def _take_mean(chain: Chain, claimed: set[Node]) -> None:
 
     For ``w (x / n) = (w x) / n``; else XLA compiles a program of its own for it.
     """
-    node = chain.x.producer
+    node = unmoved(chain.x).producer
     if node is None or node.name != "div" or chain.head is not None or node in claimed:
         return
     total, count = node.inputs
-    means = total.producer is not None and total.producer.name == "reduce_sum"
-    alone = len(chain.x.users) == 1 and node.scope is chain.conv.scope
-    if means and alone and count.aval.size == 1 and count.known:
-        chain.x = total
+    alone = len(node.outputs[0].users) == len(chain.x.users) == 1 and node.scope is chain.conv.scope
+    images = chain.geometry.images.reshaped(total.aval.shape)
+    means = pooling.is_sum(unmoved(total).producer) and count.aval.size == 1 and count.known
+    if means and alone and images is not None:
+        chain.x, chain.geometry = total, dataclasses.replace(chain.geometry, images=images)
         chain.nodes.insert(0, node)
         chain.steps.append(Step("div", count))
 
