@@ -45,7 +45,8 @@ def fuse(fn: F) -> F:
     Convolutions of single pixels, channels last and without padding, also do what stands before
     them, where the value is needed for nothing else and no convolution before can have it: batch
     norm, scale, shift and ReLU of what is used elsewhere too, or behind a pooling; the product with
-    a number for each image and channel, as in squeeze and excitation; and concatenation.
+    a number for each image and channel, as in squeeze and excitation; and concatenation, in front
+    of wider windows too where they go by Winograd's algorithm.
 
     Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
     of windows, the gradients of the maxima, and means, sums and maxima over images of
