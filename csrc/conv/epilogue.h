@@ -21,8 +21,6 @@ struct Output {
   Registers& registers;
   int64_t channel, columns, vectors;  // the panel's
   int64_t image_floats, out_c;
-  int others = 0;  // tensors of the program's, apart from `out`, each at the panel's first channel
-  const float* other[kMaxOperands + kMaxOutputs];
 
   Output(const Job& job, const Panel& panel, Registers& registers)
       : out(job.operands.out + panel.channel),
@@ -47,7 +45,7 @@ struct Output {
     if (program) prepare();
   }
 
-  // Spreads what is the same for all pixels, and notes what will be read and written at each.
+  // Spreads what is the same for all pixels.
   void prepare() {
     registers.waiting = 0;
     for (int i = 0; i < program->constants; ++i)
@@ -56,27 +54,10 @@ struct Output {
       const ProgramOperand& operand = program->operand[i];
       if (operand.per == Per::kChannel)
         for (int64_t row = 0; row < kMR * kVectors / vectors; ++row) gather(operand, row, channel);
-      if (operand.per == Per::kOutput) note(operand.data);
     }
-    for (int i = 1; i < program->outputs; ++i) note(program->output[i].data);
-  }
-
-  // Moves to another vector of channels, where there are no numbers for each channel in slots.
-  void move_to(const Panel& vector) {
-    const int64_t by = vector.channel - channel;
-    out += by;
-    if (residual) residual += by;
-    if (scale) scale += by, shift += by;
-    for (int i = 0; i < others; ++i) other[i] += by;
-    channel = vector.channel;
-    columns = vector.columns;
   }
 
   bool is_whole() const { return columns == vectors * kLanes; }
-
-  void note(const float* tensor) {
-    if (tensor + channel != out) other[others++] = tensor + channel;
-  }
 
   // Copies a row of an operand, whose numbers for the panel begin at `at`.
   void gather(const ProgramOperand& operand, int64_t row, int64_t at) const {
