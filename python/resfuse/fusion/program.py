@@ -16,6 +16,7 @@ from resfuse.fusion.prepare import Packs, array_of, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.garbage import uncollected
 from resfuse.jax_compat import ClosedJaxpr
+from resfuse.kernel.derivatives import FORWARD_MODE
 from resfuse.purpose import Purpose, tracing_for
 
 __all__ = ["Program", "Shared", "trace"]
@@ -89,10 +90,18 @@ class Program:
         """The outputs, in the function's structure."""
         purpose = self._purpose(leaves)
         with tracing_for(purpose):
-            if purpose is Purpose.RUNNING and "_arrays" not in vars(self):
-                self._compile(leaves)
-            outputs = self._jitted(self._arrays, leaves)
+            call = self._execute if purpose is Purpose.RUNNING else self._inline
+            outputs = call(leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
+
+    def _execute(self, leaves: Sequence[Any]) -> Any:
+        if "_arrays" not in vars(self):
+            self._compile(leaves)
+        return self._jitted(self._arrays, leaves)
+
+    def _inline(self, leaves: Sequence[Any]) -> Any:
+        with jax_compat.naming_forward_mode(FORWARD_MODE):
+            return self._jitted(self._arrays, leaves)
 
 
 def _outside(value: Value) -> bool:
