@@ -7,17 +7,18 @@ own value is needed elsewhere too. Then nobody writes what lies between.
 """
 
 import dataclasses
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from resfuse.fusion.graph import Graph, Node, Value, is_literal
+from resfuse.fusion.geometry import Geometry
+from resfuse.fusion.graph import Node, Value, is_literal
 from resfuse.fusion.known import known_function
 from resfuse.fusion.layout import Layout, mesh_axes
-from resfuse.fusion.linear import geometry_of, images_of, is_linear, reason_against
+from resfuse.fusion.linear import images_of
 from resfuse.fusion.operands import Operand, operand_of
 from resfuse.fusion.steps import BINARY, Step, fold
 from resfuse.kernel.prologue import MAX_PARTS, Prologue, Scale
@@ -69,9 +70,9 @@ class Head:
         return any(step.kind not in ("mul", "div", "neg") for step in self.steps)
 
 
-def heads(graph: Graph) -> dict[Node, Head]:
-    """The heads of the graph's convolutions that have one, bodies included."""
-    whole = {node: _head(node) for node in graph.walk() if _is_pointwise(node)}
+def heads(convs: Mapping[Node, Geometry]) -> dict[Node, Head]:
+    """The heads of those of the convolutions that have one."""
+    whole = {conv: _head(conv) for conv, geometry in convs.items() if _may_have(conv, geometry)}
     readers = {head.nodes[-1] if head.nodes else conv for conv, head in whole.items()}
     found = {
         conv: dataclasses.replace(head, parts=_parts(head.parts[0], readers))
@@ -81,11 +82,8 @@ def heads(graph: Graph) -> dict[Node, Head]:
     return {conv: head for conv, head in found.items() if _pays(head) and _is_relu(head)}
 
 
-def _is_pointwise(node: Node) -> bool:
-    """Whether the kernel can have a prologue there."""
-    if not is_linear(node) or reason_against(node) is not None:
-        return False
-    geometry = geometry_of(node)
+def _may_have(node: Node, geometry: Geometry) -> bool:
+    """Whether the kernel can have a prologue there: single pixels."""
     if {*geometry.kernel.start[:-2]} != {1} or mesh_axes(images_of(node).aval):
         return False
     spec = geometry.spec

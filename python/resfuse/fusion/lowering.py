@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Container, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,13 @@ from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
 from resfuse.kernel.prologue import Prologue
 from resfuse.ops import conv_bn_act_train
+from resfuse.purpose import Purpose, purpose
 from resfuse.spec import ConvSpec
 
 __all__ = ["compute", "compute_cascade"]
 
 Read = Callable[[Value], Any]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, Any]:
@@ -149,7 +151,21 @@ def _images(chain: Chain, arrays: Sequence[Array]) -> dict[Value, Any]:
     }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)
+def _once(function: _Function, static: int) -> _Function:
+    """The function, traced once for all chains of the same sizes; the first arguments are static.
+
+    Without any rules it is so little to trace that JAX would take longer to find it.
+    """
+    traced = jax.jit(function, static_argnums=range(static), inline=True)
+
+    def call(*arguments: Any) -> Any:
+        chosen = function if purpose() is Purpose.RUNNING else traced
+        return chosen(*arguments)
+
+    return call  # type: ignore[return-value]
+
+
+@functools.partial(_once, static=4)
 def _affine(
     spec: ConvSpec,
     epilogue: Epilogue,
@@ -159,7 +175,7 @@ def _affine(
     images: tuple[Array, ...],
     *operands: Array,
 ) -> tuple[Array, ...]:
-    """As :func:`resfuse.kernel.affine.affine`, traced once for all chains of the same sizes."""
+    """As :func:`resfuse.kernel.affine.affine`."""
     outputs = affine.affine(
         images,
         *operands,
@@ -172,9 +188,9 @@ def _affine(
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+@functools.partial(_once, static=2)
 def _cascade(
     parts: tuple[Part, ...], in_place: bool, x: Array, *arrays: PartArrays
 ) -> tuple[Array, ...]:
-    """As :func:`resfuse.kernel.cascade.cascade`, traced once as well."""
+    """As :func:`resfuse.kernel.cascade.cascade`."""
     return cascade.cascade(x, *arrays, parts=parts, in_place=in_place)

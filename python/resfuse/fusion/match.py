@@ -12,7 +12,7 @@ from resfuse.fusion import layout, weight_gradient
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.head import heads
-from resfuse.fusion.linear import is_linear, reason_against
+from resfuse.fusion.linear import supported
 from resfuse.fusion.moves import is_move, moved
 from resfuse.fusion.operands import per_channel
 from resfuse.fusion.order import settle
@@ -30,20 +30,20 @@ def chains(graph: Graph) -> list[Chain]:
     Of two convolutions that are added the later one takes the addition, with the other's result as
     its operand: hence from the end.
     """
-    in_front = heads(graph)
+    convs = supported(graph)
+    in_front = heads(convs)
     claimed = {node for head in in_front.values() for node in head.nodes}
     found: list[Chain] = []
-    for node in reversed(list(graph.walk())):
-        if is_linear(node) and reason_against(node) is None:
-            x, geometry = unpadded(node)
-            chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
-            chain.head = in_front.get(node)
-            if not weight_gradient.takes(geometry):
-                _take_mean(chain, claimed)
-                _add_steps(chain, claimed)
-                finish(chain, claimed, found)
-            found.append(chain)
-            claimed.update(chain.nodes)
+    for node, whole in reversed(convs.items()):
+        x, geometry = unpadded(node, whole)
+        chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
+        chain.head = in_front.get(node)
+        if not weight_gradient.takes(geometry):
+            _take_mean(chain, claimed)
+            _add_steps(chain, claimed)
+            finish(chain, claimed, found)
+        found.append(chain)
+        claimed.update(chain.nodes)
     return found[::-1]
 
 

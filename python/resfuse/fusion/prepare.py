@@ -109,8 +109,8 @@ def _kernel(chain: Chain, memory: Mapping[Value, Any]) -> np.ndarray:
 
 
 def _begin(tasks: Sequence[PackingTask]) -> list[_Pending]:
-    """Shares out tasks to threads."""
-    count = os.cpu_count() or 1
+    """Shares out tasks to threads, on all cores but that on which JAX traces meanwhile."""
+    count = max(1, (os.cpu_count() or 1) - 1)
     threads = ThreadPoolExecutor(count)
     done = [threads.submit(extension.pack_now, tasks[first::count]) for first in range(count)]
     threads.shutdown(wait=False)
