@@ -186,30 +186,10 @@ struct Matrix {
   }
 };
 
-// Asks for the lines that the tile will add and overwrite while it computes: pixels are too far
-// apart for the hardware to foresee them. Always inlined: GCC takes a function that only prefetches
-// for one without effects, and drops calls to it.
-template <int M, int N>
-__attribute__((always_inline)) inline void prefetch(const Tile& tile) {
-  const Output& output = *tile.output;
-  const auto each = [&](const float* tensor, auto function) {
-    const float* at = tensor + tile.pixel;
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m, at += tile.pixel_stride)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) function(at + n * kLanes);
-  };
-  const auto read = [](const float* at) { __builtin_prefetch(at); };
-  each(output.out, [](const float* at) { __builtin_prefetch(at, 1); });
-  if (output.residual && output.residual != output.out) each(output.residual, read);
-  for (int i = 0; i < output.others; ++i) each(output.other[i], read);
-}
-
 // Computes a whole tile, whose runs `Kind` accumulates, and those that follow it.
 template <typename Kind, int M, int N>
 void compute_tile(Tile& tile) {
   for (;;) {
-    if (tile.last && !tile.pixels) prefetch<M, N>(tile);
     Vec acc[M][N] = {};
     Kind::accumulate(tile, acc);
     if (!tile.first)
