@@ -14,6 +14,7 @@ from jax import Array
 
 from resfuse.kernel import pool
 from resfuse.nnx import conv_bn_act, layers
+from resfuse.nnx.unfilled import Unfilled, unfilled
 
 _COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 
@@ -39,7 +40,7 @@ class Functional:
         training: bool,
         momentum: float,
     ) -> None:
-        self.network = nnx.eval_shape(lambda: make(rngs=layers.Unfilled(0)))
+        self.network = nnx.merge(*unfilled(lambda: make(rngs=Unfilled(0))))
         self.network.eval()
         self.network.set_attributes(
             nnx.BatchNorm,

@@ -54,7 +54,7 @@ CALLS = {
     CASCADE: (
         [X, packed_shape(), CHANNELS, CHANNELS, packed_shape(NEXT), CHANNELS, CHANNELS],
         [Y],
-        {"parts": 2}
+        {"parts": 2, "squeeze": False, "sums_rows": False}
         | of_part(0, **CONV, **PROGRAM, packed=KERNEL, operands=0)
         | of_part(1, **CONV, **PROGRAM, packed=NEXT, operands=0),
     ),

@@ -12,8 +12,10 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "base/lingering.h"
 
@@ -108,27 +110,52 @@ class Queue {
   std::condition_variable all_finished_;
 };
 
-// Calls `make_worker()` once on each thread that gets work, and the worker once for each unit.
-// `schedule(task)` hands a task to the pool; workers must not throw.
-template <typename Schedule, typename MakeWorker>
-void parallel_for(int64_t units, int64_t max_threads, Schedule schedule,
-                  const MakeWorker& make_worker) {
-  if (units <= 0) return;
-  const int64_t threads = std::clamp<int64_t>(max_threads, 1, units);
-  const auto queue = std::make_shared<Queue>(units, threads);
-  // Until a unit is taken, make_worker may be gone: the caller has returned.
-  const auto work = [queue, &make_worker](Share& own) {
-    int64_t unit = queue->take(own);
-    if (unit < 0) return;
-    auto worker = make_worker();
-    while (unit >= 0) {
-      worker(unit);
-      queue->finish_one();
-      unit = queue->take(own);
+// Stages of units, of which each needs all of the one before. Threads that came for one stay for
+// the next: handed over anew, its work would find the others still on their way back.
+class Stages {
+ public:
+  Stages(const std::vector<int64_t>& units, int64_t threads) {
+    for (const int64_t count : units) queues_.emplace_back(count, threads);
+  }
+
+  Share& own_share() { return queues_.front().own_share(); }
+
+  // Takes part in all stages; `own` is the thread's share of the first. The caller waits for the
+  // last as well. Of `make_worker` nothing is touched before a unit is taken, for until then the
+  // caller may have returned.
+  template <typename MakeWorker>
+  void work(Share* own, bool is_caller, const MakeWorker& make_worker) {
+    using Worker = decltype(make_worker());
+    std::unique_ptr<Worker> worker;
+    for (size_t stage = 0; stage < queues_.size(); ++stage) {
+      Queue& queue = queues_[stage];
+      if (stage > 0) own = &queue.own_share();
+      for (int64_t unit = queue.take(*own); unit >= 0; unit = queue.take(*own)) {
+        if (!worker) worker.reset(new Worker(make_worker()));
+        (*worker)(stage, unit);
+        queue.finish_one();
+      }
+      if (is_caller || stage + 1 < queues_.size()) queue.wait();
     }
+  }
+
+ private:
+  std::deque<Queue> queues_;
+};
+
+// Calls `make_worker()` once on each thread that gets work, and `worker(stage, unit)` once for each
+// unit of each stage. `schedule(task)` hands a task to the pool; workers must not throw.
+template <typename Schedule, typename MakeWorker>
+void parallel_stages(const std::vector<int64_t>& units, int64_t max_threads, Schedule schedule,
+                     const MakeWorker& make_worker) {
+  const int64_t most = units.empty() ? 0 : *std::max_element(units.begin(), units.end());
+  if (most <= 0) return;
+  const int64_t threads = std::clamp<int64_t>(max_threads, 1, most);
+  const auto stages = std::make_shared<Stages>(units, threads);
+  const auto help = [stages, &make_worker] {
+    stages->work(&stages->own_share(), false, make_worker);
   };
-  const auto help = [queue, work] { work(queue->own_share()); };
-  Share& own = queue->own_share();
+  Share& own = stages->own_share();
   // Out of memory here only means fewer helpers; those that got work rely on this frame.
   try {
     int64_t helpers = threads > 1 ? Lingering::hand_over(help, threads - 1) : 0;
@@ -139,8 +166,16 @@ void parallel_for(int64_t units, int64_t max_threads, Schedule schedule,
       });
   } catch (...) {
   }
-  work(own);
-  queue->wait();
+  stages->work(&own, true, make_worker);
+}
+
+// The same with a single stage: calls `worker(unit)`.
+template <typename Schedule, typename MakeWorker>
+void parallel_for(int64_t units, int64_t max_threads, Schedule schedule,
+                  const MakeWorker& make_worker) {
+  parallel_stages({units}, max_threads, schedule, [&make_worker] {
+    return [worker = make_worker()](size_t, int64_t unit) mutable { worker(unit); };
+  });
 }
 
 }  // namespace resfuse

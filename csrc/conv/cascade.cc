@@ -226,7 +226,7 @@ bool is_cascade(const std::vector<Conv>& parts) {
   for (size_t part = 0; part < parts.size(); ++part)
     if (!can_be_part(parts[part]) || (part > 0 && !reads(parts[part], parts[part - 1])))
       return false;
-  return parts.size() > 1;
+  return true;
 }
 
 CascadePlan plan_cascade(const std::vector<Conv>& parts, TileShape tile, const Machine& machine,

@@ -58,7 +58,7 @@ struct Part {
 constexpr int kMaxParts = 26;
 enum class Before { kCopy, kScale, kAffine, kAffineRelu };  // as far as scale, shift or ReLU
 
-// What comes before a convolution whose windows are single pixels:
+// What comes before a convolution, in front of wider windows than single pixels the parts alone:
 //   in[pixel, c] = relu(scale[c] * parts[pixel, c] + shift[c]),
 // where scale may have a row for each image.
 struct Prologue {
@@ -86,6 +86,7 @@ struct Operands {
   const Epilogue* epilogue = nullptr;  // in inference
   double* sums = nullptr;              // (blocks, 3, out_c), in training
   const Prologue* prologue = nullptr;  // if Request::prologue says so
+  float* row_sums = nullptr;  // (batch, h.out, out_c): of the pixels of each row, if wanted
 };
 
 }  // namespace resfuse

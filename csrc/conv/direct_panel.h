@@ -39,7 +39,7 @@ class DirectPanel {
 
   // Compiled once, for all that call it.
   __attribute__((noinline)) void run(int64_t begin, int64_t end) {
-    ahead_ = share_of_next(end - begin);
+    ahead_ = ahead_of_tiles(end - begin);
     switch (plan_.direct.inputs) {
       case Inputs::kPointwise:
         return run_whole(begin, end, operands_.in + begin * conv_.in_c, conv_.in_c);
@@ -71,7 +71,7 @@ class DirectPanel {
       tile.runs = 1;
       tile.row_stride = stride;
       tile.count = count;
-      if (reads_image_first()) tile.ahead = next_rows(tile, m);
+      if (reads_image_first() && m < end - begin) tile.ahead = next_rows(tile, m);
       tile_function<Matrix, kMaxMR>(m, vectors_)(tile);
       ahead_.skip(count * conv_.reduction());
     };
@@ -106,9 +106,13 @@ class DirectPanel {
   }
 
   // The weights whose turn is next, of which each tile of `pixels` brings its share; without a next
-  // one a line of its own again, which costs nothing.
-  Ahead share_of_next(int64_t pixels) const {
+  // one a line of its own again, which costs nothing. A single tile meets each weight once, so it
+  // brings its own, some ks early: those of 25088 channels would fill an L2, and the next panel's
+  // be gone again when their turn comes.
+  Ahead ahead_of_tiles(int64_t pixels) const {
     constexpr auto kStepBytes = static_cast<int64_t>(kNR * sizeof(float));
+    constexpr int64_t kEarly = 48;
+    if (pixels <= kMR) return ahead_of(packed_ + kEarly * kNR, kStepBytes);
     if (!turn_.next) return ahead_of(packed_, 0);
     return ahead_of(turn_.next, ceil_div(kStepBytes, ceil_div(pixels, kMR)));
   }

@@ -1,9 +1,10 @@
 // From an accumulator to the output: the one place where an output is stored. What is common (scale
-// and shift, a tensor to add, bounds such as ReLU's) is compiled for accumulators in registers. All
-// else is a program, which runs on a tile of them in L1.
+// and shift, a tensor to add, bounds such as ReLU's, hard swish) is compiled for accumulators in
+// registers. All else is a program, which runs on a tile of them in L1.
 
 #pragma once
 
+#include "conv/hard_swish.h"
 #include "conv/pack.h"
 #include "conv/plan.h"
 #include "conv/run_program.h"
@@ -21,8 +22,8 @@ struct Output {
   Registers& registers;
   int64_t channel, columns, vectors;  // the panel's
   int64_t image_floats, out_c;
-  int others = 0;  // tensors of the program's, apart from `out`, each at the panel's first channel
-  const float* other[kMaxOperands + kMaxOutputs];
+  bool is_hard_swish = false;  // the program
+  HardSwish function = {};     // then
 
   Output(const Job& job, const Panel& panel, Registers& registers)
       : out(job.operands.out + panel.channel),
@@ -47,7 +48,7 @@ struct Output {
     if (program) prepare();
   }
 
-  // Spreads what is the same for all pixels, and notes what will be read and written at each.
+  // Spreads what is the same for all pixels.
   void prepare() {
     for (int i = 0; i < program->constants; ++i)
       store(registers.constants[i], splat(program->constant[i]));
@@ -55,27 +56,11 @@ struct Output {
       const ProgramOperand& operand = program->operand[i];
       if (operand.per == Per::kChannel)
         for (int64_t row = 0; row < kMR * kVectors / vectors; ++row) gather(operand, row, channel);
-      if (operand.per == Per::kOutput) note(operand.data);
     }
-    for (int i = 1; i < program->outputs; ++i) note(program->output[i].data);
-  }
-
-  // Moves to another vector of channels, where there are no numbers for each channel in slots.
-  void move_to(const Panel& vector) {
-    const int64_t by = vector.channel - channel;
-    out += by;
-    if (residual) residual += by;
-    if (scale) scale += by, shift += by;
-    for (int i = 0; i < others; ++i) other[i] += by;
-    channel = vector.channel;
-    columns = vector.columns;
+    is_hard_swish = recognise(*program, function);
   }
 
   bool is_whole() const { return columns == vectors * kLanes; }
-
-  void note(const float* tensor) {
-    if (tensor + channel != out) other[others++] = tensor + channel;
-  }
 
   // Copies a row of an operand, whose numbers for the panel begin at `at`.
   void gather(const ProgramOperand& operand, int64_t row, int64_t at) const {
@@ -159,6 +144,10 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) function(acc[m][n], at + n * kLanes);
   };
+  if (to.is_hard_swish) {
+    const HardSwish function = to.function;
+    each([&](Vec& value, int64_t) { value = hard_swish(function, value); });
+  }
   if (to.residual) each([&](Vec& value, int64_t at) { value += load(to.residual + at); });
   if (is_bound(to.bounds.low)) {
     const Vec low = splat(to.bounds.low);

@@ -132,7 +132,6 @@ inline SumFunction sum_function(int64_t group) {
 // Computes a tile, whose sums `tile.sum` leaves in memory, where it is finished as well: one
 // function for all groups and heights.
 inline void compute_grouped(Tile& tile, int height, int vectors) {
-  if (tile.last && !tile.pixels) prefetch(tile, height, vectors);
   alignas(64) float before[kMR * kNR];
   float* const sums = tile.first ? tile.acc : before;
   tile.sum(tile, height, vectors, sums);

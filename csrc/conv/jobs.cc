@@ -27,6 +27,12 @@ bool Jobs::packs() const {
                      [](const Job& job) { return job.plan.packing == Packing::kCall; });
 }
 
+bool Jobs::have_whole_rows() const {
+  const Plan& plan = jobs.front().plan;
+  const bool direct = jobs.size() == 1 && plan.algorithm != Algorithm::kWinograd;
+  return direct && (plan.blocks.count == 1 || plan.blocks.size % conv.w.out == 0);
+}
+
 std::vector<Job> Jobs::with(const Operands& operands, const float* packed) const {
   std::vector<Job> of_call = jobs;
   double* sums = operands.sums;
@@ -46,7 +52,7 @@ Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& m
                const Request& request) {
   Jobs all{conv, mirrored, make_layout(conv, tile.nr), {}, {}, 1};
   const auto parts = phases(conv, mirrored, choose_parts(conv, tile, request.choice));
-  double work = 0.0;
+  double work = request.others;
   for (const Phase& phase : parts) work += work_of(phase.conv);
   Request of_phase = request;
   of_phase.max_threads = useful_threads(work, request.max_threads);

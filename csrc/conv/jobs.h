@@ -23,6 +23,8 @@ struct Jobs {
   int64_t blocks() const;
   // Whether the call packs all weights before anything else.
   bool packs() const;
+  // Whether each unit writes whole rows of outputs.
+  bool have_whole_rows() const;
   // The jobs of a call that reads and writes what `operands` say, where the kernel is as in pack.h
   // if the request said so; `packed` are the weights if the call packs them.
   std::vector<Job> with(const Operands& operands, const float* packed) const;

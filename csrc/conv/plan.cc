@@ -172,7 +172,7 @@ Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine
                const Request& request) {
   Plan plan{};
   plan.layout = make_layout(conv, tile.nr);
-  plan.threads = useful_threads(work_of(conv), request.max_threads);
+  plan.threads = useful_threads(work_of(conv) + request.others, request.max_threads);
   // Sums are kept by block in training, so there neither caches nor threads may cut the blocks.
   const Machine& caches = request.training ? kReferenceMachine : machine;
   const int64_t threads = request.training ? 1 : plan.threads;

@@ -111,6 +111,7 @@ struct Request {
   bool training;
   int64_t max_threads;
   bool prologue = false;  // the images have one
+  double others = 0.0;    // the work of other convolutions, for which the threads are awake as well
 };
 
 // `taps` are the convolution's, among all that are packed.

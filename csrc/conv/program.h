@@ -73,4 +73,20 @@ constexpr OperationInfo kOperations[] = {
 };
 constexpr int kOperationCount = sizeof(kOperations) / sizeof(kOperations[0]);
 
+namespace {
+
+constexpr bool are_equal(const char* a, const char* b) {
+  while (*a && *a == *b) ++a, ++b;
+  return *a == *b;
+}
+
+// The operation of that name, which exists.
+constexpr int operation_named(const char* name) {
+  int operation = 0;
+  while (!are_equal(kOperations[operation].name, name)) ++operation;
+  return operation;
+}
+
+}  // namespace
+
 }  // namespace resfuse

@@ -27,19 +27,28 @@ class DepthwiseRows {
         packed_(packed),
         first_(unit.first_panel * kNR),
         last_(smaller(unit.last_panel * kNR, job.conv.out_c)),
-        strip_(keeps_state(job.operands) ? kLanes : job.plan.direct.strip) {}
+        strip_(keeps_state(job.operands) ? kLanes : job.plan.direct.strip),
+        panel_stride_(job.plan.layout.panel_stride()) {}
 
   void run(int64_t block, int64_t begin, int64_t end) {
     double* const sums = job_.operands.sums;
-    for (int64_t channel = first_; channel < last_; channel += strip_) {
-      const Panel strip{0, channel, smaller(strip_, last_ - channel)};
+    for (Panel panel = strip_at(first_); panel.columns > 0;
+         panel = strip_at(panel.channel + panel.columns)) {
       if (sums) clear_sums(scratch_.sums);
-      run_strip(strip, begin, end);
-      if (sums) store_sums(conv_, strip, scratch_.sums, sums, block);
+      run_strip(panel, begin, end);
+      if (sums) store_sums(conv_, panel, scratch_.sums, sums, block);
     }
   }
 
  private:
+  // Whole vectors of channels, or what is left of one. Tiles of the same strip differ in little.
+  struct Strip {
+    Panel panel;
+    Output output;
+    AlongRows along;
+    Tile tile;
+  };
+
   // Whether something is kept for each channel: sums, or a program's numbers. There is room for one
   // vector of it.
   static bool keeps_state(const Operands& operands) {
@@ -49,15 +58,40 @@ class DepthwiseRows {
     return operands.sums != nullptr;
   }
 
-  void run_strip(const Panel& strip, int64_t begin, int64_t end) {
-    Output output(job_, vector_of(strip, 0), scratch_.registers);
+  // The strip that begins with a channel; without channels behind the last.
+  Panel strip_at(int64_t channel) const {
+    const int64_t columns = smaller(strip_, last_ - channel);
+    return {0, channel, columns < kLanes ? columns : columns / kLanes * kLanes};
+  }
+
+  void run_strip(const Panel& panel, int64_t begin, int64_t end) {
+    Strip strip{panel,
+                Output(job_, vector_of(panel, 0), scratch_.registers),
+                {rows_, conv_.in_c, 0, kZeros},
+                {}};
+    prepare(strip);
     for_each_row(conv_, begin, end, [&](int64_t pixel, int64_t count) {
       point_at_rows(pixel / conv_.w.out);
-      const auto compute = [&](int64_t first, int64_t m) {
-        run_tile(strip, pixel + first, pixel % conv_.w.out + first, m, output);
+      const auto compute = [&](int64_t first, int64_t m, int64_t tiles) {
+        const TileFunction function = row_tile_function(conv_.w, m);
+        for (int64_t end_of = first + tiles * m; first < end_of; first += m)
+          run_tile(strip, function, pixel + first, pixel % conv_.w.out + first, m);
       };
-      for_each_tile(count, compute, highest_along_row(conv_.w.kernel));
+      for_each_height(count, compute, highest_along_row(conv_.w.kernel));
     });
+  }
+
+  // What all tiles of a strip have in common.
+  void prepare(Strip& strip) {
+    Tile& tile = strip.tile;
+    tile.runs = conv_.d.kernel * conv_.h.kernel;
+    tile.acc = scratch_.registers.slots[0];
+    tile.first = tile.last = true;
+    tile.output = &strip.output;
+    tile.pixel_stride = job_.scatter.dense ? conv_.out_c : job_.scatter.pixel;
+    tile.sums = job_.operands.sums ? &scratch_.sums : nullptr;
+    tile.along = &strip.along;
+    tile.panel_stride = panel_stride_;
   }
 
   static Panel vector_of(const Panel& strip, int64_t n) {
@@ -78,31 +112,24 @@ class DepthwiseRows {
       }
   }
 
-  // Computes m pixels, `pixel` of all and the others, from column x on.
-  void run_tile(const Panel& strip, int64_t pixel, int64_t x, int64_t m, Output& output) {
+  // Computes m pixels, `pixel` of all and the others, from column x on: the strip's vectors follow
+  // each other in one call.
+  void run_tile(Strip& strip, TileFunction compute, int64_t pixel, int64_t x, int64_t m) {
     const int64_t left = x * conv_.w.stride - conv_.w.pad;
     const int64_t width = (m - 1) * conv_.w.stride + conv_.w.kernel;
     const int64_t first = -left, last = conv_.w.in - left;  // columns in the image
-    const AlongRows along{rows_, conv_.in_c, before(first) | ~before(last), kZeros};
-    const TileFunction compute = row_tile_function(conv_.w, m);
-    for (int64_t n = 0, count; n < strip.columns; n += count * kLanes) {
-      const Panel vector = vector_of(strip, n);
-      const bool readable = is_readable(vector, first, last, width);
-      // Whole vectors follow each other in one call.
-      const int64_t whole = readable ? (strip.columns - n) / kLanes : 1;
-      count = whole > 0 ? whole : 1;
-      if (!readable) {
-        DirectPanel(job_, scratch_, windows_, vector, weights_of(vector)).run(pixel, pixel + m);
-        continue;
-      }
-      output.move_to(vector);
-      Tile tile = tile_at(pixel, output, along);
-      tile.count = count;
-      tile.panel = weights_of(vector);
-      tile.vector = (vector.channel - first_) / kLanes;
-      tile.offset = left * conv_.in_c + vector.channel;
-      compute(tile);
-    }
+    const Panel& panel = strip.panel;
+    if (!is_readable(panel, first, last, width)) return run_by_pointers(panel, pixel, m);
+    strip.along.outside = before(first) | ~before(last);
+    Tile& tile = strip.tile;
+    tile.count = ceil_div(panel.columns, kLanes);
+    tile.pixel =
+        job_.scatter.dense ? pixel * conv_.out_c : place_of_output(conv_, job_.scatter, pixel);
+    tile.panel = weights_of(panel);
+    tile.vector = (panel.channel - first_) / kLanes;
+    tile.offset = left * conv_.in_c + panel.channel;
+    tile.channel = 0;
+    compute(tile);
   }
 
   // The bits of all columns before this one.
@@ -111,34 +138,26 @@ class DepthwiseRows {
     return column > 0 ? (uint32_t{1} << column) - 1 : 0;
   }
 
-  Tile tile_at(int64_t pixel, const Output& output, const AlongRows& along) {
-    const Scatter& scatter = job_.scatter;
-    Tile tile{};
-    tile.runs = conv_.d.kernel * conv_.h.kernel;
-    tile.acc = scratch_.registers.slots[0];
-    tile.first = tile.last = true;
-    tile.output = &output;
-    tile.pixel = scatter.dense ? pixel * conv_.out_c : place_of_output(conv_, scatter, pixel);
-    tile.pixel_stride = scatter.dense ? conv_.out_c : scatter.pixel;
-    tile.sums = job_.operands.sums ? &scratch_.sums : nullptr;
-    tile.along = &along;
-    tile.panel_stride = job_.plan.layout.panel_stride();
-    return tile;
+  void run_by_pointers(const Panel& strip, int64_t pixel, int64_t m) {
+    for (int64_t n = 0; n < strip.columns; n += kLanes) {
+      const Panel vector = vector_of(strip, n);
+      DirectPanel(job_, scratch_, windows_, vector, weights_of(vector)).run(pixel, pixel + m);
+    }
   }
 
   const float* weights_of(const Panel& vector) const {
     const int64_t from_first = vector.channel - first_;
-    return packed_ + from_first / kNR * job_.plan.layout.panel_stride() + from_first % kNR;
+    return packed_ + from_first / kNR * panel_stride_ + from_first % kNR;
   }
 
   // Whether a tile may read whole vectors: the last one of a pixel's channels comes with what
   // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges
   // in more columns than a window has, less one, at either end.
-  bool is_readable(const Panel& vector, int64_t first, int64_t last, int64_t width) const {
+  bool is_readable(const Panel& strip, int64_t first, int64_t last, int64_t width) const {
     if (first >= conv_.w.kernel || width - last >= conv_.w.kernel) return false;
-    if (!last_row_ || vector.columns == kLanes) return true;
+    if (!last_row_ || strip.columns % kLanes == 0) return true;
     const int64_t column = smaller(last, width) - first - 1;
-    return last_row_ + column * conv_.in_c + vector.channel + kLanes <=
+    return last_row_ + column * conv_.in_c + strip.channel + kLanes <=
            job_.operands.in + conv_.in_floats();
   }
 
@@ -148,6 +167,7 @@ class DepthwiseRows {
   const BlockWindows& windows_;
   const float* const packed_;           // the unit's first panel
   const int64_t first_, last_, strip_;  // channels
+  const int64_t panel_stride_;
   ImageRow rows_[kMaxPassRuns];
   const float* last_row_;  // of those in the image, or null
 };

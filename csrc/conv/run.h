@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "base/memory.h"
@@ -11,6 +14,7 @@
 #include "conv/jobs.h"
 #include "conv/phases.h"
 #include "isa/isa.h"
+#include "pool/run_pool.h"
 
 namespace resfuse {
 
@@ -27,28 +31,96 @@ void pack_all(const Conv& conv, const Layout& layout, bool mirrored, const float
   parallel_for(layout.panels, max_threads, schedule, [&] { return write; });
 }
 
-// Calls `run_unit(memory, unit)` for each unit, with so much scratch for each thread. False when a
-// thread found no memory; the output is then incomplete.
-template <typename Schedule, typename RunUnit>
-bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule schedule,
-               const RunUnit& run_unit) {
+// Units that need all of the stage before. Their function must not throw.
+struct Stage {
+  int64_t units;
+  std::function<void(Memory&, int64_t unit)> run_unit;
+};
+
+// Runs the stages on so many threads, each with so much scratch. False when one found no memory;
+// the output is then incomplete.
+template <typename Schedule>
+bool run_stages(const std::vector<Stage>& stages, int64_t threads, size_t scratch_bytes,
+                Schedule schedule) {
   std::atomic<bool> out_of_memory{false};
   struct Worker {
-    const RunUnit& run_unit;
+    const std::vector<Stage>& stages;
     std::atomic<bool>& out_of_memory;
     Lease lease;
+    size_t last = 0;
     Memory memory{lease.data()};
 
-    void operator()(int64_t unit) {
+    void operator()(size_t stage, int64_t unit) {
+      if (stage != std::exchange(last, stage)) memory = {lease.data()};
       if (memory.bytes)
-        run_unit(memory, unit);
+        stages[stage].run_unit(memory, unit);
       else
         out_of_memory = true;
     }
   };
-  parallel_for(units, threads, schedule,
-               [&] { return Worker{run_unit, out_of_memory, Lease::scratch(scratch_bytes)}; });
+  std::vector<int64_t> units;
+  for (const Stage& stage : stages) units.push_back(stage.units);
+  parallel_stages(units, threads, schedule,
+                  [&] { return Worker{stages, out_of_memory, Lease::scratch(scratch_bytes)}; });
   return !out_of_memory;
+}
+
+// A single stage.
+template <typename Schedule, typename RunUnit>
+bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule schedule,
+               const RunUnit& run_unit) {
+  return run_stages({{units, run_unit}}, threads, scratch_bytes, schedule);
+}
+
+// Adds up the pixels of each row of a plane's outputs.
+inline Pool pool_of_rows(const Conv& conv) {
+  Pool pool{Reduction::kSum, conv.batch, conv.out_c, {}, {}, {}};
+  pool.h.in = pool.h.out = conv.h.out;
+  pool.w.in = pool.w.kernel = conv.w.out;
+  return pool;
+}
+
+// The same for the whole rows that a unit has written, while its thread has them in its cache.
+inline void sum_rows(const Isa& isa, const Job& job, int64_t index) {
+  const auto& [conv, plan] = std::tie(job.conv, job.plan);
+  const Unit unit = unit_at(plan, index);
+  const int64_t end = std::min(unit.last_block * plan.blocks.size, conv.pixels());
+  const Panel last = panel_at(conv, plan.layout, unit.last_panel - 1);
+  isa.pool_part(
+      pool_of_rows(conv), job.operands.out, job.operands.row_sums,
+      {unit.first_block * plan.blocks.size / conv.w.out, end / conv.w.out,
+       panel_at(conv, plan.layout, unit.first_panel).channel, last.channel + last.columns});
+}
+
+inline Stage stage_of(const Isa& isa, const Windows& windows, const float* in, float* out) {
+  return {windows.units, [&isa, windows, in, out](Memory&, int64_t unit) {
+            pool_unit(isa, windows, in, out, unit);
+          }};
+}
+
+// Adds the jobs' stage, and if they sum rows that no unit has whole, another for these.
+inline void add_stages(const Isa& isa, const Jobs& all, const Operands& operands,
+                       const float* packed, std::vector<Stage>& stages) {
+  const bool sums_rows = operands.row_sums && all.have_whole_rows();
+  const auto run_unit = [&isa, &all, jobs = all.with(operands, packed), sums_rows](Memory& memory,
+                                                                                   int64_t unit) {
+    const auto end = std::upper_bound(all.ends.begin(), all.ends.end(), unit);
+    const auto index = static_cast<size_t>(end - all.ends.begin());
+    if (memory.job != index) memory = {memory.bytes, index};
+    const int64_t of_job = unit - (*end - jobs[index].plan.units());
+    isa.run_unit(jobs[index], memory, of_job);
+    if (sums_rows) sum_rows(isa, jobs[index], of_job);
+  };
+  stages.push_back({all.units(), run_unit});
+  if (operands.row_sums && !sums_rows)
+    stages.push_back(
+        stage_of(isa, cut_windows(pool_of_rows(all.conv)), operands.out, operands.row_sums));
+}
+
+inline size_t scratch_bytes(const Isa& isa, const Jobs& all) {
+  size_t scratch = 0;
+  for (const Job& job : all.jobs) scratch = std::max(scratch, isa.scratch_bytes(job.plan));
+  return scratch;
 }
 
 // False when there is no memory.
@@ -60,15 +132,9 @@ bool run(const Isa& isa, const Jobs& all, const Operands& operands, Schedule sch
   if (packs && !packed) return false;
   if (packs)
     pack_all(all.conv, all.layout, all.mirrored, operands.kernel, packed, all.threads, schedule);
-  const std::vector<Job> jobs = all.with(operands, packed);
-  size_t scratch = 0;
-  for (const Job& job : jobs) scratch = std::max(scratch, isa.scratch_bytes(job.plan));
-  return run_units(all.units(), all.threads, scratch, schedule, [&](Memory& memory, int64_t unit) {
-    const auto end = std::upper_bound(all.ends.begin(), all.ends.end(), unit);
-    const auto index = static_cast<size_t>(end - all.ends.begin());
-    if (memory.job != index) memory = {memory.bytes, index};
-    isa.run_unit(jobs[index], memory, unit - (*end - jobs[index].plan.units()));
-  });
+  std::vector<Stage> stages;
+  add_stages(isa, all, operands, packed, stages);
+  return run_stages(stages, all.threads, scratch_bytes(isa, all), schedule);
 }
 
 }  // namespace resfuse

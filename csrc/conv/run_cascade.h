@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "conv/cascade.h"
@@ -13,9 +14,12 @@ namespace resfuse {
 
 struct Cascade {
   const std::vector<Conv>& parts;
+  const PoolPlan* squeeze;  // or null: the first part reads sums over all pixels of `in`
   const CascadePlan& plan;
   const std::vector<Jobs>& apart;  // of each part, where the plan does not pay
-  std::vector<Operands> operands;  // of each part: only the first has `in`, only the last `out`
+  // Of each part: only the first has `in`, only the last `out` and, if at all, `row_sums`.
+  std::vector<Operands> operands;
+  int64_t max_threads;
 };
 
 // An epilogue for the outputs from `first` on, in floats, which are those of images from `image`
@@ -97,9 +101,20 @@ class CascadeUnit {
     job.operands.epilogue = epilogue.get();
     Memory memory{bytes_};
     for (int64_t unit = 0; unit < band.plan.units(); ++unit) isa_.run_unit(job, memory, unit);
+    if (job.operands.row_sums) sum_rows(step);
   }
 
  private:
+  // Adds up the rows of the last part's step.
+  void sum_rows(const Step& step) {
+    const Conv& conv = cascade_.parts.back();
+    const Operands& operands = cascade_.operands.back();
+    const int64_t first = first_image_ * conv.h.out + step.made.first;
+    const int64_t last = first + (cascade_.plan.images - 1) * conv.h.out + step.made.count();
+    isa_.pool_part(pool_of_rows(conv), operands.out, operands.row_sums,
+                   {first, last, 0, conv.out_c});
+  }
+
   bool is_last(size_t part) const { return part + 1 == cascade_.parts.size(); }
 
   const float* input_of(const Step& step) const {
@@ -147,26 +162,66 @@ bool run_together(const Isa& isa, const Cascade& cascade, Schedule schedule) {
                    });
 }
 
+// What lies between stages, each at a multiple of 64 bytes.
+class Between {
+ public:
+  explicit Between(const Cascade& cascade) {
+    if (cascade.squeeze) add(cascade.squeeze->between_floats), add(cascade.parts[0].in_floats());
+    for (size_t part = 0; part + 1 < cascade.parts.size(); ++part)
+      add(cascade.parts[part].pixels() * cascade.parts[part].out_c);
+  }
+
+  size_t bytes() const { return ends_.back() * sizeof(float); }
+  // Those of what was added after `index` others.
+  float* at(char* bytes, size_t index) const {
+    return reinterpret_cast<float*>(bytes) + ends_[index];
+  }
+
+ private:
+  void add(int64_t floats) {
+    ends_.push_back(ends_.back() + static_cast<size_t>(round_up(floats, 16)));
+  }
+
+  std::vector<size_t> ends_{0};
+};
+
+// The sums of an image's pixels.
+inline void add_squeeze(const Isa& isa, const PoolPlan& squeeze, const float* in, float* between,
+                        float* out, std::vector<Stage>& stages) {
+  const bool in_two = squeeze.between_floats > 0;
+  stages.push_back(stage_of(isa, squeeze.first, in, in_two ? between : out));
+  if (in_two) stages.push_back(stage_of(isa, squeeze.second, between, out));
+}
+
 // One part after the other, each on all threads.
 template <typename Schedule>
 bool run_apart(const Isa& isa, const Cascade& cascade, Schedule schedule) {
-  std::vector<size_t> ends{0};
-  for (size_t part = 0; part + 1 < cascade.parts.size(); ++part) {
-    const Conv& conv = cascade.parts[part];
-    ends.push_back(ends.back() + static_cast<size_t>(round_up(conv.pixels() * conv.out_c, 16)));
+  const Between between(cascade);
+  const Lease lease = Lease::shared(between.bytes());
+  char* const bytes = lease.data();
+  if (!bytes && between.bytes() > 0) return false;
+  std::vector<Stage> stages;
+  std::deque<ShiftedEpilogue> epilogues;
+  int64_t threads = 1;
+  size_t scratch = 0, index = 0;
+  const float* in = cascade.operands.front().in;
+  if (cascade.squeeze) {
+    add_squeeze(isa, *cascade.squeeze, in, between.at(bytes, 0), between.at(bytes, 1), stages);
+    in = between.at(bytes, 1), index = 2;
+    threads = std::min(cascade.max_threads, cascade.squeeze->first.units);
   }
-  const Lease lease = Lease::shared(ends.back() * sizeof(float));
-  auto* const between = reinterpret_cast<float*>(lease.data());
-  if (!between && ends.back() > 0) return false;
   for (size_t part = 0; part < cascade.parts.size(); ++part) {
     Operands operands = cascade.operands[part];
-    if (part > 0) operands.in = between + ends[part - 1];
-    if (part + 1 < cascade.parts.size()) operands.out = between + ends[part];
-    const ShiftedEpilogue epilogue(*operands.epilogue, 0, 0, 0, operands.out);
-    operands.epilogue = epilogue.get();
-    if (!run(isa, cascade.apart[part], operands, schedule)) return false;
+    operands.in = in;
+    if (part + 1 < cascade.parts.size()) operands.out = between.at(bytes, index++);
+    in = operands.out;
+    epilogues.emplace_back(*operands.epilogue, 0, 0, 0, operands.out);
+    operands.epilogue = epilogues.back().get();
+    add_stages(isa, cascade.apart[part], operands, nullptr, stages);
+    threads = std::max(threads, cascade.apart[part].threads);
+    scratch = std::max(scratch, scratch_bytes(isa, cascade.apart[part]));
   }
-  return true;
+  return run_stages(stages, threads, scratch, schedule);
 }
 
 // False when there is no memory.

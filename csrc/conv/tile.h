@@ -75,7 +75,9 @@ struct Tile {
   int64_t channel;  // of the first sum, among the output's
 
   // Whether registers are all that it takes to finish it.
-  bool is_plain() const { return !sums && !pixels && output->is_whole() && !output->program; }
+  bool is_plain() const {
+    return !sums && !pixels && output->is_whole() && (!output->program || output->is_hard_swish);
+  }
 };
 
 // Adds a tile in memory to the sums.
@@ -195,46 +197,26 @@ struct Matrix {
   }
 };
 
-// Asks for the lines that the tile will add and overwrite while it computes: pixels are too far
-// apart for the hardware to foresee them. Always inlined: GCC takes a function that only prefetches
-// for one without effects, and drops calls to it.
-__attribute__((always_inline)) inline void prefetch(const Tile& tile, int height, int vectors) {
-  const Output& output = *tile.output;
-  const auto each = [&](const float* tensor, auto function) {
-    const float* at = tensor + tile.pixel;
-#pragma GCC unroll 16
-    for (int m = 0; m < height; ++m, at += tile.pixel_stride)
-#pragma GCC unroll 2
-      for (int n = 0; n < vectors; ++n) function(at + n * kLanes);
-  };
-  const auto read = [](const float* at) { __builtin_prefetch(at); };
-  each(output.out, [](const float* at) { __builtin_prefetch(at, 1); });
-  if (output.residual && output.residual != output.out) each(output.residual, read);
-  for (int i = 0; i < output.others; ++i) each(output.other[i], read);
-}
-
-// Computes a whole tile, whose runs `Kind` accumulates, and those that follow it, each in one pass.
+// Computes a whole tile, whose runs `Kind` accumulates, and those that follow it.
 template <typename Kind, int M, int N>
 void compute_tile(Tile& tile) {
   for (;;) {
-    const bool is_last = Kind::kIsFollowed || tile.last;
-    if (is_last && !tile.pixels) prefetch(tile, M, N);
     Vec acc[M][N] = {};
     Kind::accumulate(tile, acc);
-    if (!Kind::kIsFollowed && !tile.first)
+    if (!tile.first)
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
         for (int n = 0; n < N; ++n) acc[m][n] += load(tile.acc + (m * N + n) * kLanes);
-    if (is_last) scale_tile(*tile.output, tile.channel, acc);
-    if (is_last && tile.is_plain()) {
+    if (tile.last) scale_tile(*tile.output, tile.channel, acc);
+    if (tile.last && tile.is_plain()) {
       finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
     } else {
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
         for (int n = 0; n < N; ++n) store(tile.acc + (m * N + n) * kLanes, acc[m][n]);
-      if (is_last) finish_some(tile, M, N);
+      if (tile.last) finish_some(tile, M, N);
     }
     if constexpr (Kind::kIsFollowed)
       if (--tile.count > 0) {

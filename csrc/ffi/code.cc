@@ -43,12 +43,6 @@ int times_taken(const Code& code, int index) {
   return static_cast<int>(count);
 }
 
-int operation_named(const char* name) {
-  int operation = 0;
-  while (std::strcmp(kOperations[operation].name, name) != 0) ++operation;
-  return operation;
-}
-
 // Two operations in one pass over the tile: `outer`, of which `inner` makes what it takes at
 // `position`, is `both`, which takes what `inner` takes and then the others.
 struct Pair {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <new>
 
+#include "conv/join.h"
 #include "conv/run.h"
 #include "ffi/epilogue.h"
 #include "ffi/handler.h"
@@ -15,6 +16,21 @@ namespace {
 ffi::Error run_jobs(Execution& now, const Isa& isa, const Jobs& jobs, const Operands& operands) {
   return success_if(run(isa, jobs, operands, now.schedule()), "packed weights or scratch");
 }
+
+// The images of a call, joined where its algorithm does not read parts.
+class Joined {
+ public:
+  Joined(const Prologue& prologue, int64_t floats, int64_t channels, Execution& now)
+      : lease_(Lease::shared(static_cast<size_t>(floats) * sizeof(float))) {
+    if (floats > 0 && data())
+      join_parts(prologue, floats / channels, channels, now.max_threads(), now.schedule(), data());
+  }
+
+  float* data() const { return reinterpret_cast<float*>(lease_.data()); }
+
+ private:
+  const Lease lease_;
+};
 
 // (x, parts..., [prologue_scale, prologue_shift], kernel, scale, shift, operands...)
 // -> (y, outputs...). `packed` is the shape of a kernel that came packed, and otherwise empty.
@@ -29,19 +45,24 @@ Bound conv_affine(Call& call) {
   const Settings& settings = call.settings;
   const Isa& isa =
       is_packed ? find_isa(*settings.isa, conv, kernel.shape, call.check) : *settings.isa;
-  if (images.has_prologue) check_prologue(conv, call.check);
+  check_prologue(images, conv, call.check);
   call.expect(y, output);
   const BoundEpilogue ending = bind_epilogue(call, conv, output, y);
   if (!call.is_valid()) return {};
 
+  const bool gathers = images.has_prologue && is_pixelwise(conv);
   const Jobs jobs = make_jobs(conv, false, isa.tile, *settings.machine,
-                              {choice, is_packed, false, settings.threads, images.has_prologue});
+                              {choice, is_packed, false, settings.threads, gathers});
+  const bool joins = !images.are_read_apart(jobs, isa.tile);
+  const int64_t joined_floats = joins ? conv.in_floats() : 0;
   return [=, &isa](Execution& now) {
     Program program;
     const Epilogue epilogue = ending.at(now, program);
     const Prologue prologue = images.at(now);
-    const Prologue* const before = images.has_prologue ? &prologue : nullptr;
-    const float* const x = prologue.part[0].data;
+    const Joined joined(prologue, joined_floats, conv.in_c, now);
+    if (joined_floats > 0 && !joined.data()) return success_if(false, "the images side by side");
+    const float* const x = joins ? joined.data() : prologue.part[0].data;
+    const Prologue* const before = images.has_prologue && !joins ? &prologue : nullptr;
     return run_jobs(now, isa, jobs, {x, now.data(kernel), now.data(y), &epilogue, nullptr, before});
   };
 }

@@ -1,5 +1,7 @@
 #include "ffi/prologue.h"
 
+#include <algorithm>
+
 namespace resfuse {
 namespace {
 
@@ -61,10 +63,27 @@ BoundImages bind_images(Call& call) {
   return bound;
 }
 
-void check_prologue(const Conv& conv, Check& check) {
-  check.that(!check.passed() ||
-                 (conv.groups == 1 && is_pixel(conv.d) && is_pixel(conv.h) && is_pixel(conv.w)),
-             "a prologue takes windows of single pixels within the image, and no groups");
+bool BoundImages::are_read_apart(const Jobs& jobs, TileShape tile) const {
+  if (!has_prologue || is_pixelwise(jobs.conv)) return true;
+  // Transforms work on whole vectors of channels.
+  const bool vectors = std::all_of(parts.begin(), parts.end(), [&](const Operand& part) {
+    return part.shape.back() % (tile.nr / 2) == 0;
+  });
+  return vectors && std::all_of(jobs.jobs.begin(), jobs.jobs.end(), [](const Job& job) {
+           return job.plan.algorithm == Algorithm::kWinograd;
+         });
+}
+
+bool is_pixelwise(const Conv& conv) {
+  return is_pixel(conv.d) && is_pixel(conv.h) && is_pixel(conv.w);
+}
+
+void check_prologue(const BoundImages& images, const Conv& conv, Check& check) {
+  const bool fits = !check.passed() || !images.has_prologue ||
+                    (conv.groups == 1 && (images.before == Before::kCopy || is_pixelwise(conv)));
+  check.that(fits,
+             "a prologue takes windows of single pixels within the image, unless it only has "
+             "parts, and no groups");
 }
 
 }  // namespace resfuse

@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "conv/conv.h"
+#include "conv/jobs.h"
 #include "ffi/execution.h"
 
 namespace resfuse {
@@ -17,6 +17,8 @@ struct BoundImages {
 
   // Without a prologue, of one part.
   Prologue at(const Execution& now) const;
+  // Whether the algorithms of these jobs read the parts where they are; else they are joined first.
+  bool are_read_apart(const Jobs& jobs, TileShape tile) const;
 };
 
 // Takes the images, all parts and the prologue's scale and shift, as far as there are any. The
@@ -24,7 +26,9 @@ struct BoundImages {
 // What it returns is meaningless unless the call is valid.
 BoundImages bind_images(Call& call);
 
-// Complains unless a prologue's windows are single pixels of the image.
-void check_prologue(const Conv& conv, Check& check);
+// Whether all windows are single pixels of the image.
+bool is_pixelwise(const Conv& conv);
+// Complains where there is a prologue of more than parts, and windows are more than such pixels.
+void check_prologue(const BoundImages& images, const Conv& conv, Check& check);
 
 }  // namespace resfuse

@@ -22,8 +22,7 @@ struct Isa {
   TileShape tile;
   size_t (*scratch_bytes)(const Plan&);
   void (*run_unit)(const Job&, Memory&, int64_t unit);
-  // Computes rows [first, last) of the outputs, numbered over (batch, d.out, h.out).
-  void (*pool_rows)(const Pool&, const float* in, float* out, int64_t first, int64_t last);
+  void (*pool_part)(const Pool&, const float* in, float* out, const PoolPart&);
   // Computes channels [first, last) of one image.
   void (*max_pool_gradient)(const Pool&, const float* in, const float* d_out, float* d_in,
                             int64_t image, int64_t first, int64_t last);

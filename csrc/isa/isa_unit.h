@@ -28,7 +28,7 @@ inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
 
 constexpr Isa make_isa(const char* name) {
   return {name,          {kMR, kNR},        scratch_bytes,   run_unit,
-          pool_rows,     max_pool_gradient, run_weight_unit, normalize,
+          pool_part,     max_pool_gradient, run_weight_unit, normalize,
           add_norm_sums, norm_gradient,     multiply_add};
 }
 

@@ -24,6 +24,12 @@ struct Pool {
   int64_t out_pixels() const { return d.out * h.out * w.out; }
 };
 
+// What a call of pooling computes: some channels of some rows of outputs, which are numbered over
+// (batch, d.out, h.out).
+struct PoolPart {
+  int64_t first_row, last_row, first_channel, last_channel;
+};
+
 // The gradient of sums: each pixel takes those of the windows that it is in, which lie a stride
 // apart. So it is the sum of other windows, over the outputs as an image that the stride dilates.
 inline Pool mirrored(const Pool& pool) {

@@ -72,30 +72,35 @@ inline int64_t pool_blocks(const PoolWindow& window, const float* image, int64_t
 // Vectors that wait for nothing of each other share the way to their pixels, and hide each other's
 // latency: 3x3 windows of four at a time take a fifth less.
 template <typename Of>
-inline void pool_pixel(const PoolWindow& window, const float* image, int64_t channels, float* out,
-                       const PoolEnds& ends) {
-  int64_t c = pool_blocks<Of, 4>(window, image, 0, channels, out);
-  c = pool_blocks<Of, 2>(window, image, c, channels, out);
-  c = pool_blocks<Of, 1>(window, image, c, channels, out);
-  if (c < channels) pool_few_channels<Of>(window, image + c, channels - c, out + c, ends);
+inline void pool_pixel(const PoolWindow& window, const float* image, const PoolPart& part,
+                       float* out, const PoolEnds& ends) {
+  int64_t c = part.first_channel;
+  c = pool_blocks<Of, 4>(window, image, c, part.last_channel, out);
+  c = pool_blocks<Of, 2>(window, image, c, part.last_channel, out);
+  c = pool_blocks<Of, 1>(window, image, c, part.last_channel, out);
+  if (c < part.last_channel)
+    pool_few_channels<Of>(window, image + c, part.last_channel - c, out + c, ends);
 }
 
 template <typename Of>
-inline void pool_rows(const Pool& pool, const float* in, float* out, int64_t first, int64_t last) {
+inline void pool_part(const Pool& pool, const float* in, float* out, const PoolPart& part) {
   const int64_t image_floats = pool.pixels() * pool.channels;
-  const PoolEnds ends{in + pool.batch * image_floats, out + last * pool.w.out * pool.channels};
-  for (int64_t row = first; row < last; ++row) {
+  const bool all = part.first_channel == 0 && part.last_channel == pool.channels;
+  PoolEnds ends{in + pool.batch * image_floats, out + part.last_row * pool.w.out * pool.channels};
+  for (int64_t row = part.first_row; row < part.last_row; ++row) {
     const float* const image = in + row / (pool.d.out * pool.h.out) * image_floats;
     each_window(pool, row, [&](const PoolWindow& window, int64_t pixel) {
-      pool_pixel<Of>(window, image, pool.channels, out + pixel * pool.channels, ends);
+      float* const to = out + pixel * pool.channels;
+      // Behind some of the channels lie those of another part.
+      if (!all) ends.out = to + part.last_channel;
+      pool_pixel<Of>(window, image, part, to, ends);
     });
   }
 }
 
-inline void pool_rows(const Pool& pool, const float* in, float* out, int64_t first, int64_t last) {
+inline void pool_part(const Pool& pool, const float* in, float* out, const PoolPart& part) {
   const bool sum = pool.reduction == Reduction::kSum;
-  return sum ? pool_rows<Sum>(pool, in, out, first, last)
-             : pool_rows<Maximum>(pool, in, out, first, last);
+  return sum ? pool_part<Sum>(pool, in, out, part) : pool_part<Maximum>(pool, in, out, part);
 }
 
 // The largest of a window so far, and where it was: of equal ones the first, as in the gradient of

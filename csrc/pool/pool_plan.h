@@ -20,8 +20,11 @@ inline Windows cut_windows(const Pool& pool) {
   double row_floats = static_cast<double>(pool.w.out * pool.channels);
   for (const Side* side : {&pool.d, &pool.h, &pool.w})
     row_floats *= static_cast<double>(side->kernel);
-  const int64_t rows = static_cast<int64_t>(kUnitFloats / (row_floats + 1)) + 1;
-  return {pool, rows, pool.w.out == 0 ? 0 : ceil_div(pool.rows(), rows)};
+  const int64_t most = static_cast<int64_t>(kUnitFloats / (row_floats + 1)) + 1;
+  if (pool.w.out == 0 || pool.rows() == 0) return {pool, 1, 0};
+  // Units of one size: of two, each thread reads the half of the rows that it has written itself.
+  const int64_t rows = ceil_div(pool.rows(), ceil_div(pool.rows(), most));
+  return {pool, rows, ceil_div(pool.rows(), rows)};
 }
 
 // Whether the only window is the image, as for a mean over all of it.
@@ -41,14 +44,14 @@ struct GlobalSteps {
 };
 
 inline GlobalSteps global_steps(const Pool& pool) {
-  constexpr int64_t kMinRun = 8;  // fewer pixels are not worth writing what is left of them
+  constexpr int64_t kMinPixels = 64;  // of fewer a second step costs more than it saves
   const auto root = static_cast<int64_t>(std::sqrt(static_cast<double>(pool.pixels())));
   GlobalSteps steps{pool, pool};
   steps.runs.d = steps.runs.w = steps.whole.d = steps.whole.w = Side{};
   Side &runs = steps.runs.h, &whole = steps.whole.h;
   runs = whole = Side{};
   runs.in = pool.pixels();
-  runs.kernel = runs.stride = root < kMinRun ? kMinRun : root;
+  runs.kernel = runs.stride = runs.in < kMinPixels ? runs.in : root;
   runs.out = whole.in = whole.kernel = ceil_div(runs.in, runs.kernel);
   return steps;
 }

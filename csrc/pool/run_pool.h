@@ -12,16 +12,18 @@
 
 namespace resfuse {
 
+inline void pool_unit(const Isa& isa, const Windows& windows, const float* in, float* out,
+                      int64_t unit) {
+  const int64_t first = unit * windows.unit_rows;
+  const int64_t last = std::min(first + windows.unit_rows, windows.pool.rows());
+  isa.pool_part(windows.pool, in, out, {first, last, 0, windows.pool.channels});
+}
+
 template <typename Schedule>
 void run_windows(const Isa& isa, const Windows& windows, const float* in, float* out,
                  int64_t max_threads, Schedule schedule) {
-  const auto pool_rows = [&](int64_t unit) {
-    const int64_t first = unit * windows.unit_rows;
-    isa.pool_rows(windows.pool, in, out, first,
-                  std::min(first + windows.unit_rows, windows.pool.rows()));
-  };
-  parallel_for(windows.units, std::min(windows.units, max_threads), schedule,
-               [&] { return pool_rows; });
+  const auto run_unit = [&](int64_t unit) { pool_unit(isa, windows, in, out, unit); };
+  parallel_for(windows.units, max_threads, schedule, [&] { return run_unit; });
 }
 
 // False when there is no memory.

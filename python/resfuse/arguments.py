@@ -6,6 +6,7 @@ The errors say which argument is wrong, what it was, and what was expected.
 import math
 import operator
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -23,6 +24,7 @@ __all__ = [
     "as_precision",
     "as_seed",
     "check_implementation",
+    "common_dtype",
     "per_dimension",
     "positive_int",
 ]
@@ -34,15 +36,24 @@ PrecisionLike = str | lax.Precision | lax.DotAlgorithmPreset | None
 
 def as_array(name: str, value: ArrayLike) -> Array:
     """``jnp.asarray`` of numbers, with the argument's name in the error."""
-    dtype = getattr(value, "dtype", None)
-    got = type(value).__name__ + ("" if dtype is None else f" of dtype {dtype}")
     try:
         array = value if isinstance(value, Array) else jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array, got {got}") from error
+        raise TypeError(f"{name} must be an array, got {_told(value)}") from error
     if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != bool:
-        raise TypeError(f"{name} must be an array of numbers, got {got}")
+        raise TypeError(f"{name} must be an array of numbers, got {_told(value)}")
     return array
+
+
+def _told(value: object) -> str:
+    dtype = getattr(value, "dtype", None)
+    return type(value).__name__ + ("" if dtype is None else f" of dtype {dtype}")
+
+
+def common_dtype(*arrays: Array) -> Any:
+    """``jnp.result_type``, which takes a while to find that all are of one dtype."""
+    first, *others = {array.dtype for array in arrays}
+    return jnp.result_type(*arrays) if others else first
 
 
 def as_activation(activation: Activation | None) -> Activation | None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from resfuse import reference
-from resfuse.arguments import Activation, as_array, check_implementation
+from resfuse.arguments import Activation, as_array, check_implementation, common_dtype
 from resfuse.jax_compat import default_platform, naming_forward_mode
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.batch_norm import Ending
@@ -80,7 +80,7 @@ def _checked(arrays: Arrays, implementation: str | None, spec: ConvSpec) -> tupl
     given = {name: array for name, array in arrays.items() if array is not None}
     if check_implementation(implementation) == "ffi":
         _insist(given, spec)
-    dtype = jnp.result_type(*given.values())
+    dtype = common_dtype(*given.values())
     dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
     native = implementation != "xla" and _why_not(given, dtype, spec) is None
     return arrays | {name: _cast(array, dtype) for name, array in given.items()}, native

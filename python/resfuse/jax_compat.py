@@ -29,6 +29,7 @@ __all__ = [
     "CALLS",
     "CHECKPOINT",
     "CUSTOM_DERIVATIVES",
+    "HEAP_BYTES",
     "ClosedJaxpr",
     "Jaxpr",
     "JaxprEqn",
@@ -68,6 +69,9 @@ CUSTOM_DERIVATIVES = ("custom_jvp_call", "custom_vjp_call")
 
 CHECKPOINT = "remat2"
 """The primitive of ``jax.checkpoint``."""
+
+HEAP_BYTES = "xla_multiheap_size_constraint_per_heap"
+"""An option of compiled programs, XLA's: no allocation of temporaries is larger, but for arrays."""
 
 
 def trace_context() -> Hashable:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from resfuse.arguments import Activation
+from resfuse.arguments import Activation, common_dtype
 from resfuse.spec import ConvSpec, Pads
 
 __all__ = [
@@ -118,7 +118,7 @@ def normalize(
 
 
 def _promoted(*arrays: Array | None) -> list[Any]:
-    dtype = jnp.result_type(*(array for array in arrays if array is not None))
+    dtype = common_dtype(*(array for array in arrays if array is not None))
     return [None if array is None else lax.convert_element_type(array, dtype) for array in arrays]
 
 

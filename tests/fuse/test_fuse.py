@@ -160,9 +160,23 @@ def test_convolutions_of_gradients_are_not_in_functions_of_the_program():
     assert not any("stablehlo.convolution" in function for function in functions)
 
 
-def test_forward_mode_is_refused_by_name():
+@pytest.mark.parametrize(
+    "transform", [lambda f: jax.jvp(f, (X,), (X,)), lambda f: jax.jacfwd(f)(X)]
+)
+def test_forward_mode_is_refused_by_name(transform):
     with pytest.raises(TypeError, match="resfuse's kernel cannot be differentiated in forward"):
-        jax.jvp(resfuse.fuse(network), (X,), (X,))
+        transform(resfuse.fuse(network))
+
+
+@pytest.mark.parametrize("flag", [True, "train", jax.nn.relu], ids=["bool", "str", "function"])
+def test_no_argument_is_static(flag):
+    def function(x, which):
+        return conv(x) if which else x
+
+    with pytest.raises(TypeError, match="which") as raised:
+        resfuse.fuse(function)(X, flag)
+    assert any("functools.partial" in note for note in raised.value.__notes__)
+    check(resfuse.fuse(functools.partial(function, which=flag))(X), conv, X)
 
 
 @pytest.mark.parametrize("outer", [jax.jit, lambda function: function], ids=["jit", "eager"])

@@ -7,13 +7,16 @@ import pytest
 from jax import lax, nn
 
 import agreement
+import resfuse
 from fuse_chains import A, B, X, cast, conv, results, table
+from winograd_oracle import TOLERANCE
 
 random = np.random.default_rng(1)
 POINT, WIDE = (
     agreement.on_device(random.normal(0, channels**-0.5, size=(1, 1, channels, 4)))
     for channels in (4, 12)
 )
+WINDOW = agreement.on_device(random.normal(0, 1 / 24, size=(3, 3, 64, 32)))
 GATES = agreement.on_device(random.normal(0, 0.5, size=(1, 1, 4, 4)))
 
 
@@ -56,6 +59,13 @@ def dense(x):
     return last + conv(z, WIDE), jnp.concatenate([z, x], -1).mean((1, 2))
 
 
+def skipped(x, channels=64):
+    """A concatenation in front of a window, as in a U-Net: Winograd's from 32 channels on."""
+    y = jnp.tile(jnp.tile(x, (1, 2, 2, 1)), channels // 8)
+    joined = jnp.concatenate([y, nn.tanh(y)], -1)
+    return nn.relu(conv(joined, WINDOW[:, :, :channels]))
+
+
 def scaled(x):
     y = conv(x)
     return conv(-(y * A), POINT), y
@@ -68,7 +78,7 @@ def signal(x):
 
 
 HEADS = {  # the function, and the column "fused"
-    "squeeze and excitation": (excited, ["-", "sigmoid", "excitation:"]),
+    "squeeze and excitation": (excited, ["-", "scale+sigmoid", "excitation:"]),
     "a maximum, and a residual": (by_maximum, ["-", "bn+relu: add"]),
     "two readers": (twice, ["add", "bn+relu: add", "bn+relu:"]),
     "behind a pooling": (pooled, ["bn+relu:"]),
@@ -116,6 +126,10 @@ def in_groups(x):
     return conv(nn.relu(bn(y)), POINT[:, :, :2], feature_group_count=2), y
 
 
+def skipped_by_few(x):
+    return skipped(x, 16)
+
+
 def other_order(x):
     y = conv(x)
     z = jnp.moveaxis(nn.relu(bn(y)), -1, 1)
@@ -136,6 +150,7 @@ OTHERS = {
     "deviations from their mean": in_training_by_deviations,
     "padding": padded,
     "groups": in_groups,
+    "concatenated in front of a direct window": skipped_by_few,
     "channels first": other_order,
     "a single pixel": silu_of_a_pixel,
 }
@@ -149,6 +164,13 @@ def test_found(capsys, function, fused):
 @pytest.mark.parametrize("function", OTHERS.values(), ids=OTHERS)
 def test_not_found(capsys, function):
     assert ":" not in "".join(table(capsys, function, X)[0])
+
+
+def test_concatenated_in_front_of_a_window(capsys):
+    """By Winograd's algorithm, with errors of its own."""
+    assert table(capsys, skipped, X)[0] == ["concat: relu"]
+    ours, theirs = resfuse.fuse(skipped)(X), skipped(X)
+    assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
 
 
 FUNCTIONS = {name: cast(function) for name, (function, _) in HEADS.items()}

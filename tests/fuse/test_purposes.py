@@ -79,6 +79,15 @@ def test_what_runs_is_the_call_alone():
     assert choices == {Purpose.RUNNING: False, Purpose.ANYTHING: True}
 
 
+def test_allocations_are_small_where_arrays_are(monkeypatch):
+    """As XLA's refusal of an option that it does not know shows."""
+    monkeypatch.setattr(jax_compat, "HEAP_BYTES", "xla_no_option")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_option"):
+        resfuse.fuse(lambda x: network(x))(X)
+    resfuse.fuse(lambda x: network(x).sum() + jnp.zeros(9 << 20))(X)
+    jax.jit(resfuse.fuse(lambda x: network(x)))(X)
+
+
 def test_transformations_after_a_call_that_ran():
     fused = resfuse.fuse(network)
     ran = fused(X)

@@ -9,7 +9,7 @@ import pytest
 
 from kernel_case import Case, assert_same_bits, on_every_isa
 from resfuse import _ext, ffi
-from resfuse.kernel.cascade import Part, PartArrays, cascade_on_cpu
+from resfuse.kernel.cascade import Cascade, Part, PartArrays, cascade_on_cpu
 from resfuse.kernel.epilogue import ADD, IDENTITY, RELU, compile_elementwise
 
 KIB = 1 << 10
@@ -68,7 +68,7 @@ def call(cases, arrays, packed):
     made = [epilogue for epilogue, _ in epilogues(cases)]
     x, each = arrays
     operands = [PartArrays(w, *rest) for w, rest in zip(packed, each, strict=True)]
-    return cascade_on_cpu(x, *operands, parts=tuple(map(Part, specs, made)))[0]
+    return cascade_on_cpu(x, *operands, static=Cascade(tuple(map(Part, specs, made))))[0]
 
 
 def draw(cases, number):

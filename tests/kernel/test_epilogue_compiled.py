@@ -21,6 +21,7 @@ from resfuse.kernel.epilogue import (
     compile_elementwise,
     gate_of,
 )
+from resfuse.kernel.gate import derived
 from resfuse.kernel.program import MAX_INSTRUCTIONS
 
 SHAPE = (2, 3, 4, 5)
@@ -148,4 +149,4 @@ def test_constants_by_their_bits():
 def test_gates(function, gate):
     if isinstance(function, jax.custom_jvp) and function is not jax.nn.relu and gate is None:
         function.defjvp(lambda primals, tangents: (jnp.maximum(*primals, 0), tangents[0]))
-    assert gate_of(function) == gate
+    assert gate_of(function) == derived(function) == gate

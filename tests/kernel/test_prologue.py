@@ -1,4 +1,4 @@
-"""What comes before a convolution of single pixels, on integers: bit for bit on every ISA."""
+"""What comes before a convolution, on integers: bit for bit on every ISA."""
 
 import functools
 
@@ -32,6 +32,21 @@ CASES = [
     (tuple(range(1, MAX_PARTS + 1)), Case(1, (4, 3), (351, 18), (1, 1))),
     ((8, 9), Case(2, (11,), (17, 3), (1,), strides=(2,))),
     ((5, 6), Case(2, (2, 3, 4), (11, 10), (1, 1, 1), strides=(2, 1, 1))),
+]
+
+# Windows that have parts alone, which are joined for the direct algorithm.
+WIDE = [
+    ((16, 32), Case(2, (6, 5), (48, 20), (3, 3), padding=((1, 1), (0, 2)), strides=(1, 2))),
+    ((5, 2, 9), Case(1, (7,), (16, 36), (3,), image_dilation=(2,))),
+    ((3, 4), Case(0, (5, 4), (7, 6), (3, 3))),
+]
+# By Winograd's: in one pass and in several, which cut parts; with a stride; of parts that are no
+# whole vectors. Channels are many, and outputs as many as make all of them pay.
+TRANSFORMED = [
+    ((32, 16), Case(2, (9, 14), (48, 40), (3, 3), padding=((1, 1), (1, 1)))),
+    ((48, 96, 16, 480), Case(1, (12, 12), (640, 40), (3, 3), padding=((0, 1), (1, 0)))),
+    ((64, 80), Case(4, (33, 32), (144, 32), (3, 3), strides=(2, 2))),
+    ((31, 33), Case(2, (12, 12), (64, 32), (3, 3))),
 ]
 
 
@@ -86,6 +101,7 @@ def compiled(runs, operands):
 
 def test_exact():
     runs = [(case, parts, kind) for parts, case in CASES for kind in KINDS]
+    runs += [(case, parts, "concatenated") for parts, case in WIDE]
     operands = [integers(case) for case, _, _ in runs]
     # The shape of packed weights follows the ISA, so each has a program of its own.
     results = on_every_isa(lambda: jax.tree.map(np.asarray, compiled(runs, operands)()))
@@ -97,6 +113,24 @@ def test_exact():
         for isa, together in results.items():
             what = f"{case} of {parts}, {kind}, on {isa}"
             assert_same_bits(together[at], expected.astype(np.float32), what)
+
+
+def test_transforms_read_parts_as_one_image():
+    """With the bits of the same convolution of the joined images."""
+
+    def both():
+        for parts, case in TRANSFORMED:
+            x, kernel, *rest = integers(case)
+            spec = case.spec(x, kernel, precision=None)
+            assert case.algorithm() == "winograd"
+            call = functools.partial(affine_on_cpu, spec=spec, epilogue=case.epilogue)
+            prologue = prologue_of(parts, "concatenated")
+            yield call(*split(x, parts), kernel, *rest, prologue=prologue), call(x, kernel, *rest)
+
+    results = on_every_isa(lambda: jax.tree.map(np.asarray, jax.jit(lambda: list(both()))()))
+    for isa, pairs in results.items():
+        for (_, case), (apart, joined) in zip(TRANSFORMED, pairs, strict=True):
+            assert_same_bits(apart, joined, f"{case} on {isa}")
 
 
 def test_what_is_not_finite_passes_as_in_jax():

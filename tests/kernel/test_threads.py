@@ -30,7 +30,7 @@ from kernel_case import (
 from resfuse import ffi, linen
 from resfuse.kernel import batch_norm
 from resfuse.kernel.affine import affine_on_cpu
-from resfuse.kernel.cascade import Part, PartArrays, cascade_on_cpu
+from resfuse.kernel.cascade import Cascade, Part, PartArrays, cascade_on_cpu
 from resfuse.kernel.epilogue import IDENTITY, RELU
 from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
 from resfuse.kernel.prologue import Prologue
@@ -147,7 +147,7 @@ def prologue():
 
 
 def cascades(x, kernels):
-    """Two convolutions as one call; the first is depthwise."""
+    """Two convolutions as one call, of which the first is depthwise, and squeezes of its output."""
     geometries = (SAME, kernels[0].shape[-1]), (((0, 0), (0, 0)), 1)
     specs = [ConvSpec((1, 1), pads, (1, 1), (1, 1), groups, None) for pads, groups in geometries]
     parts = tuple(Part(spec, IDENTITY) for spec in specs)
@@ -155,7 +155,14 @@ def cascades(x, kernels):
         PartArrays(ffi.pack(kernel, spec), kernel, *2 * [kernel[0, 0, 0]], ())
         for kernel, spec in zip(kernels, specs, strict=True)
     ]
-    return cascade_on_cpu(x, *arrays, parts=parts)
+    y, rows = cascade_on_cpu(x, *arrays, static=Cascade(parts, sums_rows=True))
+    back = jnp.swapaxes(kernels[1], 2, 3)
+    point = PartArrays(ffi.pack(back, specs[1]), back, *2 * [back[0, 0, 0]], ())
+    squeezed = [
+        cascade_on_cpu(images, point, arrays[1], static=Cascade((parts[1],) * 2, squeeze=True))[0]
+        for images in (y, jnp.expand_dims(rows, 2))
+    ]
+    return (y, rows, *squeezed)
 
 
 def calls():

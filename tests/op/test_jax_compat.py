@@ -269,3 +269,9 @@ def test_naming_forward_mode():
             jax.jacfwd(function)(X)
     with pytest.raises(TypeError, match="another"), jax_compat.naming_forward_mode("ours"):
         raise TypeError("another")
+
+
+def test_heap_bytes():
+    """An option that XLA does not know would be an error."""
+    halved = jax.jit(lambda x: x / 2, compiler_options={jax_compat.HEAP_BYTES: 1 << 20})
+    assert halved(2 * X).tolist() == X.tolist()

@@ -6,7 +6,9 @@ import types
 
 import numpy as np
 import pytest
+from flax import nnx
 
+import agreement
 import network_case
 import resfuse
 from resfuse import nnx as networks
@@ -16,7 +18,7 @@ from resfuse.models.preprocessing import Preprocessing
 from resfuse.nnx import load
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.loading import read_weights
-from resfuse.weights.safetensors import write_safetensors
+from resfuse.weights.safetensors import read_safetensors, write_safetensors
 
 # Of other families one array, which tells the scheme, is enough: architectures are given.
 NAMED = {"MobileNet": "MobileNetV3Small", "ConvNeXt": "ConvNeXtTiny", "ResNet": "ResNet18"}
@@ -146,12 +148,77 @@ def test_the_cache_does_where_the_hub_is_silent(revision):
     assert load(f"hf:org/name{revision}").preprocess == wanted
 
 
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.fixture
+def parts(saved):
+    """Writes a file's arrays as two parts, and an index that names some."""
+
+    def write(folder, *named):
+        (folder / "model.safetensors").unlink(missing_ok=True)
+        arrays = list(read_safetensors(np.frombuffer(saved["ResNet"], np.uint8)).items())
+        for name, part in {"a": arrays[::2], "b": arrays[1::2]}.items():
+            write_safetensors(dict(part), folder / f"{name}.safetensors")
+        (folder / INDEX).write_text(json.dumps({"weight_map": dict(enumerate(named))}))
+
+    return write
+
+
 @pytest.mark.usefixtures("hub")
-def test_weights_in_parts(tmp_path):
-    snapshot = next(tmp_path.glob("*/snapshots/*"))
-    (snapshot / "model.safetensors").rename(snapshot / "model.safetensors.index.json")
-    with pytest.raises(WeightsError, match="hf:org/name has its weights in several files"):
-        load("hf:org/name")
+def test_weights_in_parts(tmp_path, parts):
+    folder = next(tmp_path.glob("*/snapshots/*"))
+    whole = load("hf:org/name")
+    parts(folder, "a.safetensors", "b.safetensors", "a.safetensors")
+    for source in ("hf:org/name", folder, folder / INDEX):
+        read = load(source)
+        assert read.preprocess == whole.preprocess
+        agreement.assert_identical(nnx.state(read), nnx.state(whole))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ([], "names .* as parts"),
+        (["a.safetensors", "c.safetensors"], "of which 1 are there"),
+        (["a.safetensors", "../a.safetensors", 3], "of which 1 are there"),
+        (["a.safetensors", "again.safetensors"], "in another part, too"),
+    ],
+)
+def test_wrong_parts(tmp_path, parts, named, message):
+    parts(tmp_path, *named)
+    (tmp_path / "again.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes())
+    with pytest.raises(WeightsError, match=message):
+        load(tmp_path)
+
+
+def test_a_folder_is_that_of_a_repository(put):
+    file = put(config=CONFIG)
+    assert load(file.parent).preprocess == load(file).preprocess
+
+
+def test_names_on_the_hub_have_a_prefix(tmp_path):
+    with pytest.raises(FileNotFoundError, match='names on the Hub begin with "hf:"'):
+        load(tmp_path / "timm/resnet50.a1_in1k")
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "mean"),
+    [
+        ("_conv_stem.weight", "adv-efficientnet-b0-b64d5a18", 0.5),
+        ("_conv_stem.weight", "efficientnet-b0-355c32eb", 0.485),
+        ("conv_stem.weight", "tf_efficientnet_b0_ap-f262efe1", 0.5),
+        ("conv_stem.weight", "tf_efficientnet_b0.ap_in1k", 0.5),
+        ("conv_stem.weight", "tf_efficientnet_lite0-0aa007d2", 0.5),
+        ("conv_stem.weight", "tf_mobilenetv3_large_100-427764d5", 0.5),
+        ("conv_stem.weight", "tf_efficientnet_b0_ns-c0e6a31c", 0.485),
+        ("conv_stem.weight", "mobilenetv3_large_100_ra-f55367f5", 0.485),
+    ],
+)
+def test_what_a_name_tells_of_pictures(tmp_path, key, name, mean):
+    write_safetensors({key: np.zeros(1, np.float32)}, tmp_path / f"{name}.pth")
+    found = read_weights(tmp_path / f"{name}.pth", "EfficientNetB0").architecture.preprocessing
+    assert found.mean[0] == mean
 
 
 @pytest.mark.usefixtures("hub")

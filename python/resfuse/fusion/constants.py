@@ -1,11 +1,12 @@
 """Constant folding: what depends on closed-over arrays only is computed once, mostly by NumPy.
 
-Batch norm folds into a few dozen operations on short vectors for each layer. NumPy does them in
-microseconds, where XLA would compile a program first; what it has no rule for, XLA does.
+Batch norm folds into a few dozen operations on short vectors for each layer, standardized weights
+are a few on a kernel. NumPy does them while XLA would compile a program; what it has no rule for,
+XLA does.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -18,14 +19,9 @@ __all__ = ["evaluate", "key_of", "known_number"]
 
 def evaluate(values: Sequence[Value], memory: dict[Value, Any]) -> None:
     """Adds the arrays of ``values``, which are known, to ``memory``."""
-    foreign: dict[Value, None] = {}
-    for value in values:
-        _collect(value, foreign, set())
-    missing = [value for value in foreign if value not in memory]
+    missing = [value for value in _origins(values, _is_foreign) if value not in memory]
     if missing:
-        with jax.ensure_compile_time_eval():
-            arrays = jax.jit(lambda: [_traced(value, {}) for value in missing])()
-        memory.update(zip(missing, map(np.asarray, arrays), strict=True))
+        memory.update(zip(missing, _compiled(missing), strict=True))
     with np.errstate(all="ignore"):  # as XLA does
         for value in values:
             _computed(value, memory)
@@ -56,17 +52,31 @@ def key_of(value: Value) -> Any:
     return (node.name, params, index, *map(key_of, node.inputs))
 
 
-def _collect(value: Value, foreign: dict[Value, None], seen: set[Value]) -> None:
-    """Adds to ``foreign`` the values on the way to this one that NumPy cannot compute."""
-    node = value.producer
-    if value in seen or node is None:
-        return
-    seen.add(value)
-    if node.name not in _RULES or node.outputs[0].aval.dtype not in _DTYPES:
-        foreign[value] = None
-        return
-    for operand in node.inputs:
-        _collect(operand, foreign, seen)
+def _origins(values: Sequence[Value], wanted: Callable[[Value], bool]) -> list[Value]:
+    """The nearest ``wanted`` ones among the values and what they are computed from."""
+    found, seen, left = [], set(), list(values)
+    while left:
+        value = left.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if wanted(value):
+            found.append(value)
+        elif value.producer is not None:
+            left.extend(value.producer.inputs)
+    return found
+
+
+def _is_foreign(value: Value) -> bool:
+    return value.producer is not None and _rule(value.producer) is None
+
+
+def _rule(node: Node) -> Callable[..., Any] | None:
+    """How NumPy computes it, if it does."""
+    dtype = node.outputs[0].aval.dtype
+    if dtype == np.float32 and node.name in _FLOAT_RULES:
+        return _FLOAT_RULES[node.name]
+    return _RULES.get(node.name) if dtype in _DTYPES else None
 
 
 def _computed(value: Value, memory: dict[Value, Any]) -> Any:
@@ -76,15 +86,37 @@ def _computed(value: Value, memory: dict[Value, Any]) -> Any:
         else:
             node = value.producer
             assert node is not None  # the value is known
-            operands = [_computed(operand, memory) for operand in node.inputs]
-            result = _RULES[node.name](node, *operands)
+            rule = _rule(node)
+            assert rule is not None  # others are in memory
+            result = rule(node, *[_computed(operand, memory) for operand in node.inputs])
             memory[value] = np.asarray(result, value.aval.dtype).reshape(value.aval.shape)
     return memory[value]
 
 
+def _compiled(values: Sequence[Value]) -> Iterable[np.ndarray]:
+    """The arrays of ``values``, by one program.
+
+    The arrays that they come from are its arguments. As constants, JAX would run each operation by
+    a program of its own, or XLA would fold them, slowly.
+    """
+    given = _origins(values, lambda value: value.given)
+
+    def program(arrays: Sequence[Any]) -> list[Any]:
+        memory = dict(zip(given, arrays, strict=True))
+        return [_traced(value, memory) for value in values]
+
+    with jax.ensure_compile_time_eval():
+        arrays = jax.device_put(list(map(_uncommitted, given)))  # which no transfer guard refuses
+        return list(map(np.asarray, jax.jit(program)(arrays)))
+
+
+def _uncommitted(value: Value) -> Any:
+    """Its array, on no device in particular."""
+    is_key = not isinstance(value.aval.dtype, np.dtype)
+    return value.array if is_key else np.asarray(value.array, value.aval.dtype)
+
+
 def _traced(value: Value, memory: dict[Value, Any]) -> Any:
-    if value.given:
-        return value.array
     if value not in memory:
         node = value.producer
         assert node is not None  # the value is known
@@ -133,4 +165,10 @@ _RULES: dict[str, Callable[..., Any]] = {
     "select_n": lambda _, which, *cases: np.choose(which.astype(np.int32), cases),
     "eq": lambda _, x, y: x == y,
     "gt": lambda _, x, y: x > y,
+}
+_FLOAT_RULES: dict[str, Callable[..., Any]] = {
+    "abs": lambda _, x: np.abs(x),
+    "div": lambda _, x, y: x / y,
+    "exp": lambda _, x: np.exp(x),
+    "reduce_sum": lambda node, x: x.sum(node.params["axes"], dtype=np.float64),
 }

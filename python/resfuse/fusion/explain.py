@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.dense import is_dense
 from resfuse.fusion.equations import convolutions_within, own_calls
-from resfuse.fusion.graph import Graph, Node
+from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.linear import images_of, reason_against
 from resfuse.fusion.naming import affine_name, name_of
 from resfuse.jax_compat import JaxprEqn
@@ -58,7 +59,8 @@ def table(
     lines = [[name.replace("_", " ") for name in _COLUMNS], *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
-    summary = _summary(graph, taken, len(cells), elsewhere)
+    squeezed = [] if elsewhere else [each.squeezed for each in cascades if each.squeezed]
+    summary = _summary(graph, taken, len(cells), elsewhere, squeezed)
     found = [*_outside(list(taken.values())), *_dense_outside(graph, taken, elsewhere)]
     return "\n".join([*("  ".join(line).rstrip() for line in padded), summary, *found])
 
@@ -77,10 +79,15 @@ def rows(
         cascades: as in :func:`table`.
         elsewhere: as in :func:`table`.
     """
-    numbers = {chain: n for n, cascade in enumerate(cascades, 1) for chain in cascade.chains}
+    kinds = {kind: itertools.count(1) for kind in ("cascade", "squeeze")}
+    called = ("cascade" if each.squeezed is None else "squeeze" for each in cascades)
+    within = (f" in {kind} {next(kinds[kind])}" for kind in called)
+    names = {
+        chain: name for name, each in zip(within, cascades, strict=True) for chain in each.chains
+    }
     for node in graph.walk():
         if node in taken:
-            yield _taken(taken[node], numbers.get(taken[node]))
+            yield _taken(taken[node], names.get(taken[node], ""))
         elif node.name == "conv_general_dilated":
             yield _left(node, node.eqn, elsewhere or reason_against(node) or "?")
         elif not node.bodies:
@@ -92,11 +99,10 @@ def _inside(node: Node) -> str:
     return "resfuse's own operation" if own_calls(node.eqn) else f"inside {node.name}"
 
 
-def _taken(chain: Chain, cascade: int | None) -> Row:
+def _taken(chain: Chain, within: str) -> Row:
     geometry, spec = chain.geometry, chain.spec
     x, kernel = geometry.images_shape, geometry.kernel.start
     gradient = weight_gradient.takes(geometry)
-    within = "" if cascade is None else f" in cascade {cascade}"
     packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
     dense = is_dense(chain.conv)
     return Row(
@@ -158,20 +164,27 @@ def _strides(strides: Sequence[int], dilation: Sequence[int]) -> str:
     return _times([str(stride) if d == 1 else f"{stride}/{d}" for stride, d in pairs])
 
 
-def _summary(graph: Graph, taken: Mapping[Node, Chain], count: int, elsewhere: str | None) -> str:
+def _summary(
+    graph: Graph,
+    taken: Mapping[Node, Chain],
+    count: int,
+    elsewhere: str | None,
+    squeezed: Sequence[Value],
+) -> str:
     sizes = {
         id(chain.packed.array): chain.packed.aval.size * 4
         for chain in taken.values()
         if chain.packed is not None
     }
     fused = {value for chain in taken.values() for value in chain.outputs}
-    pools = 0 if elsewhere else len(pooling.find(graph, fused))
+    pools = () if elsewhere else pooling.find(graph, fused)
+    alone = [node for node in pools if not (pooling.is_sum(node) and node.inputs[0] in squeezed)]
     dense = sum(map(is_dense, taken))
     layers = f" and {dense} dense layers" if dense else ""
     return (
         f"{len(taken) - dense} of {count - dense} convolutions{layers} on the kernel "
         f"({extension.isa() or 'not loaded'}), "
-        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; pools: {pools}"
+        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; pools: {len(alone)}"
     )
 
 

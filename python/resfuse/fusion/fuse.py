@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+from jax.errors import ConcretizationTypeError
 from jax.sharding import AxisType
 
 from resfuse.fusion.explain import table
@@ -18,6 +19,10 @@ from resfuse.kernel import extension
 __all__ = ["explain", "fuse"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_NOT_STATIC = (
+    "fuse takes no static arguments: bind them, as in fuse(functools.partial(fn, train=False))"
+)
 
 
 def fuse(fn: F) -> F:
@@ -40,7 +45,8 @@ def fuse(fn: F) -> F:
     Convolutions of single pixels, channels last and without padding, also do what stands before
     them, where the value is needed for nothing else and no convolution before can have it: batch
     norm, scale, shift and ReLU of what is used elsewhere too, or behind a pooling; the product with
-    a number for each image and channel, as in squeeze and excitation; and concatenation.
+    a number for each image and channel, as in squeeze and excitation; and concatenation, in front
+    of wider windows too where they go by Winograd's algorithm.
 
     Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
     of windows, the gradients of the maxima, and means, sums and maxima over images of
@@ -59,7 +65,8 @@ def fuse(fn: F) -> F:
     anew. On a GPU or TPU, and without the compiled extension, it is ``fn``.
 
     Args:
-        fn: takes and returns pytrees of arrays.
+        fn: takes and returns pytrees of arrays. Nothing is static, as it can be for ``jax.jit``:
+            bind flags and functions with ``functools.partial``.
 
     Returns:
         A function of the same arguments with the same results, but for the kernel's rounding; see
@@ -90,7 +97,8 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     statistics of the batch; activations by name, and operations of which none is known by their
     number; before a colon, what stands in front of the convolution, such as ``concat+bn+relu:``),
     the kernel's algorithm (and the cascade, if several convolutions are one call, a few rows of
-    each at a time) and the size of the packed weights; or why it stays with XLA. A line sums up,
+    each at a time; or the squeeze, if sums over all pixels and dense layers are one) and the size
+    of the packed weights; or why it stays with XLA. A line sums up,
     and counts what is pooled on the kernel; others say which elementwise operations on a
     convolution's result stayed outside, which dense layers, and why.
 
@@ -155,14 +163,27 @@ class _Fused:
         return table(program.graph, program.chains, program.plan.cascades, reason)
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
-        leaves, tree = jax.tree.flatten((args, kwargs))
         try:
-            sliced = _on_one_device(leaves)
-            avals = tuple(map(jax.typeof, leaves))
-            key = run, sliced, tree, avals, trace_context(), extension.isa()
-        except TypeError:
-            self._plain.trace(*args, **kwargs)  # says which argument it is
+            return self._found_or_traced(args, kwargs, run)
+        except TypeError as error:
+            failure = error
+        self._fail_as_jit(args, kwargs)
+        raise failure
+
+    def _fail_as_jit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raises what ``jit`` does, which knows the names of the arguments."""
+        try:
+            self._plain.trace(*args, **kwargs)
+        except TypeError as error:
+            if isinstance(error, ConcretizationTypeError) or "static_arg" in str(error):
+                error.add_note(_NOT_STATIC)
             raise
+
+    def _found_or_traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool) -> Program:
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        sliced = _on_one_device(leaves)
+        avals = tuple(map(jax.typeof, leaves))
+        key = run, sliced, tree, avals, trace_context(), extension.isa()
         if key in self._programs:
             return self._programs[key]
         with self._lock:

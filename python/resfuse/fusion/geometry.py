@@ -1,6 +1,7 @@
 """A convolution's equation in the kernel's terms: its geometry, and where its arrays' axes go."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from resfuse.spec import ConvSpec
 
 __all__ = ["Geometry", "geometry_of", "precision_of", "reason_against", "reason_against_arrays"]
 
-Parts = Sequence[Sequence[int]]  # axes that become one
+Parts = tuple[tuple[int, ...], ...]  # axes that become one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +56,14 @@ def geometry_of(node: Node) -> Geometry:
     x, kernel, out = (value.aval.shape for value in (*node.inputs, *node.outputs))
     lhs, rhs, of_out = node.params["dimension_numbers"]
     parts = _parts(node)
-    window = [[axis - 1 for axis in part] for part in parts[1:-1]]
-    window[0] = list(range(window[0][-1] + 1))  # and those of size 1 that the batch has taken
+    window = [tuple(axis - 1 for axis in part) for part in parts[1:-1]]
+    window[0] = tuple(range(window[0][-1] + 1))  # and those of size 1 that the batch has taken
     taps = len(rhs) - 2
     spec = _spec(node)
     return Geometry(
         _at(spec, [part[-1] for part in window]),
         _layout(x, (lhs[0], *lhs[2:], lhs[1]), parts),
-        _layout(kernel, (*rhs[2:], rhs[1], rhs[0]), [*window, [taps], [taps + 1]]),
+        _layout(kernel, (*rhs[2:], rhs[1], rhs[0]), (*window, (taps,), (taps + 1,))),
         _layout(out, (of_out[0], *of_out[2:], of_out[1]), parts),
         int(node.params["batch_group_count"]),
     )
@@ -148,17 +149,17 @@ def _parts(node: Node) -> Parts:
     x = node.inputs[0].aval
     dimensions = range(1, x.ndim - 1)
     if len(dimensions) < 3 or mesh_axes(x) or 0 in x.shape:
-        return [[axis] for axis in range(x.ndim)]
+        return tuple((axis,) for axis in range(x.ndim))
     alone = [_is_pointwise(node, axis - 1) for axis in dimensions]
     if all(alone):
-        return [[0], [*dimensions], [x.ndim - 1]]
+        return (0,), tuple(dimensions), (x.ndim - 1,)
     parts = [[0]]
     for axis in dimensions:
         if alone[axis - 1] and (parts[-1][-1] == 0 or alone[parts[-1][-1] - 1]):
             parts[-1].append(axis)
         else:
             parts.append([axis])
-    return [*parts, [x.ndim - 1]]
+    return *map(tuple, parts), (x.ndim - 1,)
 
 
 def _is_pointwise(node: Node, dimension: int) -> bool:
@@ -168,10 +169,11 @@ def _is_pointwise(node: Node, dimension: int) -> bool:
     return (window, *settings) == (1, 1, 1, (0, 0))
 
 
-def _layout(shape: Sequence[int], order: Sequence[int], parts: Parts) -> Layout:
+@functools.lru_cache(maxsize=1024)
+def _layout(shape: tuple[int, ...], order: tuple[int, ...], parts: Parts) -> Layout:
     """That of an array of this shape; ``order`` brings channels last, ``parts`` are then joined."""
     last = tuple(shape[axis] for axis in order)
     joined = tuple(math.prod(last[axis] for axis in part) for part in parts)
     layout = Layout(joined, len(joined) - 1).reshaped(last)
     assert layout is not None  # the channels stand alone
-    return layout.transposed(inverse(tuple(order)))
+    return layout.transposed(inverse(order))

@@ -1,28 +1,35 @@
-"""The start of a chain that is a prologue: what stands before a convolution of single pixels.
+"""The start of a chain that is a prologue: what stands before a convolution.
 
-From the images that the convolution reads the way leads back over ReLU, operations with a number
-for each channel (or one product with a number for each image and channel) and concatenations. It is
-taken where the convolution before cannot have it: behind a concatenation or a pooling, or where its
-own value is needed elsewhere too. Then nobody writes what lies between.
+From the images that a convolution of single pixels reads the way leads back over ReLU, operations
+with a number for each channel (or one product with a number for each image and channel) and
+concatenations. It is taken where the convolution before cannot have it: behind a concatenation or a
+pooling, or where its own value is needed elsewhere too. Then nobody writes what lies between.
+
+A concatenation alone is taken in front of wider windows too, such as a U-Net's, where these go by
+Winograd's algorithm, whose transforms read each image by itself.
 """
 
 import dataclasses
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from resfuse.fusion.graph import Graph, Node, Value, is_literal
+from resfuse.fusion.geometry import Geometry
+from resfuse.fusion.graph import Node, Value, is_literal
 from resfuse.fusion.known import known_function
 from resfuse.fusion.layout import Layout, mesh_axes
-from resfuse.fusion.linear import geometry_of, images_of, is_linear, reason_against
+from resfuse.fusion.linear import images_of
 from resfuse.fusion.operands import Operand, operand_of
 from resfuse.fusion.steps import BINARY, Step, fold
+from resfuse.kernel import extension
 from resfuse.kernel.prologue import MAX_PARTS, Prologue, Scale
 
 __all__ = ["Head", "heads"]
+
+_VECTOR = 16  # channels, of the widest instruction set
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -69,28 +76,51 @@ class Head:
         return any(step.kind not in ("mul", "div", "neg") for step in self.steps)
 
 
-def heads(graph: Graph) -> dict[Node, Head]:
-    """The heads of the graph's convolutions that have one, bodies included."""
-    whole = {node: _head(node) for node in graph.walk() if _is_pointwise(node)}
-    readers = {head.nodes[-1] if head.nodes else conv for conv, head in whole.items()}
+def heads(convs: Mapping[Node, Geometry]) -> dict[Node, Head]:
+    """The heads of those of the convolutions that have one."""
+    plain = {conv: geometry for conv, geometry in convs.items() if _is_plain(conv, geometry)}
+    whole = {conv: _head(conv) for conv, geometry in plain.items() if _is_pointwise(geometry)}
+    wide = {
+        conv: _images_alone(conv)
+        for conv, geometry in plain.items()
+        if _reads_parts(conv, geometry)
+    }
+    readers = {head.nodes[-1] if head.nodes else conv for conv, head in (whole | wide).items()}
     found = {
         conv: dataclasses.replace(head, parts=_parts(head.parts[0], readers))
-        for conv, head in whole.items()
+        for conv, head in (whole | wide).items()
         if all(user in whole for user in images_of(conv).users) or not head.nodes
     }
     return {conv: head for conv, head in found.items() if _pays(head) and _is_relu(head)}
 
 
-def _is_pointwise(node: Node) -> bool:
-    """Whether the kernel can have a prologue there."""
-    if not is_linear(node) or reason_against(node) is not None:
-        return False
-    geometry = geometry_of(node)
-    if {*geometry.kernel.start[:-2]} != {1} or mesh_axes(images_of(node).aval):
-        return False
+def _images_alone(conv: Node) -> Head:
+    return Head([], [images_of(conv)], [], None, None)
+
+
+def _is_plain(conv: Node, geometry: Geometry) -> bool:
+    """Whether it reads its images as they are, in one group."""
     spec = geometry.spec
     is_plain = {*spec.input_dilation, spec.feature_group_count, geometry.batch_groups} == {1}
-    return is_plain and set(spec.pixels) == {0} and not geometry.images.moves
+    return is_plain and not geometry.images.moves and not mesh_axes(images_of(conv).aval)
+
+
+def _is_pointwise(geometry: Geometry) -> bool:
+    """Whether the kernel can have a prologue there."""
+    return {*geometry.kernel.start[:-2]} == {1} and set(geometry.spec.pixels) == {0}
+
+
+def _reads_parts(conv: Node, geometry: Geometry) -> bool:
+    """Whether it reads a concatenation, of whole vectors, by an algorithm that takes each part."""
+    concatenation = images_of(conv).producer
+    if concatenation is None or concatenation.name != "concatenate":
+        return False
+    shapes = [value.aval.shape for value in (*concatenation.inputs, images_of(conv))]
+    if any(not isinstance(size, int) for shape in shapes for size in shape):
+        return False
+    if any(shape[-1] % _VECTOR for shape in shapes):
+        return False
+    return extension.algorithm(shapes[-1], geometry.kernel.start, geometry.spec) == "winograd"
 
 
 def _pays(head: Head) -> bool:
@@ -113,7 +143,7 @@ def _head(conv: Node) -> Head:
         value, head = longer
     # Statistics of the batch belong to the convolution before; a single product is an excitation.
     if len(head.nodes) > 1 and any(_depends(number, value) for number in head.numbers):
-        return Head([], [images_of(conv)], [], None, None)
+        return _images_alone(conv)
     return dataclasses.replace(head, parts=[value])
 
 

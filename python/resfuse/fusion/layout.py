@@ -20,6 +20,8 @@ def mesh_axes(aval: Any, axes: Sequence[int] | None = None) -> set[str]:
 
     Types say so on Explicit meshes only. On others XLA brings arrays to where a call needs them.
     """
+    if not any(aval.sharding.spec):
+        return set()
     spec = [*aval.sharding.spec, *[None] * aval.ndim][: aval.ndim]
     chosen = [spec[axis] for axis in (range(aval.ndim) if axes is None else axes)]
     names = [name for entry in chosen for name in (entry if isinstance(entry, tuple) else (entry,))]

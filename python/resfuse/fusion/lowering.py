@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Container, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,13 @@ from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
 from resfuse.kernel.prologue import Prologue
 from resfuse.ops import conv_bn_act_train
+from resfuse.purpose import Purpose, purpose
 from resfuse.spec import ConvSpec
 
 __all__ = ["compute", "compute_cascade"]
 
 Read = Callable[[Value], Any]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, Any]:
@@ -50,15 +52,27 @@ def _before(chain: Chain, read: Read) -> tuple[Array, ...]:
     return (*map(read, chain.head.parts), *numbers)
 
 
-def compute_cascade(found: Cascade, read: Read) -> dict[Value, Any]:
-    """The images of its last chain."""
-    first, last = found.chains[0], found.chains[-1]
+def compute_cascade(found: Cascade, read: Read, computed: Container[Value]) -> dict[Value, Any]:
+    """The images of its last chain; ``computed`` are values that there are already."""
+    last = found.chains[-1]
     parts = tuple(Part(chain.spec, _epilogue(chain)) for chain in found.chains)
     arrays = [_arrays(chain, read) for chain in found.chains]
     in_place = _in_place(last) and last.operands[-1].value is not found.x
-    return _images(
-        last, _cascade(parts, in_place, first.geometry.images_from(read(first.x)), *arrays)
-    )
+    sums = found.row_sums if found.squeezed is None else None
+    static = cascade.Cascade(parts, in_place, found.squeezed is not None, sums is not None)
+    y, *others = _cascade(static, _images_of(found, read, computed), *arrays)
+    of_rows = {} if sums is None else {sums: others.pop(0)}
+    return _images(last, (y, *others)) | of_rows
+
+
+def _images_of(found: Cascade, read: Read, computed: Container[Value]) -> Array:
+    """What its call reads: of a squeeze the sums of rows, as narrow images, if there are any."""
+    if found.squeezed is None:
+        return found.chains[0].geometry.images_from(read(found.x))
+    if found.row_sums is not None and found.row_sums in computed:
+        return jnp.expand_dims(read(found.row_sums), 2)
+    x = read(found.squeezed)
+    return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
 def _arrays(chain: Chain, read: Read) -> PartArrays:
@@ -149,7 +163,21 @@ def _images(chain: Chain, arrays: Sequence[Array]) -> dict[Value, Any]:
     }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)
+def _once(function: _Function, static: int) -> _Function:
+    """The function, traced once for all chains of the same sizes; the first arguments are static.
+
+    Without any rules it is so little to trace that JAX would take longer to find it.
+    """
+    traced = jax.jit(function, static_argnums=range(static), inline=True)
+
+    def call(*arguments: Any) -> Any:
+        chosen = function if purpose() is Purpose.RUNNING else traced
+        return chosen(*arguments)
+
+    return call  # type: ignore[return-value]
+
+
+@functools.partial(_once, static=4)
 def _affine(
     spec: ConvSpec,
     epilogue: Epilogue,
@@ -159,7 +187,7 @@ def _affine(
     images: tuple[Array, ...],
     *operands: Array,
 ) -> tuple[Array, ...]:
-    """As :func:`resfuse.kernel.affine.affine`, traced once for all chains of the same sizes."""
+    """As :func:`resfuse.kernel.affine.affine`."""
     outputs = affine.affine(
         images,
         *operands,
@@ -172,9 +200,7 @@ def _affine(
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
-def _cascade(
-    parts: tuple[Part, ...], in_place: bool, x: Array, *arrays: PartArrays
-) -> tuple[Array, ...]:
-    """As :func:`resfuse.kernel.cascade.cascade`, traced once as well."""
-    return cascade.cascade(x, *arrays, parts=parts, in_place=in_place)
+@functools.partial(_once, static=1)
+def _cascade(static: cascade.Cascade, x: Array, *arrays: PartArrays) -> tuple[Array, ...]:
+    """As :func:`resfuse.kernel.cascade.cascade`."""
+    return cascade.cascade(x, *arrays, static=static)

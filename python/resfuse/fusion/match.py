@@ -5,15 +5,16 @@ per channel, which fold into scale and shift, and whatever only moves axes. What
 element is the chain's *tail*: see ``tail.py``.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
-from resfuse.fusion import layout, weight_gradient
+from resfuse.fusion import layout, pooling, weight_gradient
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.head import heads
-from resfuse.fusion.linear import is_linear, reason_against
-from resfuse.fusion.moves import is_move, moved
+from resfuse.fusion.linear import supported
+from resfuse.fusion.moves import is_move, moved, unmoved
 from resfuse.fusion.operands import per_channel
 from resfuse.fusion.order import settle
 from resfuse.fusion.padding import unpadded
@@ -30,20 +31,20 @@ def chains(graph: Graph) -> list[Chain]:
     Of two convolutions that are added the later one takes the addition, with the other's result as
     its operand: hence from the end.
     """
-    in_front = heads(graph)
+    convs = supported(graph)
+    in_front = heads(convs)
     claimed = {node for head in in_front.values() for node in head.nodes}
     found: list[Chain] = []
-    for node in reversed(list(graph.walk())):
-        if is_linear(node) and reason_against(node) is None:
-            x, geometry = unpadded(node)
-            chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
-            chain.head = in_front.get(node)
-            if not weight_gradient.takes(geometry):
-                _take_mean(chain, claimed)
-                _add_steps(chain, claimed)
-                finish(chain, claimed, found)
-            found.append(chain)
-            claimed.update(chain.nodes)
+    for node, whole in reversed(convs.items()):
+        x, geometry = unpadded(node, whole)
+        chain = Chain(node, x, geometry, geometry.output, node.outputs[0], [node])
+        chain.head = in_front.get(node)
+        if not weight_gradient.takes(geometry):
+            _take_mean(chain, claimed)
+            _add_steps(chain, claimed)
+            finish(chain, claimed, found)
+        found.append(chain)
+        claimed.update(chain.nodes)
     return found[::-1]
 
 
@@ -79,14 +80,15 @@ def _take_mean(chain: Chain, claimed: set[Node]) -> None:
 
     For ``w (x / n) = (w x) / n``; else XLA compiles a program of its own for it.
     """
-    node = chain.x.producer
+    node = unmoved(chain.x).producer
     if node is None or node.name != "div" or chain.head is not None or node in claimed:
         return
     total, count = node.inputs
-    means = total.producer is not None and total.producer.name == "reduce_sum"
-    alone = len(chain.x.users) == 1 and node.scope is chain.conv.scope
-    if means and alone and count.aval.size == 1 and count.known:
-        chain.x = total
+    alone = len(node.outputs[0].users) == len(chain.x.users) == 1 and node.scope is chain.conv.scope
+    images = chain.geometry.images.reshaped(total.aval.shape)
+    means = pooling.is_sum(unmoved(total).producer) and count.aval.size == 1 and count.known
+    if means and alone and images is not None:
+        chain.x, chain.geometry = total, dataclasses.replace(chain.geometry, images=images)
         chain.nodes.insert(0, node)
         chain.steps.append(Step("div", count))
 

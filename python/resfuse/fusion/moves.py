@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 
-from resfuse.fusion.graph import Node
+from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.layout import Layout, Shape, inverse
 
-__all__ = ["before", "is_move", "moved"]
+__all__ = ["before", "is_move", "moved", "unmoved"]
 
 _NAMES = ("reshape", "squeeze", "broadcast_in_dim", "transpose", "convert_element_type")
 
@@ -28,6 +28,17 @@ def before(layout: Layout, node: Node) -> Layout | None:
     if node.name == "transpose":
         return layout.transposed(inverse(_order(node)))
     return layout.reshaped(node.inputs[0].aval.shape) if _reshapes(node) else None
+
+
+def unmoved(value: Value) -> Value:
+    """The value before the reshapes that lead to this one, as far as nobody else reads it."""
+    node = value.producer
+    while node is not None and is_move(node) and _reshapes(node):
+        if len(node.inputs[0].users) > 1:
+            break
+        value = node.inputs[0]
+        node = value.producer
+    return value
 
 
 def _order(node: Node) -> Shape:

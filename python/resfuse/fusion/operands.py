@@ -68,13 +68,20 @@ def per_channel(value: Value, layout: Layout) -> Value | None:
 
 
 def _source(value: Value, layout: Layout) -> tuple[Value, tuple[int, ...]] | None:
-    """What the value is a broadcast of, and the axes of the layout on which that lies."""
+    """What the value is a broadcast of, and the axes of the layout on which that lies.
+
+    Where nothing is repeated it is the value itself: another chain may end with that move.
+    """
     shape, node = value.aval.shape, value.producer
     if shape == ():
         return value, ()
     if len(shape) != len(layout.shape):
         return None
-    if node is not None and node.name == "broadcast_in_dim" and len(node.inputs) == 1:
+    if (
+        node is not None
+        and node.name == "broadcast_in_dim"
+        and value.aval.size > node.inputs[0].aval.size
+    ):
         return node.inputs[0], tuple(map(int, node.params["broadcast_dimensions"]))
     return value, tuple(range(len(shape)))
 

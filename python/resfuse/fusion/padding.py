@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from resfuse.fusion.geometry import Geometry
 from resfuse.fusion.graph import Node, Value, is_literal
-from resfuse.fusion.linear import geometry_of, images_of
+from resfuse.fusion.linear import images_of
 from resfuse.fusion.moves import before, is_move
 from resfuse.kernel.conv import unsupported
 from resfuse.spec import ConvSpec
@@ -19,9 +19,8 @@ from resfuse.spec import ConvSpec
 __all__ = ["unpadded"]
 
 
-def unpadded(conv: Node) -> tuple[Value, Geometry]:
+def unpadded(conv: Node, geometry: Geometry) -> tuple[Value, Geometry]:
     """The images before the padding in front of a convolution, and the convolution of those."""
-    geometry = geometry_of(conv)
     value = images_of(conv)
     found = value, geometry
     while (node := value.producer) is not None and node.scope is conv.scope:

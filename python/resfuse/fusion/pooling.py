@@ -85,6 +85,16 @@ def pools_images(node: Node) -> bool:
     return pooled is not None and pooled.first > 0 and not pooled.is_gradient
 
 
+def is_sum(node: Node | None) -> bool:
+    """Whether it adds up each channel of each image of ``(B, ..., C)``, over all pixels."""
+    if node is None or node.name not in ("reduce_sum", "reduce_window_sum"):
+        return False
+    x, pooled = node.inputs[0].aval, _pooled(node)
+    if pooled is None or (pooled.first, pooled.last) != (1, x.ndim - 1):
+        return False
+    return pooled.pooling.covers(x.shape[1:-1])
+
+
 def run(node: Node, *operands: Any) -> Any:
     """The equation's result."""
     pooled = _pooled(node)

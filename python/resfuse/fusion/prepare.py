@@ -21,7 +21,7 @@ from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
 from resfuse.kernel.extension import PackingTask
-from resfuse.memory import empty
+from resfuse.memory import empty_blocks
 from resfuse.spec import ConvSpec
 
 __all__ = ["Packs", "array_of", "prepare"]
@@ -89,7 +89,7 @@ def _packed(chains: Sequence[Chain]) -> list[Value]:
     kernels = [_kernel(chain, memory) for chain in chains]
     specs = list(map(_packing_spec, chains))
     avals = [jax.typeof(extension.packed_type(*each)) for each in zip(kernels, specs, strict=True)]
-    blocks = [empty(aval.shape) for aval in avals]
+    blocks = empty_blocks([aval.shape for aval in avals])
     tasks = list(zip(kernels, specs, blocks, strict=True))
     # The program holds small ones, so that compiling would wait.
     small = [is_small(aval) for aval in avals]
@@ -109,8 +109,8 @@ def _kernel(chain: Chain, memory: Mapping[Value, Any]) -> np.ndarray:
 
 
 def _begin(tasks: Sequence[PackingTask]) -> list[_Pending]:
-    """Shares out tasks to threads."""
-    count = os.cpu_count() or 1
+    """Shares out tasks to threads, on all cores but that on which JAX traces meanwhile."""
+    count = max(1, (os.cpu_count() or 1) - 1)
     threads = ThreadPoolExecutor(count)
     done = [threads.submit(extension.pack_now, tasks[first::count]) for first in range(count)]
     threads.shutdown(wait=False)

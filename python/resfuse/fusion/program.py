@@ -11,14 +11,20 @@ import numpy as np
 from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.captured import Captured, as_argument, is_explicit, is_small
-from resfuse.fusion.graph import Value
+from resfuse.fusion.graph import Graph, Value
 from resfuse.fusion.prepare import Packs, array_of, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.garbage import uncollected
 from resfuse.jax_compat import ClosedJaxpr
+from resfuse.kernel.derivatives import FORWARD_MODE
 from resfuse.purpose import Purpose, tracing_for
 
 __all__ = ["Program", "Shared", "trace"]
+
+# XLA allocates a program's temporaries in each call, and glibc takes what is larger than 32 MiB
+# from the system each time, page by page: a tenth of a U-Net's time on one image of 224x224. It
+# keeps the memory of smaller allocations.
+_HEAP_BYTES = 30 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Program:
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
+        self._running = jax.jit(self._run, compiler_options=_heaps(self.graph))
 
     @functools.cached_property
     def _arrays(self) -> list[Any]:
@@ -83,16 +90,31 @@ class Program:
     @uncollected()
     def _compile(self, leaves: Sequence[Any]) -> None:
         """Takes no arrays, which others are still packing."""
-        self._jitted.lower([value.aval for value in self._closed], leaves).compile()
+        self._running.lower([value.aval for value in self._closed], leaves).compile()
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""
         purpose = self._purpose(leaves)
         with tracing_for(purpose):
-            if purpose is Purpose.RUNNING and "_arrays" not in vars(self):
-                self._compile(leaves)
-            outputs = self._jitted(self._arrays, leaves)
+            call = self._execute if purpose is Purpose.RUNNING else self._inline
+            outputs = call(leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
+
+    def _execute(self, leaves: Sequence[Any]) -> Any:
+        if "_arrays" not in vars(self):
+            self._compile(leaves)
+        return self._running(self._arrays, leaves)
+
+    def _inline(self, leaves: Sequence[Any]) -> Any:
+        with jax_compat.naming_forward_mode(FORWARD_MODE):
+            return self._jitted(self._arrays, leaves)
+
+
+def _heaps(graph: Graph) -> dict[str, int]:
+    """The option that keeps allocations small; XLA would warn of each array that is larger."""
+    values = (value for node in graph.walk() for value in node.outputs)
+    largest = max((value.aval.size * value.aval.dtype.itemsize for value in values), default=0)
+    return {jax_compat.HEAP_BYTES: _HEAP_BYTES} if largest <= _HEAP_BYTES else {}
 
 
 def _outside(value: Value) -> bool:

@@ -81,7 +81,7 @@ def _step(plan: Plan, node: Node, env: Environment) -> None:
     read = functools.partial(_read, env)
     call = plan.calls.get(node)
     if isinstance(call, Cascade):
-        env.update(lowering.compute_cascade(call, read))
+        env.update(lowering.compute_cascade(call, read, env))
         return
     if call is not None:
         env.update(lowering.compute(call, read, plan.needed))

@@ -106,7 +106,8 @@ def _takes(node: Node, calls: Mapping[Node, Chain | Cascade], batched: set[Value
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
     call = calls.get(node)
     parts = call.chains if isinstance(call, Cascade) else [call] if call else []
-    if call is None or not all(map(_takes_any_batch, parts)):
+    squeezes = isinstance(call, Cascade) and call.squeezed is not None
+    if call is None or squeezes or not all(map(_takes_any_batch, parts)):
         return False
     images, results = _images(node, calls)
     weights = set(call.reads) - set(images)

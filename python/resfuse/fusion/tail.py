@@ -152,5 +152,7 @@ def _gate_of(equations: tuple[Equation, ...]) -> Gate | None:
             registers.append(equation.run(registers))
         return registers[-1]
 
-    fixed = any(equation.operation.shapes for equation in equations)
-    return None if fixed else gate_of(function) if equations else Gate()
+    if not equations or any(equation.operation.shapes for equation in equations):
+        return None if equations else Gate()
+    (first, *others) = equations
+    return gate_of(first.operation.function if not others and first.inputs == (0,) else function)

@@ -52,8 +52,8 @@ def affine(
             derivatives are still those by ``kernel``.
         in_place: whether the output may take the memory of the last operand, if that has the
             output's shape: worth it where it is a value of the program that nothing else needs.
-        prologue: what comes before; only where windows are single pixels of the image, in one
-            group.
+        prologue: what comes before; in one group, and where it is more than parts, only of windows
+            that are single pixels of the image.
 
     Returns:
         ``(B, [[Do,] Ho,] Wo, Cout)``; as many of them as the epilogue has outputs, a tuple of

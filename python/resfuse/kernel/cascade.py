@@ -4,12 +4,16 @@
 
 The kernel computes a few rows of each at a time, where what lies between them would not stay in its
 cache otherwise. The bits are those of the convolutions alone, and so are the derivatives.
+
+A *squeeze* is a cascade on the sums over all pixels of each image, ``y_0 = x.sum((1, 2))``: squeeze
+and excitation up to its gate (Hu et al. 2017, eq. 2 and 3), or a network's head. It is worth a call
+because its layers, of a single pixel each, take no longer than calls.
 """
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +25,11 @@ from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.conv import attributes
 from resfuse.kernel.derivatives import bare, refuse_forward_mode
 from resfuse.kernel.epilogue import Epilogue
+from resfuse.kernel.pool import Pooling, pool_on_cpu
 from resfuse.purpose import by_platform
 from resfuse.spec import ConvSpec
 
-__all__ = ["MAX_PARTS", "Part", "PartArrays", "cascade", "cascade_on_cpu"]
+__all__ = ["MAX_PARTS", "Cascade", "Part", "PartArrays", "cascade", "cascade_on_cpu", "plain"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,54 +63,118 @@ Arrays = tuple[Array, ...]
 Parts = tuple[Part, ...]
 
 
-def cascade(x: Array, *arrays: PartArrays, parts: Parts, in_place: bool = False) -> Arrays:
+@dataclasses.dataclass(frozen=True)
+class Cascade:
+    """The static half of a call.
+
+    Attributes:
+        parts: up to three. All but the last have one output.
+        in_place: whether the first output may take the memory of the last operand.
+        squeeze: whether the first part reads the sums over all pixels of each image, as an image of
+            a single pixel, in as many dimensions as each part has. Otherwise there are two
+            parts or three, for which :func:`resfuse.ffi.is_cascade` holds.
+        sums_rows: whether the sums over the pixels of each row of the first output follow it,
+            ``(B, Ho, Cout)``, for a squeeze of it: they are at hand when a row has been computed.
+    """
+
+    parts: Parts
+    in_place: bool = False
+    squeeze: bool = False
+    sums_rows: bool = False
+
+
+def cascade(x: Array, *arrays: PartArrays, static: Cascade) -> Arrays:
     """The kernel where this is compiled for a CPU, the reference anywhere else.
 
     Args:
         x: ``(B, H, W, Cin)``, float32 as all arrays.
         *arrays: of each part. Only operands of the last may have the output's shape.
-        parts: two or three, for which :func:`resfuse.ffi.is_cascade` holds; all but the last have
-            one output.
-        in_place: whether the first output may take the memory of the last operand.
+        static: all else.
 
     Returns:
         The outputs of the last part.
     """
 
     def on_cpu(x: Array, *arrays: PartArrays) -> Arrays:
-        return cascade_on_cpu(x, *arrays, parts=parts, in_place=in_place)
+        return cascade_on_cpu(x, *arrays, static=static)
 
-    def plain(x: Array, *arrays: PartArrays) -> Arrays:
-        outputs: Arrays = (x,)
-        for part, (_, kernel, scale, shift, operands) in zip(parts, arrays, strict=True):
-            acc = reference.affine(outputs[0], kernel, scale, shift, spec=part.spec)
-            outputs = part.epilogue.outputs(acc, *operands)
-        return outputs
-
-    return by_platform(x, *arrays, cpu=on_cpu, default=plain)
+    return by_platform(x, *arrays, cpu=on_cpu, default=functools.partial(plain, static))
 
 
-def cascade_on_cpu(x: Array, *arrays: PartArrays, parts: Parts, in_place: bool = False) -> Arrays:
+def plain(static: Cascade, x: Array, *arrays: PartArrays) -> Arrays:
+    """As :func:`cascade`, always the reference."""
+
+    def run(part: Part, x: Array, each: PartArrays) -> Arrays:
+        acc = reference.affine(x, each.kernel, each.scale, each.shift, spec=part.spec)
+        return part.epilogue.outputs(acc, *each.operands)
+
+    return _one_by_one(static, x, arrays, lambda x: x.sum((1, 2)), run)
+
+
+def cascade_on_cpu(x: Array, *arrays: PartArrays, static: Cascade) -> Arrays:
     """As :func:`cascade`, always the kernel."""
     x, arrays = refuse_forward_mode((x, arrays))
-    return bare(_cascade)(parts, in_place, x, *arrays)
+    return bare(_cascade)(static, x, *arrays)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _cascade(parts: Parts, in_place: bool, x: Array, *arrays: PartArrays) -> Arrays:
-    shape, outputs = x.shape, len(parts[-1].epilogue.program.outputs)
+def _one_by_one(
+    static: Cascade,
+    x: Array,
+    arrays: Sequence[PartArrays],
+    total: Callable[[Array], Array],
+    run: Callable[[Part, Array, PartArrays], Arrays],
+) -> Arrays:
+    """What the call means: ``total(x)`` adds up pixels, ``run`` a part's convolution."""
+    outputs: Arrays = (total(x) if static.squeeze else x,)
+    for part, each in zip(static.parts, arrays, strict=True):
+        y = outputs[0]
+        if static.squeeze:  # a dense layer's single pixel lies along one dimension
+            y = y.reshape(y.shape[0], *(1 for _ in part.spec.strides), y.shape[-1])
+        outputs = run(part, y, each)
+    return (outputs[0], outputs[0].sum(2), *outputs[1:]) if static.sums_rows else outputs
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _cascade(static: Cascade, x: Array, *arrays: PartArrays) -> Arrays:
+    if not static.squeeze:
+        return _call(static, x.shape, x, *arrays)
+    parts = tuple(map(_on_plane, static.parts))
+    pixel = (x.shape[0], 1, 1, x.shape[-1])
+    outputs = _call(dataclasses.replace(static, parts=parts), pixel, x, *map(_of_plane, arrays))
+    ones = (1 for _ in static.parts[-1].spec.strides)
+    shape = (x.shape[0], *ones, outputs[0].shape[-1])
+    return tuple(y.reshape(shape) for y in outputs)
+
+
+def _call(static: Cascade, shape: tuple[int, ...], x: Array, *arrays: PartArrays) -> Arrays:
+    """The call; the first part reads images of that shape."""
+    parts, y = static.parts, _output(len(static.parts) - 1)
     for part, each in zip(parts, arrays, strict=True):
         shape = part.spec.output_shape(shape, each.kernel.shape)
+    results = [y] * len(parts[-1].epilogue.program.outputs)
+    if static.sums_rows:
+        results.insert(1, f"n y {y[-1]}")
     rules = [_axes(index, part) for index, part in enumerate(parts)]
     call = Call(
         "conv_cascade",
-        f"n h w i, {', '.join(itertools.chain(*rules))} -> "
-        + ", ".join([_output(len(parts) - 1)] * outputs),
+        f"n h w i, {', '.join(itertools.chain(*rules))} -> {', '.join(results)}",
         sizes={"y": shape[1], "x": shape[2]},
-        attributes={"parts": len(parts)} | dict(_attributes(parts, arrays)),
-        in_place=in_place and parts[-1].epilogue.program.operands[-1:] == ("tensor",),
+        attributes={"parts": len(parts), "squeeze": static.squeeze, "sums_rows": static.sums_rows}
+        | dict(_attributes(parts, arrays)),
+        in_place=static.in_place and parts[-1].epilogue.program.operands[-1:] == ("tensor",),
     )
     return call(x, *(array for each in arrays for array in each.of_call))
+
+
+def _on_plane(part: Part) -> Part:
+    """The part on a single pixel of two dimensions, whatever dimensions it had."""
+    ones = (1, 1)
+    spec = ConvSpec(ones, ((0, 0), (0, 0)), ones, ones, 1, part.spec.precision)
+    return dataclasses.replace(part, spec=spec)
+
+
+def _of_plane(arrays: PartArrays) -> PartArrays:
+    return arrays._replace(kernel=arrays.kernel.reshape(1, 1, *arrays.kernel.shape[-2:]))
 
 
 def _output(index: int) -> str:
@@ -130,28 +199,31 @@ def _attributes(parts: Parts, arrays: Sequence[PartArrays]) -> Iterator[tuple[st
             yield f"{name}_{index}", value
 
 
-def _apart(parts: Parts, in_place: bool, x: Array, *arrays: PartArrays) -> Arrays:
+def _apart(static: Cascade, x: Array, *arrays: PartArrays) -> Arrays:
     """The convolutions one after the other, whose derivatives are the cascade's."""
-    outputs: Arrays = (x,)
-    for part, (packed, *rest, operands) in zip(parts, arrays, strict=True):
-        replaces = in_place and part is parts[-1]
-        outputs = conv_affine(
-            part.spec, part.epilogue, replaces, packed, outputs[0], *rest, *operands
-        )
-    return outputs
+
+    def total(x: Array) -> Array:
+        return pool_on_cpu(Pooling("sum", x.shape[1:3], (1, 1), ((0, 0),) * 2, (1, 1)), x)
+
+    def run(part: Part, x: Array, each: PartArrays) -> Arrays:
+        packed, *rest, operands = each
+        replaces = static.in_place and part is static.parts[-1]
+        return conv_affine(part.spec, part.epilogue, replaces, packed, x, *rest, *operands)
+
+    return _one_by_one(static, x, arrays, total, run)
 
 
-def _forward(parts: Parts, in_place: bool, x: Array, *arrays: PartArrays) -> tuple[Arrays, Any]:
+def _forward(static: Cascade, x: Array, *arrays: PartArrays) -> tuple[Arrays, Any]:
     def outputs(x: Array, *arrays: PartArrays) -> Arrays:
         own = (each._replace(packed=packed) for each, packed in zip(arrays, weights, strict=True))
-        return _apart(parts, in_place, x, *own)
+        return _apart(static, x, *own)
 
     weights = [each.packed for each in arrays]
     return jax.vjp(outputs, x, *(each._replace(packed=None) for each in arrays))
 
 
-def _backward(parts: Parts, in_place: bool, pull: Any, d_outputs: Arrays) -> Any:
-    del parts, in_place
+def _backward(static: Cascade, pull: Any, d_outputs: Arrays) -> Any:
+    del static
     return pull(d_outputs)
 
 

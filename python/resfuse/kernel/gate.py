@@ -15,7 +15,7 @@ from resfuse.kernel.call import Attribute
 from resfuse.kernel.elementwise import trace_elementwise
 from resfuse.kernel.program import Program
 
-__all__ = ["Gate", "gate_of"]
+__all__ = ["Gate", "derived", "gate_of"]
 
 Function = Callable[[Array], Array]
 
@@ -88,6 +88,18 @@ def gate_of(function: Function) -> Gate | None:
     """
     if isinstance(function, Gate):
         return function
+    return _KNOWN[function] if function in _KNOWN else derived(function)
+
+
+# To trace four functions takes a third of the time in which ResNet-50's chains are found.
+_KNOWN = {
+    jax.nn.relu: Gate((("gt", 0.0),)),
+    jax.nn.relu6: Gate((("gt", 0.0), ("lt", 6.0))),
+}
+
+
+def derived(function: Function) -> Gate | None:
+    """As :func:`gate_of`, from the function's own equations and its derivative's."""
 
     def derivative(x: Array, tangent: Array) -> Array:
         result: Array = jax.jvp(function, (x,), (tangent,))[1]

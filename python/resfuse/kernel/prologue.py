@@ -1,11 +1,12 @@
-"""What comes before a convolution whose windows are single pixels: for the kernel, and for JAX.
+"""What comes before a convolution: for the kernel, and for JAX.
 
     x = relu(scale * concatenate(parts, -1) + shift)
 
-Any of these may be missing. The kernel does it where it copies a block of pixels into the cache, so
-what networks have in front of a 1x1 convolution and cannot leave to the one before takes no pass
-over memory: batch norm and ReLU of a value that is needed elsewhere too, an excitation for each
-image and channel, a concatenation. Under differentiation it is plain JAX.
+Any of these may be missing. Where windows are single pixels, the kernel does it as it copies a
+block of them into the cache, so what networks have in front of a 1x1 convolution and cannot leave
+to the one before takes no pass over memory: batch norm and ReLU of a value that is needed elsewhere
+too, an excitation for each image and channel, a concatenation. Wider windows have no more than the
+last, whose parts Winograd's transforms read one by one. Under differentiation it is plain JAX.
 """
 
 import dataclasses

@@ -84,6 +84,9 @@ def _unsupported_setting(conv: Any, bn: Any, training: bool) -> str | None:
 def _unsupported_array(conv: Any, weights: Weights, x: Array, residual: Array | None) -> str | None:
     if weights.kernel.ndim - x.ndim not in (0, 1):
         return f"x of shape {x.shape} with a kernel of shape {weights.kernel.shape}"
+    given = (array for array in (*weights, x, residual) if array is not None)
+    if _is_float32(conv.dtype) and all(array.dtype == jnp.float32 for array in given):
+        return None  # as all but always; to promote the dtypes takes JAX ten times as long
     conv_dtype = linen.dtypes.canonicalize_dtype(x, *weights[:2], dtype=conv.dtype)
     after = [array for array in (*weights[2:], residual) if array is not None]
     for dtype in (conv_dtype, jnp.result_type(jnp.float32, *after)):

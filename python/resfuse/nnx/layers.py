@@ -13,23 +13,9 @@ from jax.nn import initializers
 from resfuse.models.convention import ACTIVATIONS, KAIMING, Activation, Convention
 from resfuse.models.resnet_plans import ConvPlan
 from resfuse.nnx.fused import conv_bn_act
+from resfuse.nnx.unfilled import Unfilled, resized, shape_alone
 
-__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "Unfilled", "conv_norm"]
-
-
-class Unfilled(nnx.Rngs):
-    """In place of ``nnx.Rngs`` where a network's shapes are asked for: no values are drawn.
-
-    The network is in evaluation mode, into which to put it later takes a walk through all of it.
-
-    To trace the initial values of a network takes longer than all the rest, and so does, within a
-    trace, a count of the keys, whose time is quadratic in their number.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        key = jax.random.key(seed)
-        self.params = lambda: key
+__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "conv_norm"]
 
 
 def conv_norm(
@@ -89,8 +75,8 @@ class Layers:
         return isinstance(self.rngs, Unfilled)
 
     def init(self, initializer: nnx.Initializer) -> nnx.Initializer:
-        """The same, or one that draws nothing."""
-        return initializers.zeros if self.unfilled else initializer
+        """The same, or what makes no array."""
+        return shape_alone if self.unfilled else initializer
 
     def conv(
         self,
@@ -104,30 +90,47 @@ class Layers:
         padding: Any = None,
     ) -> nnx.Conv:
         """A square convolution; ``padding`` is the convention's unless it is given."""
-        return self._made(
-            nnx.Conv,
+        return self._conv(
             in_features,
             features,
-            (size, size),
-            strides,
+            kernel_size=(size, size),
+            strides=strides,
             padding=self.convention.padding(size) if padding is None else padding,
             feature_group_count=groups,
             use_bias=use_bias,
-            kernel_init=self.init(self.kernel_init),
+            kernel_init=self.kernel_init,
         )
 
     def planned_conv(self, plan: ConvPlan, settings: Mapping[str, Any]) -> nnx.Conv:
         """A ResNet's, with these settings."""
-        init = self.init(settings["kernel_init"])
-        settings = {**settings, "kernel_init": init}
-        return self._made(nnx.Conv, plan.in_features, plan.features, **settings)
+        return self._conv(plan.in_features, plan.features, **settings)
+
+    def _conv(
+        self,
+        in_features: int,
+        features: int,
+        *,
+        feature_group_count: int,
+        kernel_init: nnx.Initializer,
+        **settings: Any,
+    ) -> nnx.Conv:
+        sizes = {
+            "in_features": in_features,
+            "out_features": features,
+            "feature_group_count": feature_group_count,
+        }
+        return self._made(nnx.Conv, sizes, kernel_init=self.init(kernel_init), **settings)
 
     def batch_norm(
         self, features: int, scale_init: nnx.Initializer = initializers.ones
     ) -> nnx.BatchNorm:
         """Over all axes but the last."""
-        settings = {**self.convention.batch_norm, "scale_init": scale_init}
-        return self._made(nnx.BatchNorm, features, use_running_average=self.unfilled, **settings)
+        settings = {
+            **self.convention.batch_norm,
+            "scale_init": self.init(scale_init),
+            "use_running_average": self.unfilled,
+        }
+        return self._made(nnx.BatchNorm, {"num_features": features}, **settings)
 
     def conv_norm(
         self,
@@ -165,26 +168,23 @@ class Layers:
     ) -> nnx.Linear:
         """A dense layer."""
         inits = {"kernel_init": self.init(kernel_init), "bias_init": self.init(bias_init)}
-        return self._made(nnx.Linear, in_features, features, **inits)
+        sizes = {"in_features": in_features, "out_features": features}
+        return self._made(nnx.Linear, sizes, **inits)
 
     def layer_norm(self, features: int, epsilon: float) -> nnx.LayerNorm:
         """Over the channels; the variance is that of the deviations, which does not cancel."""
         settings = {"epsilon": epsilon, "use_fast_variance": False}
-        return self._made(nnx.LayerNorm, features, **settings)
+        return self._made(nnx.LayerNorm, {"num_features": features}, **settings)
 
-    def _made(self, kind: Callable[..., Any], *sizes: Any, **settings: Any) -> Any:
-        """A layer of Flax's.
-
-        Flax checks each attribute that is set, of which a layer has twenty. Where no values are
-        drawn, equal layers are therefore one, put together as often as it is needed.
-        """
-        make = functools.partial(kind, *sizes, **settings, dtype=self.dtype, rngs=self.rngs)
+    def _made(self, kind: Callable[..., Any], sizes: Mapping[str, int], **settings: Any) -> Any:
+        """A layer of Flax's; without values one for each of the settings, brought to the sizes."""
+        make = functools.partial(kind, **sizes, **settings, dtype=self.dtype, rngs=self.rngs)
         if not self.unfilled:
             return make()
-        key = kind, sizes, tuple(settings.items())
+        key = kind, tuple(settings.items())
         if key not in self._parts:
-            self._parts[key] = nnx.split(make())
-        return nnx.merge(*self._parts[key], copy=True)
+            self._parts[key] = make()
+        return resized(self._parts[key], sizes)
 
     def dropout(self, rate: float, broadcast_dims: tuple[int, ...] = ()) -> nnx.Dropout:
         """Drops single values in training, or whole slices along some axes."""

@@ -3,8 +3,7 @@
 import functools
 import itertools
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +13,11 @@ from flax import nnx
 from resfuse.garbage import uncollected
 from resfuse.nnx.convnext import ConvNeXt
 from resfuse.nnx.densenet import DenseNet
-from resfuse.nnx.layers import Unfilled
 from resfuse.nnx.mobilenet import MobileNet
 from resfuse.nnx.regnet import RegNet
 from resfuse.nnx.resnet import ResNet
 from resfuse.nnx.resnetv2 import ResNetV2
+from resfuse.nnx.unfilled import Parts, Unfilled, unfilled
 from resfuse.nnx.vgg import VGG
 from resfuse.weights.fitting import fit
 from resfuse.weights.loading import read_weights
@@ -84,41 +83,17 @@ def load(
     options = {"cifar_stem": True} if weights.has_cifar_stem else {}
     network = functools.partial(_CLASSES[weights.family], weights.architecture, **options)
 
-    def make(classes: int, channels: int) -> tuple[_Parts, dict[str, tuple[int, ...]]]:
-        parts = _unfilled(lambda: network(classes, in_channels=channels, rngs=Unfilled(seed)))
-        variables = by_path(nnx.to_pure_dict(parts.state))
-        return parts, {path: leaf.shape for path, leaf in variables.items()}
+    def make(classes: int, channels: int) -> tuple[Parts, dict[str, tuple[int, ...]]]:
+        parts = unfilled(lambda: network(classes, in_channels=channels, rngs=Unfilled(seed)))
+        return parts, {path: leaf.shape for path, leaf in by_path(parts.state).items()}
 
     parts, values = fit(weights, make, num_classes, in_channels, seed)
     # To put each on the device by itself takes longer.
     return _filled(parts, jax.device_put(dict(values)), seed)
 
 
-class _Parts(NamedTuple):
-    """A network without values: its structure, and the shapes of what it draws from and holds."""
-
-    graph: Any
-    draws: Any
-    state: Any
-
-
-def _unfilled(build: Callable[[], nnx.Module]) -> _Parts:
-    """The same as ``nnx.eval_shape``, which takes the network apart and together twice more."""
-    graphs = []
-
-    def split() -> Any:
-        graph, *states = nnx.split(build(), nnx.RngState, ...)
-        graphs.append(graph)
-        return states
-
-    draws, state = jax.eval_shape(split)
-    return _Parts(graphs[0], draws, state)
-
-
-def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
+def _filled(parts: Parts, values: dict[str, Any], seed: int) -> Any:
     """With variables; random states get keys, without initial values."""
-    state = parts.state
-    nnx.replace_by_pure_dict(state, filled(nnx.to_pure_dict(state), values))
     numbers = itertools.count()
 
     def draw(leaf: Any) -> Any:
@@ -129,4 +104,5 @@ def _filled(parts: _Parts, values: dict[str, Any], seed: int) -> Any:
             return jax.random.wrap_key_data(bits.integers(1 << 32, size=shape, dtype=np.uint32))
         return jnp.zeros(leaf.shape, leaf.dtype)
 
-    return nnx.merge(parts.graph, jax.tree.map(draw, parts.draws), state)
+    draws, state = jax.tree.map(draw, parts.draws), filled(parts.state, values)
+    return nnx.merge(parts.graph, draws, state)

@@ -45,9 +45,10 @@ class _Layers:
         return self.make.planned_conv(plan, conv_v2_settings(plan, self.architecture))
 
     def norm(self, features: int) -> Any:
-        norm = nnx.BatchNorm if self.architecture.norm == "batch" else nnx.GroupNorm
+        if self.architecture.norm == "batch":
+            return self.make.batch_norm(features)
         settings = norm_settings(self.architecture)
-        return norm(features, **settings, dtype=self.make.dtype, rngs=self.make.rngs)
+        return nnx.GroupNorm(features, **settings, dtype=self.make.dtype, rngs=self.make.rngs)
 
 
 class _Stem(nnx.Module):

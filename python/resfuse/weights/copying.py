@@ -13,15 +13,19 @@ from resfuse.weights.scheme import TORCH, Layout, Place
 
 __all__ = ["Copies"]
 
+_Part = dict[str, np.ndarray]
+
 _OUTPUTS = 32  # whose numbers are two cache lines
 
 # Of a file. After each its memory is given back; then the thread waits for Python, a few ms.
 _PARTS = 6
-_THREADS = 2  # as many parts are in memory twice
 
 
 class Copies:
-    """Threads copy arrays of a mapped file, while Flax makes the network.
+    """A thread copies arrays of a mapped file, while Flax makes the network.
+
+    More would only take turns with Flax on a machine of two cores, and hold more parts in memory
+    twice. What is left when the network is there, the caller's thread copies as well.
 
     Which variable each will be is not known by then: it takes the axes in the order that the layout
     gives them. What was meant otherwise is copied again.
@@ -31,17 +35,17 @@ class Copies:
         taken = {name: array for name, array in arrays.items() if _is_plain(array)}
         as_read = {name: _three_axes(array, layout is TORCH) for name, array in taken.items()}
         self._views = {name: array.transpose() for name, array in as_read.items()}
-        self._parts: list[Future[dict[str, np.ndarray]]] = []
+        self._parts: list[tuple[_Part, Future[_Part]]] = []
         if extension.available():
-            threads = ThreadPoolExecutor(_THREADS)
-            self._parts = [threads.submit(_reversed, part) for part in _parts(as_read)]
-            threads.shutdown(wait=False)
+            thread = ThreadPoolExecutor(1)
+            self._parts = [(part, thread.submit(_reversed, part)) for part in _parts(as_read)]
+            thread.shutdown(wait=False)
 
     def values(
         self, places: Mapping[str, Place], arrays: dict[str, np.ndarray]
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Of variables by their paths, in float32; drops the arrays one after another."""
-        done = {name: copy for part in self._parts for name, copy in part.result().items()}
+        done = self._done()
         left = {}
         for path, place in places.items():
             view = place.to_ours(arrays[place.name])
@@ -62,6 +66,12 @@ class Copies:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             yield from zip(left, threads.map(copied, left.values()), strict=True)
 
+    def _done(self) -> _Part:
+        """The copies; makes those that the thread has not begun, from the last."""
+        here = [_reversed(part) for part, copies in reversed(self._parts) if copies.cancel()]
+        there = [copies.result() for _, copies in self._parts if not copies.cancelled()]
+        return dict(item for part in (*here, *there) for item in part.items())
+
 
 def _is_plain(array: np.ndarray) -> bool:
     """Whether the kernel's side can read it: as the file has it, whose memory can be given back."""
@@ -77,9 +87,10 @@ def _three_axes(array: np.ndarray, outputs_first: bool) -> np.ndarray:
     return array.reshape(*array.shape[:2], -1)
 
 
-def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[_Part]:
     """The arrays in parts of about one size."""
-    part, size = {}, 0
+    part: _Part = {}
+    size = 0
     least = sum(array.nbytes for array in arrays.values()) / _PARTS
     for name, array in arrays.items():
         part[name] = array
@@ -91,7 +102,7 @@ def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         yield part
 
 
-def _reversed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _reversed(arrays: _Part) -> _Part:
     """Their transposes. To be called back into Python for each would take longer than to copy."""
     group = list(arrays.values())
     copies = [memory.empty(array.shape[::-1]) for array in group]

@@ -3,11 +3,14 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from resfuse.models.preprocessing import Preprocessing
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.families import known_as, named, recognize
 from resfuse.weights.files import read_arrays
@@ -18,6 +21,8 @@ from resfuse.weights.sources import Source, locate
 __all__ = ["Weights", "read_weights"]
 
 _LOG = logging.getLogger("resfuse.weights")
+
+_HALF = (0.5, 0.5, 0.5)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -73,7 +78,7 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
         TypeError: If ``source`` is no path, or ``architecture`` no architecture.
     """
     located = locate(source)
-    arrays = read_arrays(located.path)
+    arrays = _of_all(located.paths)
     scheme = recognize_scheme(arrays)
     rename = renaming(*scheme.aliases)
     arrays = {rename(name): array for name, array in arrays.items()}
@@ -91,6 +96,17 @@ def read_weights(source: str | os.PathLike[str], architecture: Any = None) -> We
     return weights
 
 
+def _of_all(paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
+    """The arrays of all parts."""
+    arrays: dict[str, np.ndarray] = {}
+    for path in paths:
+        part = read_arrays(path)
+        if twice := sorted(arrays.keys() & part.keys()):
+            raise WeightsError(f"{path}: {', '.join(twice)} are in another part, too")
+        arrays |= part
+    return arrays
+
+
 def _refuse_another(scheme: Scheme, source: Source) -> None:
     """Refuses a network that has the arrays of one of ours, and computes otherwise."""
     unknown = source.unknown
@@ -98,8 +114,8 @@ def _refuse_another(scheme: Scheme, source: Source) -> None:
         unknown = source.name, *unknown
     if unknown:
         raise WeightsError(
-            f"{source.path}: the network is another than its arrays tell, by {', '.join(unknown)}; "
-            "architecture= names one of ours to take for it"
+            f"{source.paths[0]}: the network is another than its arrays tell, by "
+            f"{', '.join(unknown)}; architecture= names one of ours to take for it"
         )
 
 
@@ -119,9 +135,19 @@ def _as_trained(
 ) -> Any:
     """With the arithmetic and preprocessing that the shapes do not tell."""
     settings = {**scheme.settings, **(scheme.variant(source.name) or {})}
-    if source.preprocessing is not None:
-        settings["preprocessing"] = source.preprocessing
-    elif scheme.preprocessing is not None:
-        name = known_as(scheme.family, architecture)
-        settings["preprocessing"] = scheme.preprocessing(name, arrays)
+    settings["preprocessing"] = source.preprocessing or _pictures(
+        architecture, scheme, arrays, source.name
+    )
     return dataclasses.replace(architecture, **settings)
+
+
+def _pictures(
+    architecture: Any, scheme: Scheme, arrays: Mapping[str, np.ndarray], name: str
+) -> Preprocessing:
+    """What the library does with pictures for a network that it calls so."""
+    found: Preprocessing = architecture.preprocessing
+    if scheme.preprocessing is not None:
+        found = scheme.preprocessing(known_as(scheme.family, architecture), arrays)
+    if scheme.centred is not None and re.search(scheme.centred, name):
+        found = dataclasses.replace(found, mean=_HALF, deviation=_HALF)
+    return found

@@ -124,6 +124,7 @@ class Scheme:
             the library's name and these fields; ``None`` where no network here computes so.
         preprocessing: From the name of the network and the file's arrays to what the library does
             with pictures, where not as the architecture says.
+        centred: A pattern of the library's names of networks whose pixels go from -1 to 1.
         aliases: From other names for the same arrays to these.
         ignored: A pattern of arrays that are not the network's.
         layout: Of the library's framework.
@@ -138,6 +139,7 @@ class Scheme:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     variants: tuple[tuple[str, Mapping[str, Any] | None], ...] = ()
     preprocessing: Callable[[str, Arrays], Preprocessing] | None = None
+    centred: str | None = None
     aliases: Rules = ()
     ignored: str | None = None
     layout: Layout = TORCH

@@ -86,6 +86,7 @@ SCHEMES = (
         ("conv_stem.weight",),
         settings={"convention": convention.TORCH},  # of MobileNetV3, too
         variants=((r"^tf_", {"convention": convention.TENSORFLOW}),),
+        centred=r"^tf_(mobilenetv3|efficientnet_(lite|b\d[._]ap))",
         tails=((r"^classifier\.hidden\.kernel", _DENSE_AS_CONV),),
     ),
     Scheme(
@@ -105,6 +106,7 @@ SCHEMES = (
         ("_conv_stem.weight",),
         settings={"convention": convention.TENSORFLOW},
         preprocessing=efficientnet_pictures.efficientnet_pytorch,
+        centred=r"^adv-",  # its AdvProp weights
     ),
     Scheme(
         "torchvision",

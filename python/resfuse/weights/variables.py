@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jax.tree_util import DictKey
 
 __all__ = ["by_path", "filled"]
 
@@ -11,13 +12,13 @@ _COLLECTIONS = "params", "batch_stats"
 
 
 def _path(keys: Any) -> str:
-    """Such as ``layer1.0.conv1.kernel``, without Linen's collection."""
-    names = [str(key.key) for key in keys]
+    """Such as ``layer1.0.conv1.kernel``, without Linen's collection and NNX's ``value``."""
+    names = [str(key.key) for key in keys if isinstance(key, DictKey)]
     return ".".join(names[1:] if names[0] in _COLLECTIONS else names)
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of nested dictionaries."""
+    """The leaves of nested dictionaries, such as a state of NNX."""
     return {_path(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 

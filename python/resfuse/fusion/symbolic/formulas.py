@@ -50,11 +50,11 @@ class Formulas:
     def __init__(self, start: Value, layout: Layout) -> None:
         self.forms = {start: Form(variable(Y), layout)}
         self.pixels = math.prod(layout.shape) // layout.shape[layout.channels]
-        self._others: list[Value | Deviation] = []
+        self._others: dict[Value | Deviation, Value | Deviation] = {}  # by their origins
 
     def meaning(self, index: int) -> Value | Deviation:
         """What a variable stands for, other than the result and its statistics."""
-        return self._others[index - _OTHERS]
+        return list(self._others.values())[index - _OTHERS]
 
     def is_deviation(self, index: int) -> bool:
         """Whether the variable stands for a deviation."""
@@ -62,9 +62,9 @@ class Formulas:
 
     def variable(self, meaning: Value | Deviation, power: int = 1) -> Polynomial:
         """The variable for a value that does not depend on the result, or for a deviation."""
-        if meaning not in self._others:
-            self._others.append(meaning)
-        return variable(_OTHERS + self._others.index(meaning), power)
+        origin = _origin(meaning) if isinstance(meaning, Value) else meaning
+        self._others.setdefault(origin, meaning)
+        return variable(_OTHERS + list(self._others).index(origin), power)
 
     def operands(self, node: Node) -> tuple[Form, list[Polynomial]] | None:
         """Both operands of an operation on elements, and which of their forms the result has."""
@@ -87,11 +87,14 @@ class Formulas:
             return None
         if (constant := known_number(source)) is not None:
             return number(constant)
-        return self.variable(_origin(source))
+        return self.variable(source)
 
 
 def _origin(value: Value) -> Value:
-    """Where the same numbers in the same order come from: two uses are then one variable."""
+    """Where the same numbers in the same order come from: two uses are then one variable.
+
+    To be compared only: it may lie within another chain, which does not give it out.
+    """
     node = value.producer
     while node is not None and node.name in ("reshape", "squeeze", "broadcast_in_dim"):
         reorders = node.params.get("dimensions") is not None and node.name == "reshape"
