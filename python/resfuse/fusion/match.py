@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
-from resfuse.fusion import layout, pooling, weight_gradient
+from resfuse.fusion import layout, weight_gradient
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.head import heads
@@ -86,8 +86,10 @@ def _take_mean(chain: Chain, claimed: set[Node]) -> None:
     total, count = node.inputs
     alone = len(node.outputs[0].users) == len(chain.x.users) == 1 and node.scope is chain.conv.scope
     images = chain.geometry.images.reshaped(total.aval.shape)
-    means = pooling.is_sum(unmoved(total).producer) and count.aval.size == 1 and count.known
-    if means and alone and images is not None:
+    summed = unmoved(total).producer
+    is_mean = summed is not None and summed.name in ("reduce_sum", "reduce_window_sum")
+    is_number = count.aval.size == 1 and count.known
+    if is_mean and is_number and alone and images is not None:
         chain.x, chain.geometry = total, dataclasses.replace(chain.geometry, images=images)
         chain.nodes.insert(0, node)
         chain.steps.append(Step("div", count))

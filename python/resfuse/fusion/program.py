@@ -112,9 +112,10 @@ class Program:
 
 def _heaps(graph: Graph) -> dict[str, int]:
     """The option that keeps allocations small; XLA would warn of each array that is larger."""
-    values = (value for node in graph.walk() for value in node.outputs)
-    largest = max((value.aval.size * value.aval.dtype.itemsize for value in values), default=0)
-    return {jax_compat.HEAP_BYTES: _HEAP_BYTES} if largest <= _HEAP_BYTES else {}
+    avals = [value.aval for node in graph.walk() for value in node.outputs]
+    sizes = [aval.size * aval.dtype.itemsize for aval in avals]
+    small = all(isinstance(size, int) and size <= _HEAP_BYTES for size in sizes)
+    return {jax_compat.HEAP_BYTES: _HEAP_BYTES} if small else {}
 
 
 def _outside(value: Value) -> bool:
