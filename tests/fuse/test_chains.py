@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from numpy.testing import assert_array_equal
 
 import agreement
 import resfuse
@@ -145,3 +146,9 @@ def test_no_transpose_between_layers_that_have_channels_first():
     entry = program[program.index("ENTRY") :]
     assert entry.count("resfuse_conv_affine") == 3
     assert len(re.findall(r"^ +(?:ROOT )?%\w*transpose\S* = ", entry, re.MULTILINE)) == 2, entry
+
+
+@pytest.mark.parametrize("scaled", [lambda y: y / 0.0, lambda y: -y * jnp.inf])
+def test_a_scale_that_is_not_finite_makes_no_other_numbers(scaled):
+    """As a shift of 0 times infinity would, which is none."""
+    assert_array_equal(resfuse.fuse(lambda x: scaled(conv(x)))(X), scaled(conv(X)))

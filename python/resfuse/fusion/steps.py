@@ -27,12 +27,14 @@ def fold(steps: Sequence[Step], channels: int, read: Callable[[Value], Any]) -> 
     """
     a: Any = np.ones(channels, np.float32)
     b: Any = np.zeros(channels, np.float32)
+    is_shifted = False  # before, b is 0 whatever a is: 0 * inf would be NaN
     for step in steps:
         if step.operand is None:
             a, b = -a, -b
             continue
-        operand = row(read(step.operand))
-        a, b = _RULES[step.kind](a, b, operand, step.swapped)
+        is_shifted |= step.kind not in ("mul", "div")
+        a, after = _RULES[step.kind](a, b, row(read(step.operand)), step.swapped)
+        b = after if is_shifted else b
     return full(a, channels), full(b, channels)
 
 
