@@ -58,6 +58,7 @@ def put(saved, tmp_path):
         ("MobileNet", "tf_mobilenetv3_small_100-37f49e2b", "convention", TENSORFLOW),
         ("ConvNeXt", "convnext_tiny_1k_224_ema", "epsilon", 1e-6),
         ("ConvNeXt", "convnext_xxlarge.clip_laion2b_soup", "epsilon", 1e-5),
+        ("ConvNeXt", "convnext_xxlarge.clip_laion2b_soup", "last_epsilon", 1e-5),
         ("ResNet", "tf_resnet", "convention", TORCH),  # of no library
     ],
 )
@@ -79,6 +80,7 @@ def test_a_name_tells_what_no_array_tells(put, where, family, name, field, value
         ("ResNet", {"model_args": {"act_layer": "silu"}}, "act_layer='silu'"),
         ("ResNet", {"model_type": "resnet", "downsample_in_bottleneck": True}, "downsample_in"),
         ("ConvNeXt", {"model_type": "convnext", "hidden_act": "relu"}, "hidden_act='relu'"),
+        ("ConvNeXt", {"model_type": "convnext", "layer_norm_eps": 1e-5}, "layer_norm_eps=1e-05"),
         ("ResNet", {"architecture": "resnet50", "model_args": {"num_classes": 3}}, None),
         ("ResNet", {"model_type": "resnet", "hidden_act": "relu"}, None),
     ],

@@ -19,6 +19,7 @@ class ConvNeXtArchitecture:
         stochastic_depth: Of the last block, in training; it grows from 0 at the first.
         layer_scale: What multiplies every branch at first.
         epsilon: What a layer norm adds to the variance.
+        last_epsilon: The same of the norm of the means.
         convention: How convolutions pad.
         preprocessing: That of the published weights.
 
@@ -31,6 +32,7 @@ class ConvNeXtArchitecture:
     stochastic_depth: float = 0.0
     layer_scale: float = 1e-6
     epsilon: float = 1e-6
+    last_epsilon: float = 1e-6
     convention: Convention = TORCH
     preprocessing: Preprocessing = IMAGENET
 

@@ -118,7 +118,7 @@ class ConvNeXt(Network):
     def make_head(self, architecture: ConvNeXtArchitecture, num_classes: int, make: Layers) -> None:
         """A layer norm and a dense layer."""
         last = architecture.features[-1]
-        self.norm = make.layer_norm(last, architecture.epsilon)
+        self.norm = make.layer_norm(last, architecture.last_epsilon)
         self.fc = make.linear(last, num_classes, _INIT)
 
     def classify(self, x: Array) -> Array:

@@ -59,7 +59,7 @@ def named(name: str) -> tuple[str, Any]:
     raise WeightsError(f"architecture must be one of {known}, got {name!r}")
 
 
-_UNNAMED = {"preprocessing", "convention", "use_bias", "stride_first", "keras"}
+_UNNAMED = {"preprocessing", "convention", "use_bias", "stride_first", "keras", "last_epsilon"}
 
 
 def known_as(family: str, architecture: Any) -> str:

@@ -50,13 +50,14 @@ SCHEMES = (
         names.transformers_convnext,
         ("convnext.embeddings.patch_embeddings.weight",),
         {"gamma": "layer_scale_parameter"},
+        settings={"last_epsilon": 1e-12},
     ),
     Scheme(
         "timm",
         "ConvNeXt",
         names.timm_convnext,
         ("stages.0.blocks.0.conv_dw.weight",),
-        variants=((r"^convnext_xxlarge", {"epsilon": 1e-5}), (r"^test_convnext", None)),
+        variants=((r"^convnext_xxlarge", {"epsilon": 1e-5, "last_epsilon": 1e-5}), (r"^test_convnext", None)),
     ),
     Scheme(
         "torchvision",

@@ -23,7 +23,7 @@ _Find = Callable[[str], pathlib.Path | None]
 _HARMLESS = {"drop_path_rate", "drop_rate", "img_size", "in_chans", "num_classes"}
 # By transformers' ``model_type``, what its networks can do and those here do in one way.
 _ONE_WAY: Mapping[str, Mapping[str, Any]] = {
-    "convnext": {"hidden_act": "gelu"},
+    "convnext": {"hidden_act": "gelu", "layer_norm_eps": 1e-12},
     "regnet": {"hidden_act": "relu"},
     "resnet": {
         "hidden_act": "relu",
