@@ -91,13 +91,15 @@ def _calls(program: Program) -> list[tuple[Row, Call]]:
     convolutions = {
         row.node: row for row in rows(program.graph, chains, program.plan.cascades, None)
     }
+    squeezed = {cascade.squeezed for cascade in program.plan.cascades}
+    pools = program.plan.pools & program.plan.live
     found = []
     images: dict[Any, Any] = {}
     for node in program.graph.walk():
         if node in convolutions:
             run, values = _convolution(node, chains)
             row = convolutions[node]
-        elif node in program.plan.pools & program.plan.live:
+        elif node in pools or (pooling.is_sum(node) and node.inputs[0] in squeezed):
             run, values = functools.partial(pooling.run, node), node.inputs
             row = _pooling_row(node)
         else:

@@ -57,7 +57,10 @@ SCHEMES = (
         "ConvNeXt",
         names.timm_convnext,
         ("stages.0.blocks.0.conv_dw.weight",),
-        variants=((r"^convnext_xxlarge", {"epsilon": 1e-5, "last_epsilon": 1e-5}), (r"^test_convnext", None)),
+        variants=(
+            (r"^convnext_xxlarge", {"epsilon": 1e-5, "last_epsilon": 1e-5}),
+            (r"^test_convnext", None),
+        ),
     ),
     Scheme(
         "torchvision",
