@@ -27,12 +27,20 @@ struct Sums {
   Doubles shift[kVectors], total[kVectors], squares[kVectors];
 };
 
+// A vector of channels of a tile's pixels, `stride` floats apart.
+struct Column {
+  const float* at;
+  int64_t stride;
+
+  Vec operator[](int64_t pixel) const { return load(at + pixel * stride); }
+};
+
 inline void clear_sums(Sums& sums) {
   for (double& count : sums.count) count = 0.0;
 }
 
 // Adds a tile whose sums overflow in floats, or which is not finite itself.
-__attribute__((noinline)) inline void add_in_doubles(const Vec* pixels, int count,
+__attribute__((noinline)) inline void add_in_doubles(const Column& pixels, int count,
                                                      const Doubles& shift, Doubles& total,
                                                      Doubles& squares) {
   for (int m = 0; m < count; ++m) {
@@ -43,7 +51,7 @@ __attribute__((noinline)) inline void add_in_doubles(const Vec* pixels, int coun
 }
 
 // Adds a tile of `count` pixels to the vector of channels that begins at `channel` of the panel.
-inline void add_to_sums(const Vec* pixels, int count, Sums& sums, int64_t channel) {
+inline void add_to_sums(const Column& pixels, int count, Sums& sums, int64_t channel) {
   const int64_t vector = channel / kLanes;
   Doubles &shift = sums.shift[vector], &total = sums.total[vector];
   Doubles& squares = sums.squares[vector];

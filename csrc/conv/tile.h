@@ -82,11 +82,16 @@ struct Tile {
 
 // Adds a tile in memory to the sums.
 inline void add_tile_to_sums(const Tile& tile, int height, int vectors) {
-  for (int n = 0; n < vectors; ++n) {
-    Vec column[kMaxMR];
-    for (int m = 0; m < height; ++m) column[m] = load(tile.acc + (m * vectors + n) * kLanes);
-    add_to_sums(column, height, *tile.sums, n * kLanes);
-  }
+  for (int n = 0; n < vectors; ++n)
+    add_to_sums({tile.acc + n * kLanes, vectors * kLanes}, height, *tile.sums, n * kLanes);
+}
+
+// Stores whole vectors of a tile in memory, as in training, where there is no epilogue.
+inline void store_tile(const Tile& tile, int height, int vectors) {
+  float* to = tile.output->out + tile.pixel;
+  const float* from = tile.acc;
+  for (int m = 0; m < height; ++m, to += tile.pixel_stride)
+    for (int n = 0; n < vectors; ++n, from += kLanes) store(to + n * kLanes, load(from));
 }
 
 // Runs the program on `count` vectors more behind those that wait in slot 0; or lets all of them
@@ -105,6 +110,10 @@ inline void run_or_wait(Tile& tile, int64_t waiting, int64_t count) {
 // training. One function, which all tiles call.
 __attribute__((noinline)) inline void finish_some(Tile& tile, int height, int vectors) {
   const Output& output = *tile.output;
+  if (tile.sums) {
+    add_tile_to_sums(tile, height, vectors);
+    if (!tile.pixels && output.is_whole()) return store_tile(tile, height, vectors);
+  }
   const int64_t waiting = (tile.acc - output.registers.slots[0]) / kLanes;
   int64_t* const places = output.registers.places + waiting;
   const int count = height * vectors;
@@ -112,7 +121,6 @@ __attribute__((noinline)) inline void finish_some(Tile& tile, int height, int ve
   const int64_t stride = tile.pixel_stride, *const pixels = tile.pixels;
   for (int m = 0, i = 0; m < height; ++m, pixel += stride)
     for (int n = 0; n < vectors; ++n) places[i++] = (pixels ? pixels[m] : pixel) + n * kLanes;
-  if (tile.sums) add_tile_to_sums(tile, height, vectors);
   if (output.program) return run_or_wait(tile, waiting, count);
   for (int m = 0, i = 0; m < height; ++m)
     for (int n = 0; n < vectors; ++n, ++i)
