@@ -125,21 +125,31 @@ class Stages {
   // caller may have returned.
   template <typename MakeWorker>
   void work(Share* own, bool is_caller, const MakeWorker& make_worker) {
-    using Worker = decltype(make_worker());
-    std::unique_ptr<Worker> worker;
-    for (size_t stage = 0; stage < queues_.size(); ++stage) {
-      Queue& queue = queues_[stage];
-      if (stage > 0) own = &queue.own_share();
-      for (int64_t unit = queue.take(*own); unit >= 0; unit = queue.take(*own)) {
-        if (!worker) worker.reset(new Worker(make_worker()));
-        (*worker)(stage, unit);
-        queue.finish_one();
+    size_t stage = 0;
+    int64_t unit = take(stage, own);
+    if (unit >= 0) {
+      auto worker = make_worker();
+      for (; unit >= 0; unit = take(stage, own)) {
+        worker(stage, unit);
+        queues_[stage].finish_one();
       }
-      if (is_caller || stage + 1 < queues_.size()) queue.wait();
     }
+    if (is_caller) queues_.back().wait();
   }
 
  private:
+  // The next unit, of the first stage that has any left once those before it have ended; -1 when
+  // all are taken.
+  int64_t take(size_t& stage, Share*& own) {
+    int64_t unit = queues_[stage].take(*own);
+    while (unit < 0 && stage + 1 < queues_.size()) {
+      queues_[stage].wait();
+      own = &queues_[++stage].own_share();
+      unit = queues_[stage].take(*own);
+    }
+    return unit;
+  }
+
   std::deque<Queue> queues_;
 };
 

@@ -46,6 +46,12 @@ Operand Call::optional_operand(const char* name) {
 }
 Result Call::result(const char* name) { return take<float>(results_, name, false); }
 Result Call::optional_result(const char* name) { return take<float>(results_, name, true); }
+Operand Call::operand_if(bool needed, const char* name) {
+  return needed ? operand(name) : Operand{name, {}, 0, true};
+}
+Result Call::result_if(bool needed, const char* name) {
+  return needed ? result(name) : Result{name, {}, 0, true};
+}
 
 size_t Call::operands_left() const {
   const size_t given = operands_.given.size(), taken = operands_.taken.size();

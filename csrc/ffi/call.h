@@ -36,6 +36,9 @@ class Call {
   Operand optional_operand(const char* name);
   Result result(const char* name);
   Result optional_result(const char* name);
+  // Takes it if it is needed; otherwise there is none.
+  Operand operand_if(bool needed, const char* name);
+  Result result_if(bool needed, const char* name);
   // From here on, names are those of a part: "kernel" stands for "kernel_0" and so on.
   void enter_part(int64_t part) { suffix_ = "_" + std::to_string(part); }
   // How many operands were not taken yet.

@@ -82,9 +82,8 @@ ffi::Error run_cascade(Execution& now, const BoundCascade& bound) {
 
 // (x, the kernel, scale, shift and operands... of each part) -> (y, [row_sums], outputs...)
 Bound conv_cascade(Call& call) {
-  BoundCascade bound{call.operand("x"), call.result("y"), {"row_sums", {}, 0, true}};
-  const bool squeezes = call.flag("squeeze");
-  if (call.flag("sums_rows")) bound.row_sums = call.result("row_sums");
+  const bool squeezes = call.flag("squeeze"), sums_rows = call.flag("sums_rows");
+  BoundCascade bound{call.operand("x"), call.result("y"), call.result_if(sums_rows, "row_sums")};
   const int64_t count = call.integer("parts"), least = squeezes ? 1 : 2;
   call.check.that(count >= least && count <= kMaxParts, "parts must be in [", least, ", ",
                   kMaxParts, "], got ", count);

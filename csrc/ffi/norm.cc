@@ -46,10 +46,8 @@ struct Saved {
 };
 
 Saved take_saved(Call& call, const Ending& ending) {
-  const auto take = [&](const char* name, bool needed) {
-    return needed ? call.operand(name) : Operand{name, {}, 0, true};
-  };
-  return {take("y", ending.has_gate), take("scale", ending.silu), take("shift", ending.silu)};
+  return {call.operand_if(ending.has_gate, "y"), call.operand_if(ending.silu, "scale"),
+          call.operand_if(ending.silu, "shift")};
 }
 
 // What both passes of the backward norm read.

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resfuse.fusion import lowering, pooling
+from resfuse.fusion.cascades import is_squeezed
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.explain import Row, rows
 from resfuse.fusion.graph import Node, Value
@@ -91,7 +92,6 @@ def _calls(program: Program) -> list[tuple[Row, Call]]:
     convolutions = {
         row.node: row for row in rows(program.graph, chains, program.plan.cascades, None)
     }
-    squeezed = {cascade.squeezed for cascade in program.plan.cascades}
     pools = program.plan.pools & program.plan.live
     found = []
     images: dict[Any, Any] = {}
@@ -99,7 +99,7 @@ def _calls(program: Program) -> list[tuple[Row, Call]]:
         if node in convolutions:
             run, values = _convolution(node, chains)
             row = convolutions[node]
-        elif node in pools or (pooling.is_sum(node) and node.inputs[0] in squeezed):
+        elif node in pools or is_squeezed(node, program.plan.cascades):
             run, values = functools.partial(pooling.run, node), node.inputs
             row = _pooling_row(node)
         else:

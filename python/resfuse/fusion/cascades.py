@@ -7,12 +7,12 @@ is squeezed, it adds up each row as well, which it has in its cache.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import jax
 
 from resfuse.fusion.chain import Chain
-from resfuse.fusion.graph import Value
+from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.layout import Layout, mesh_axes
 from resfuse.fusion.linear import images_of
 from resfuse.fusion.moves import unmoved
@@ -93,6 +93,11 @@ def find(chains: Sequence[Chain]) -> list[Cascade]:
     sums = {value: _row_sums(value) for value in tails.values() if value in rows}
     found = [Cascade(part, row_sums=sums.get(part[-1].results[0][0])) for part in parts]
     return [*found, *(Cascade(run, value, sums.get(value)) for run, value in tails.items())]
+
+
+def is_squeezed(node: Node, cascades: Iterable[Cascade]) -> bool:
+    """Whether a squeeze computes the equation, a sum over all pixels."""
+    return is_sum(node) and any(each.squeezed is node.inputs[0] for each in cascades)
 
 
 def _leads_to(first: Chain, then: Chain) -> bool:

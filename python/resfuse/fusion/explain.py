@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from resfuse.fusion import pooling, weight_gradient
-from resfuse.fusion.cascades import Cascade
+from resfuse.fusion.cascades import Cascade, is_squeezed
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.dense import is_dense
 from resfuse.fusion.equations import convolutions_within, own_calls
-from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.linear import images_of, reason_against
 from resfuse.fusion.naming import affine_name, name_of
 from resfuse.jax_compat import JaxprEqn
@@ -59,8 +59,7 @@ def table(
     lines = [[name.replace("_", " ") for name in _COLUMNS], *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
-    squeezed = [] if elsewhere else [each.squeezed for each in cascades if each.squeezed]
-    summary = _summary(graph, taken, len(cells), elsewhere, squeezed)
+    summary = _summary(graph, taken, len(cells), elsewhere, cascades)
     found = [*_outside(list(taken.values())), *_dense_outside(graph, taken, elsewhere)]
     return "\n".join([*("  ".join(line).rstrip() for line in padded), summary, *found])
 
@@ -169,7 +168,7 @@ def _summary(
     taken: Mapping[Node, Chain],
     count: int,
     elsewhere: str | None,
-    squeezed: Sequence[Value],
+    cascades: Sequence[Cascade],
 ) -> str:
     sizes = {
         id(chain.packed.array): chain.packed.aval.size * 4
@@ -178,7 +177,7 @@ def _summary(
     }
     fused = {value for chain in taken.values() for value in chain.outputs}
     pools = () if elsewhere else pooling.find(graph, fused)
-    alone = [node for node in pools if not (pooling.is_sum(node) and node.inputs[0] in squeezed)]
+    alone = [node for node in pools if not is_squeezed(node, cascades)]
     dense = sum(map(is_dense, taken))
     layers = f" and {dense} dense layers" if dense else ""
     return (

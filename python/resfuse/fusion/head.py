@@ -25,11 +25,10 @@ from resfuse.fusion.linear import images_of
 from resfuse.fusion.operands import Operand, operand_of
 from resfuse.fusion.steps import BINARY, Step, fold
 from resfuse.kernel import extension
+from resfuse.kernel.fold import LANES
 from resfuse.kernel.prologue import MAX_PARTS, Prologue, Scale
 
 __all__ = ["Head", "heads"]
-
-_VECTOR = 16  # channels, of the widest instruction set
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -118,7 +117,7 @@ def _reads_parts(conv: Node, geometry: Geometry) -> bool:
     shapes = [value.aval.shape for value in (*concatenation.inputs, images_of(conv))]
     if any(not isinstance(size, int) for shape in shapes for size in shape):
         return False
-    if any(shape[-1] % _VECTOR for shape in shapes):
+    if any(shape[-1] % LANES for shape in shapes):
         return False
     return extension.algorithm(shapes[-1], geometry.kernel.start, geometry.spec) == "winograd"
 

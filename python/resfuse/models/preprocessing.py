@@ -10,10 +10,11 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["IMAGENET", "Preprocessing"]
+__all__ = ["CENTRE", "IMAGENET", "Preprocessing"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
+CENTRE = 0.5, 0.5, 0.5  # mean and deviation of pixels that go from -1 to 1
 _MEAN = 0.485, 0.456, 0.406  # of ImageNet's pixels, between 0 and 1
 _DEVIATION = 0.229, 0.224, 0.225
 # By Pillow's numbers, which Hugging Face writes down.
@@ -98,9 +99,7 @@ class Preprocessing:
             resize, size = sides
             given = config["size"]
             squash = "crop_size" not in config if isinstance(given, int) else "height" in given
-        mean, deviation = (
-            tuple(config.get(name, (0.5,) * 3)) for name in ("image_mean", "image_std")
-        )
+        mean, deviation = (tuple(config.get(name, CENTRE)) for name in ("image_mean", "image_std"))
         interpolation = _FILTERS[config.get("resample", 2)]
         return cls(size, resize, squash, interpolation, mean, deviation)
 
@@ -109,7 +108,7 @@ class Preprocessing:
         """``keras.applications.imagenet_utils.preprocess_input`` after ``keras.utils.load_img``."""
         mean, deviation = {
             "caffe": (_CAFFE_MEAN, (1 / 255,) * 3),
-            "tf": ((0.5,) * 3, (0.5,) * 3),
+            "tf": (CENTRE, CENTRE),
             "torch": (_MEAN, _DEVIATION),
         }[mode]
         return cls(size, size, True, "nearest", mean, deviation, bgr=mode == "caffe")

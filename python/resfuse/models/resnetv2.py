@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from resfuse.kernel import pool
 from resfuse.models.convention import TORCH, Convention
-from resfuse.models.preprocessing import Preprocessing
+from resfuse.models.preprocessing import CENTRE, Preprocessing
 from resfuse.models.resnet_plans import BlockPlan, ConvPlan
 from resfuse.models.torchvision_layers import conv_settings, max_pool
 
@@ -29,8 +29,7 @@ __all__ = [
 
 _GROUPS = 32  # of a group norm
 _EPSILON = 1e-8  # in the deviation of a kernel
-_HALF = (0.5, 0.5, 0.5)
-_TIMM = Preprocessing(224, 235, interpolation="bicubic", mean=_HALF, deviation=_HALF)
+_TIMM = Preprocessing(224, 235, interpolation="bicubic", mean=CENTRE, deviation=CENTRE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from resfuse.models.preprocessing import Preprocessing
+from resfuse.models.preprocessing import CENTRE, Preprocessing
 from resfuse.weights.errors import WeightsError
 from resfuse.weights.families import known_as, named, recognize
 from resfuse.weights.files import read_arrays
@@ -21,8 +21,6 @@ from resfuse.weights.sources import Source, locate
 __all__ = ["Weights", "read_weights"]
 
 _LOG = logging.getLogger("resfuse.weights")
-
-_HALF = (0.5, 0.5, 0.5)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -149,5 +147,5 @@ def _pictures(
     if scheme.preprocessing is not None:
         found = scheme.preprocessing(known_as(scheme.family, architecture), arrays)
     if scheme.centred is not None and re.search(scheme.centred, name):
-        found = dataclasses.replace(found, mean=_HALF, deviation=_HALF)
+        found = dataclasses.replace(found, mean=CENTRE, deviation=CENTRE)
     return found
