@@ -125,4 +125,11 @@ ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel) {
   return {conv, choice, call.check.passed() ? output_shape(x.size(), conv) : Shape{}};
 }
 
+const Isa& bind_packed(Call& call, Operand& kernel, const Conv& conv) {
+  const int64_t row = kernel.shape.size() == 2 ? call.integer("row") : 0;
+  const Isa& isa = find_isa(*call.settings.isa, conv, {kernel.shape, row}, call.check);
+  if (call.check.passed()) kernel.before = row * isa.tile.nr;
+  return isa;
+}
+
 }  // namespace resfuse

@@ -22,6 +22,7 @@ struct Array {
   Shape shape;
   size_t place;
   bool absent;
+  int64_t before = 0;  // floats of the array that are not the call's
 };
 using Operand = Array<const float>;
 using Result = Array<float>;
@@ -88,5 +89,9 @@ struct ConvCall {
   Shape output;
 };
 ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel);
+
+// The instruction set that reads the weights, which came packed: as an array of their own, or,
+// where that has two axes, as rows of one that holds those of many, from the attribute `row` on.
+const Isa& bind_packed(Call& call, Operand& kernel, const Conv& conv);
 
 }  // namespace resfuse

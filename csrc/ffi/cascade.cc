@@ -29,10 +29,10 @@ struct BoundCascade {
 };
 
 Shape BoundCascade::add_part(Call& call, const Shape& images, bool is_last) {
-  const Operand kernel = call.operand("kernel");
+  Operand kernel = call.operand("kernel");
   const auto [conv, choice, output] = bind_conv(call, images, call.integers("packed"));
   (void)choice;  // a part is direct in any case
-  const Isa& reads = find_isa(*call.settings.isa, conv, kernel.shape, call.check);
+  const Isa& reads = bind_packed(call, kernel, conv);
   call.check.that(!isa || isa == &reads, kernel.name, " is packed for ", std::string(reads.name),
                   ", the kernels before for ", std::string(isa ? isa->name : ""));
   isa = &reads;

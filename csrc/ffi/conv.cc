@@ -36,15 +36,14 @@ class Joined {
 // -> (y, outputs...). `packed` is the shape of a kernel that came packed, and otherwise empty.
 Bound conv_affine(Call& call) {
   const BoundImages images = bind_images(call);
-  const Operand kernel = call.operand("kernel");
+  Operand kernel = call.operand("kernel");
   const Result y = call.result("y");
   const Shape packed = call.integers("packed");
   const bool is_packed = !packed.empty();
   const auto [conv, choice, output] =
       bind_conv(call, images.shape, is_packed ? packed : kernel.shape);
   const Settings& settings = call.settings;
-  const Isa& isa =
-      is_packed ? find_isa(*settings.isa, conv, kernel.shape, call.check) : *settings.isa;
+  const Isa& isa = is_packed ? bind_packed(call, kernel, conv) : *settings.isa;
   check_prologue(images, conv, call.check);
   call.expect(y, output);
   const BoundEpilogue ending = bind_epilogue(call, conv, output, y);

@@ -26,7 +26,8 @@ class Execution {
   // Is null if the array is absent.
   const float* data(const Operand& operand) const {
     if (operand.absent) return nullptr;
-    return static_cast<float*>(operands_.get<ffi::AnyBuffer>(operand.place)->untyped_data());
+    const void* const array = operands_.get<ffi::AnyBuffer>(operand.place)->untyped_data();
+    return static_cast<const float*>(array) + operand.before;
   }
   float* data(const Result& result) const {
     if (result.absent) return nullptr;

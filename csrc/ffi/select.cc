@@ -10,22 +10,30 @@ std::atomic<Choice>& chosen() {
   return choice;
 }
 
+bool is_at(const PackedPlace& place, const Layout& layout) {
+  const auto& [array, row] = place;
+  if (array.size() != 2) return packed_shape(layout) == array;
+  const int64_t rows = layout.panels * layout.taps * layout.depth;
+  return array[1] == layout.nr && row >= 0 && row <= array[0] - rows;
+}
+
 }  // namespace
 
 Settings settings_in_use(int64_t threads) {
   return {&isa_in_use(), chosen().load(), &machine_in_use(), threads};
 }
 
-const Isa& find_isa(const Isa& preferred, const Conv& conv, const Shape& packed, Check& check) {
+const Isa& find_isa(const Isa& preferred, const Conv& conv, const PackedPlace& packed,
+                    Check& check) {
   if (!check.passed()) return preferred;
-  const auto reads = [&](const Isa& isa) {
-    return packed_shape(make_layout(conv, isa.tile.nr)) == packed;
-  };
+  const auto reads = [&](const Isa& isa) { return is_at(packed, make_layout(conv, isa.tile.nr)); };
   if (reads(preferred)) return preferred;
   for (const Isa* isa : usable_isas())
     if (reads(*isa)) return *isa;
-  check.that(false, "packed weights have shape ", packed, ", expected ",
-             packed_shape(make_layout(conv, preferred.tile.nr)),
+  const bool are_rows = packed.array.size() == 2;
+  check.that(false, "packed weights have shape ", packed.array,
+             are_rows ? " and begin in row " + std::to_string(packed.row) : "", ", expected ",
+             packed_shape(make_layout(conv, preferred.tile.nr)), are_rows ? " of its rows" : "",
              " or that of another instruction set of this machine: pack them here");
   return preferred;
 }
@@ -33,7 +41,8 @@ const Isa& find_isa(const Isa& preferred, const Conv& conv, const Shape& packed,
 PackCall bind_pack(const Isa& preferred, const Shape& kernel, const Geometry& geometry,
                    const Shape& packed, Check& check) {
   const Conv conv = make_kernel_conv(kernel, geometry, check);
-  const Isa& isa = find_isa(preferred, conv, packed, check);
+  check.that(packed.size() == 4, "packed weights have shape ", packed, ", expected four axes");
+  const Isa& isa = find_isa(preferred, conv, {packed}, check);
   return {conv, check.passed() ? make_layout(conv, isa.tile.nr) : Layout{}};
 }
 

@@ -23,8 +23,16 @@ struct Settings {
 };
 Settings settings_in_use(int64_t threads);
 
-// This ISA if it reads weights packed in this shape, or another of this machine that does.
-const Isa& find_isa(const Isa& preferred, const Conv& conv, const Shape& packed, Check& check);
+// Where packed weights are: all of an array, or from a row on in one of two axes, whose rows are as
+// long as a panel has channels.
+struct PackedPlace {
+  Shape array;
+  int64_t row = 0;
+};
+
+// This ISA if it reads weights packed so, or another of this machine that does.
+const Isa& find_isa(const Isa& preferred, const Conv& conv, const PackedPlace& packed,
+                    Check& check);
 
 // Weights to be packed: the convolution that they are of, and their order, which is that of this
 // ISA or of another of this machine, as the shape says. Meaningless unless the check has passed.

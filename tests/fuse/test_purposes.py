@@ -73,7 +73,7 @@ def test_what_runs_is_the_call_alone():
     texts = {}
     for purpose in (Purpose.RUNNING, Purpose.ANYTHING):
         with tracing_for(purpose):
-            texts[purpose] = found._jitted.lower(found._arrays, [X]).as_text()
+            texts[purpose] = found._jitted.lower(found._arrays(purpose), [X]).as_text()
     assert re.findall(r"custom_call @(\w+)", texts[Purpose.RUNNING]) == ["resfuse_conv_affine"]
     choices = {purpose: "stablehlo.case" in text for purpose, text in texts.items()}
     assert choices == {Purpose.RUNNING: False, Purpose.ANYTHING: True}

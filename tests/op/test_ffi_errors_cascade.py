@@ -1,5 +1,7 @@
 """Bad calls of cascades and squeezes are errors, and not crashes."""
 
+import math
+
 import pytest
 
 from ffi_calls import (
@@ -66,3 +68,13 @@ def test_sums_of_rows(bad, message):
 def test_a_kernel_is_that_of_a_part():
     refuses("packed weights have shape", CASCADE,
             **SQUEEZE | {"operands": [X, packed_shape(KERNEL), CHANNELS, CHANNELS]})  # fmt: skip
+
+
+def test_weights_in_rows_of_one_array():
+    """Of both parts, each by its own attribute."""
+    sizes = [math.prod(packed_shape(kernel)[:-1]) for kernel in (KERNEL, NEXT)]
+    weights = sum(sizes), packed_shape()[-1]
+    operands = [X, *[weights, CHANNELS, CHANNELS] * 2]
+    call(CASCADE, operands, row_0=0, row_1=sizes[0])
+    message = f"begin in row {sizes[0] + 1}"
+    refuses(message, CASCADE, operands=operands, row_0=0, row_1=sizes[0] + 1)

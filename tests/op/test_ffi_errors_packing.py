@@ -1,5 +1,7 @@
 """Bad calls with packed weights, and of what packs them, are errors, and not crashes."""
 
+import math
+
 import pytest
 
 from ffi_calls import AFFINE, KERNEL, PACK, X, call, packed_shape, refuses
@@ -25,6 +27,7 @@ PACKS = {  # the shapes of kernel and output, the groups, and what the error say
     "empty kernel": ((3, 3, 0, 6), packed_shape(), 1, "is empty"),
     "kernel of no channels": ((3, 3, 4, 0), packed_shape(), 1, "is empty"),
     "output of the kernel's shape": (KERNEL, KERNEL, 1, "packed weights have shape"),
+    "output of rows": (KERNEL, (9 * 4, 32), 1, "packed weights have shape"),
     "output of rank 1": (KERNEL, (9 * 4 * 32,), 1, "packed weights have shape"),
     "output of another window": (KERNEL, packed_shape((3, 2, 4, 6)), 1, "packed weights have"),
     "no groups": (KERNEL, packed_shape(), 0, r"groups must be in \[1, 2\^31\], got 0"),
@@ -43,6 +46,43 @@ def test_right_packed_weights_work():
     """Of every instruction set, whichever is in use."""
     for shape in on_every_isa(packed_shape).values():
         call(AFFINE, operands=[X, shape, (6,), (6,)], packed=KERNEL)
+
+
+def rows_of(shape, more):
+    """The rows of packed weights of this shape, and of an array that has so many more of them."""
+    rows = math.prod(shape[:-1])
+    return rows, (rows + more, shape[-1])
+
+
+def test_rows_of_packed_weights_work():
+    """From the first to the last that leave room."""
+    for shape in on_every_isa(packed_shape).values():
+        for first in (0, 3, 7):
+            call(AFFINE, operands=[X, rows_of(shape, 7)[1], (6,), (6,)], packed=KERNEL, row=first)
+
+
+@pytest.mark.parametrize(
+    ("more", "attributes", "message"),
+    [
+        (7, {"row": 8}, "packed weights have shape .* and begin in row 8, expected .* of its rows"),
+        (7, {"row": -1}, "begin in row -1"),
+        (7, {"row": 2**63 - 1}, "begin in row 9223372036854775807"),
+        (-1, {"row": 0}, "packed weights have shape .* and begin in row 0"),
+        (7, {}, "the attribute row is missing"),
+        (7, {"row": (0,)}, "the attribute row has another type"),
+    ],
+)
+def test_rows_that_are_not_there(more, attributes, message):
+    shape = rows_of(packed_shape(), more)[1]
+    refuses(message, AFFINE, operands=[X, shape, (6,), (6,)], packed=KERNEL, **attributes)
+
+
+def test_rows_of_no_instruction_set():
+    refuses("begin in row 0", AFFINE, operands=[X, (10_000, 5), (6,), (6,)], packed=KERNEL, row=0)
+
+
+def test_rows_of_weights_that_are_not_in_rows():
+    refuses("does not take", AFFINE, operands=[X, packed_shape(), (6,), (6,)], packed=KERNEL, row=0)
 
 
 @pytest.mark.parametrize(("kernel", "weights", "message"), PACKED.values(), ids=PACKED)

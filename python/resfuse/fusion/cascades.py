@@ -20,6 +20,7 @@ from resfuse.fusion.operands import Operand
 from resfuse.fusion.pooling import is_sum
 from resfuse.kernel import extension
 from resfuse.kernel.cascade import MAX_PARTS
+from resfuse.purpose import Purpose
 
 __all__ = ["Cascade", "find"]
 
@@ -65,9 +66,14 @@ class Cascade:
 
     @property
     def reads(self) -> list[Value]:
-        """All that its call needs."""
+        """As a chain's."""
+        return self.reads_for(Purpose.ANYTHING)
+
+    def reads_for(self, purpose: Purpose) -> list[Value]:
+        """As a chain's."""
         within = {chain.x for chain in self.chains[self.squeezed is None :]}
-        return [self.x, *(v for chain in self.chains for v in chain.reads if v not in within)]
+        read = (value for chain in self.chains for value in chain.reads_for(purpose))
+        return [self.x, *(value for value in read if value not in within)]
 
     @property
     def outputs(self) -> list[Value]:

@@ -11,9 +11,10 @@ from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import Step
 from resfuse.fusion.symbolic.polynomial import Polynomial
 from resfuse.fusion.tail import Tail
+from resfuse.purpose import Purpose
 from resfuse.spec import ConvSpec
 
-__all__ = ["Chain", "Norm"]
+__all__ = ["Chain", "Norm", "Packed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,15 @@ class Norm:
     bias: Polynomial
     inputs: Mapping[int, Value]  # by the indices of their variables
     statistics: Mapping[Value, tuple[Polynomial, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A kernel's packed weights: as they are, and where they lie among those packed with them."""
+
+    value: Value
+    together: Value  # (rows, channels of a panel)
+    first_row: int
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -55,7 +65,7 @@ class Chain:
     folded: tuple[Value, Value] | None = None  # scale and shift, if they are known
     before: tuple[Value, ...] | None = None  # the head's scale and shift, if they are known
     prepared: dict[Operand, Value] = dataclasses.field(default_factory=dict)
-    packed: Value | None = None
+    packed: Packed | None = None
 
     @property
     def spec(self) -> ConvSpec:
@@ -95,12 +105,22 @@ class Chain:
 
     @property
     def reads(self) -> list[Value]:
-        """All that its call needs."""
+        """All that its call needs, derivatives included."""
+        return self.reads_for(Purpose.ANYTHING)
+
+    def reads_for(self, purpose: Purpose) -> list[Value]:
+        """What of that is needed there: what only runs reads no kernel beside packed weights."""
         operands = [self.prepared.get(operand, operand.value) for operand in self.operands]
-        packed = [] if self.packed is None else [self.packed]
         before = self.before or (self.head.numbers if self.head else ())
         numbers = self.folded or self.numbers
-        return [*self.images, *before, self.kernel, *packed, *numbers, *operands]
+        return [*self.images, *before, *self._weights(purpose), *numbers, *operands]
+
+    def _weights(self, purpose: Purpose) -> list[Value]:
+        if self.packed is None:
+            return [self.kernel]
+        if purpose is Purpose.RUNNING:
+            return [self.packed.together]
+        return [self.kernel, self.packed.value]
 
     @property
     def results(self) -> Sequence[tuple[Value, Layout]]:

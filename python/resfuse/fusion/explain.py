@@ -102,7 +102,7 @@ def _taken(chain: Chain, within: str) -> Row:
     geometry, spec = chain.geometry, chain.spec
     x, kernel = geometry.images_shape, geometry.kernel.start
     gradient = weight_gradient.takes(geometry)
-    packed = "in each call" if chain.packed is None else f"{chain.packed.aval.size * 4}"
+    packed = "in each call" if chain.packed is None else f"{chain.packed.value.aval.size * 4}"
     dense = is_dense(chain.conv)
     return Row(
         chain.conv,
@@ -171,7 +171,7 @@ def _summary(
     cascades: Sequence[Cascade],
 ) -> str:
     sizes = {
-        id(chain.packed.array): chain.packed.aval.size * 4
+        chain.packed.value: chain.packed.value.aval.size * 4
         for chain in taken.values()
         if chain.packed is not None
     }

@@ -20,6 +20,7 @@ from resfuse.jax_compat import with_weak_type
 from resfuse.kernel import affine, cascade
 from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
+from resfuse.kernel.packed import Packed, Rows
 from resfuse.kernel.prologue import Prologue
 from resfuse.ops import conv_bn_act_train
 from resfuse.purpose import Purpose, purpose
@@ -36,12 +37,26 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
     if weight_gradient.takes(chain.geometry):
         y = weight_gradient.convolve(chain.geometry, read(chain.x), read(chain.kernel))
         return _images(chain, (y,))
-    kernel = chain.geometry.kernel.undo(read(chain.kernel))
+    kernel, packed = _weights(chain, read)
     operands = [_operand(chain, operand, read) for operand in chain.operands]
     if chain.norm is not None:
         x = chain.geometry.images_from(read(chain.x))
         return _with_statistics(chain, chain.norm, read, wanted, (x, kernel, *operands))
-    return _images(chain, _without_statistics(chain, read, _before(chain, read), kernel, operands))
+    prologue = chain.head.prologue if chain.head else None
+    static = chain.spec, _epilogue(chain), _in_place(chain), prologue
+    numbers = _scale_and_shift(chain, read)
+    outputs = _affine(*static, packed, _before(chain, read), kernel, *numbers, *operands)
+    return _images(chain, outputs)
+
+
+def _weights(chain: Chain, read: Read) -> tuple[Any, Packed | None]:
+    """The kernel, or of packed weights that only run its type, and those."""
+    if chain.packed is None:
+        return chain.geometry.kernel.undo(read(chain.kernel)), None
+    if purpose() is Purpose.RUNNING:
+        kernel = jax.ShapeDtypeStruct(chain.geometry.kernel.start, jnp.float32)
+        return kernel, Rows(read(chain.packed.together), chain.packed.first_row)
+    return chain.geometry.kernel.undo(read(chain.kernel)), read(chain.packed.value)
 
 
 def _before(chain: Chain, read: Read) -> tuple[Array, ...]:
@@ -76,11 +91,9 @@ def _images_of(found: Cascade, read: Read, computed: Container[Value]) -> Array:
 
 
 def _arrays(chain: Chain, read: Read) -> PartArrays:
-    assert chain.packed is not None
-    scale, shift = _scale_and_shift(chain, read)
+    kernel, packed = _weights(chain, read)
     operands = (_operand(chain, operand, read) for operand in chain.operands)
-    kernel = chain.geometry.kernel.undo(read(chain.kernel))
-    return PartArrays(read(chain.packed), kernel, scale, shift, tuple(operands))
+    return PartArrays(packed, kernel, *_scale_and_shift(chain, read), tuple(operands))
 
 
 def _scale_and_shift(chain: Chain, read: Read) -> tuple[Any, Any]:
@@ -97,19 +110,6 @@ def _epilogue(chain: Chain) -> Epilogue:
 def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
     prepared = chain.prepared.get(operand)
     return operand.for_kernel(read(operand.value)) if prepared is None else read(prepared)
-
-
-def _without_statistics(
-    chain: Chain,
-    read: Read,
-    images: tuple[Array, ...],
-    kernel: Array,
-    operands: Sequence[Array],
-) -> tuple[Array, ...]:
-    packed = None if chain.packed is None else read(chain.packed)
-    prologue = chain.head.prologue if chain.head else None
-    static = chain.spec, _epilogue(chain), _in_place(chain), prologue
-    return _affine(*static, packed, images, kernel, *_scale_and_shift(chain, read), *operands)
 
 
 def _with_statistics(
@@ -183,7 +183,7 @@ def _affine(
     epilogue: Epilogue,
     in_place: bool,
     prologue: Prologue | None,
-    packed: Array | None,
+    packed: Packed | None,
     images: tuple[Array, ...],
     *operands: Array,
 ) -> tuple[Array, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +13,7 @@ import jax
 import numpy as np
 
 from resfuse.fusion import weight_gradient
-from resfuse.fusion.captured import is_small
-from resfuse.fusion.chain import Chain
+from resfuse.fusion.chain import Chain, Packed
 from resfuse.fusion.constants import evaluate, key_of
 from resfuse.fusion.graph import Value
 from resfuse.fusion.head import Head
@@ -21,10 +21,10 @@ from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
 from resfuse.kernel.extension import PackingTask
-from resfuse.memory import empty_blocks
+from resfuse.memory import empty
 from resfuse.spec import ConvSpec
 
-__all__ = ["Packs", "array_of", "prepare"]
+__all__ = ["Packs", "array_of", "is_pending", "prepare"]
 
 
 class Packs:
@@ -34,27 +34,27 @@ class Packs:
     """
 
     def __init__(self) -> None:
-        self._packs: dict[Any, tuple[Value, Value]] = {}
+        self._packs: dict[Any, tuple[Value, Packed]] = {}
         self._lock = threading.Lock()
 
-    def of(self, chains: Sequence[Chain]) -> list[Value]:
+    def of(self, chains: Sequence[Chain]) -> list[Packed]:
         """The packed weights of chains whose kernels are known; packs those that are missing."""
         keys = list(map(_key, chains))
         with self._lock:
             pairs = zip(keys, chains, strict=True)
             missing = {key: chain for key, chain in pairs if key not in self._packs}
             packed = _packed(list(missing.values()))
-            for (key, chain), value in zip(missing.items(), packed, strict=True):
+            for (key, chain), each in zip(missing.items(), packed, strict=True):
                 # With its array, for as long as that lives, its id is nobody else's.
-                self._packs[key] = chain.kernel, value
+                self._packs[key] = chain.kernel, each
             return [self._packs[key][1] for key in keys]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Pending:
-    """Packed weights in memory, once a thread is ``done``."""
+    """Packed weights in memory, once threads are ``done``."""
 
-    done: Future[None]
+    done: Sequence[Future[None]]
     packed: np.ndarray
 
 
@@ -62,7 +62,8 @@ def array_of(value: Value) -> Any:
     """Its array; waits for the thread that packs it."""
     array = value.array
     if isinstance(array, _Pending):
-        array.done.result()
+        for each in array.done:
+            each.result()
         with jax.ensure_compile_time_eval():
             array = value.array = jax.device_put(array.packed)
     return array
@@ -83,22 +84,29 @@ def _packing_spec(chain: Chain) -> ConvSpec:
     return dataclasses.replace(spec, padding=((0, 0),) * len(spec.strides))
 
 
-def _packed(chains: Sequence[Chain]) -> list[Value]:
+def _packed(chains: Sequence[Chain]) -> list[Packed]:
+    """Of all chains side by side, in one array for what runs, which then has one argument."""
+    if not chains:
+        return []
     memory: dict[Value, Any] = {}
     evaluate([chain.kernel for chain in chains if not chain.kernel.given], memory)
     kernels = [_kernel(chain, memory) for chain in chains]
     specs = list(map(_packing_spec, chains))
-    avals = [jax.typeof(extension.packed_type(*each)) for each in zip(kernels, specs, strict=True)]
-    blocks = empty_blocks([aval.shape for aval in avals])
-    tasks = list(zip(kernels, specs, blocks, strict=True))
-    # The program holds small ones, so that compiling would wait.
-    small = [is_small(aval) for aval in avals]
-    extension.pack_now(list(itertools.compress(tasks, small)))
-    begun = iter(_begin([task for task, held in zip(tasks, small, strict=True) if not held]))
+    shapes = [extension.packed_type(*each).shape for each in zip(kernels, specs, strict=True)]
+    first_rows = list(itertools.accumulate((math.prod(s[:-1]) for s in shapes), initial=0))
+    together = empty((first_rows[-1], shapes[0][-1]))
+    pairs = zip(itertools.pairwise(first_rows), shapes, strict=True)
+    blocks = [together[first:last].reshape(shape) for (first, last), shape in pairs]
+    done = _begin(list(zip(kernels, specs, blocks, strict=True)))
+    whole = _value(_Pending(done, together))
     return [
-        Value(aval, array=jax.device_put(block) if held else next(begun))
-        for aval, block, held in zip(avals, blocks, small, strict=True)
+        Packed(_value(_Pending(done, block)), whole, first)
+        for block, first in zip(blocks, first_rows, strict=False)
     ]
+
+
+def _value(pending: _Pending) -> Value:
+    return Value(jax.typeof(pending.packed), array=pending)
 
 
 def _kernel(chain: Chain, memory: Mapping[Value, Any]) -> np.ndarray:
@@ -108,13 +116,18 @@ def _kernel(chain: Chain, memory: Mapping[Value, Any]) -> np.ndarray:
     return undone
 
 
-def _begin(tasks: Sequence[PackingTask]) -> list[_Pending]:
+def _begin(tasks: Sequence[PackingTask]) -> list[Future[None]]:
     """Shares out tasks to threads, on all cores but that on which JAX traces meanwhile."""
     count = max(1, (os.cpu_count() or 1) - 1)
     threads = ThreadPoolExecutor(count)
     done = [threads.submit(extension.pack_now, tasks[first::count]) for first in range(count)]
     threads.shutdown(wait=False)
-    return [_Pending(done[i % count], packed) for i, (_, _, packed) in enumerate(tasks)]
+    return done
+
+
+def is_pending(value: Value) -> bool:
+    """Whether threads pack it, so that only :func:`array_of` may read it."""
+    return isinstance(value.array, _Pending)
 
 
 def prepare(chains: Sequence[Chain], packs: Packs) -> None:

@@ -1,7 +1,7 @@
 """A function's program for one set of shapes: traced, matched, prepared and compiled once."""
 
 import dataclasses
-import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,12 +12,12 @@ from resfuse import jax_compat
 from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.captured import Captured, as_argument, is_explicit, is_small
 from resfuse.fusion.graph import Graph, Value
-from resfuse.fusion.prepare import Packs, array_of, prepare
+from resfuse.fusion.prepare import Packs, array_of, is_pending, prepare
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.garbage import uncollected
 from resfuse.jax_compat import ClosedJaxpr
 from resfuse.kernel.derivatives import FORWARD_MODE
-from resfuse.purpose import Purpose, tracing_for
+from resfuse.purpose import Purpose, purpose, tracing_for
 
 __all__ = ["Program", "Shared", "trace"]
 
@@ -56,28 +56,38 @@ class Program:
             prepare(self.chains, shared.packs)
         self.plan = rewrite.Plan(self.graph, self.chains, sliced)
         # As arguments the arrays at hand are not copied into the compiled program.
-        self._closed = list(filter(_outside, self._given()))
+        self._closed = {
+            Purpose.ANYTHING: list(filter(_outside, self._given(self.plan.needed))),
+            Purpose.RUNNING: list(filter(_outside, self._given(self.plan.run_needs))),
+        }
+        self._read: dict[Purpose, list[Any]] = {}
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
         self._running = jax.jit(self._run, compiler_options=_heaps(self.graph))
 
-    @functools.cached_property
-    def _arrays(self) -> list[Any]:
+    def _arrays(self, chosen: Purpose) -> list[Any]:
         """Of the plan's values; waits for the weights that are being packed."""
-        return list(map(array_of, self._closed))
+        if chosen not in self._read:
+            self._read[chosen] = list(map(array_of, self._closed[chosen]))
+        return self._read[chosen]
 
-    def _given(self) -> list[Value]:
-        """The arrays that the plan reads."""
+    def _given(self, needed: set[Value]) -> list[Value]:
+        """The arrays that are ``needed``."""
         prepared = [
-            (*(chain.before or ()), *(chain.folded or ()), *chain.prepared.values(), chain.packed)
+            (*(chain.before or ()), *(chain.folded or ()), *chain.prepared.values())
             for chain in self.chains
         ]
-        given = [*self.graph.constants, *(v for values in prepared for v in values if v)]
-        return list(filter(self.plan.needed.__contains__, dict.fromkeys(given)))
+        packs = [chain.packed for chain in self.chains if chain.packed is not None]
+        given = itertools.chain(
+            self.graph.constants,
+            *prepared,
+            (value for packed in packs for value in (packed.together, packed.value)),
+        )
+        return list(filter(needed.__contains__, dict.fromkeys(given)))
 
     def _run(self, closed: Sequence[Any], leaves: Sequence[Any]) -> Any:
-        outside = dict(zip(self._closed, closed, strict=True))
+        outside = dict(zip(self._closed[purpose()], closed, strict=True))
         return rewrite.run(self.plan, self.graph, outside, leaves)
 
     def _purpose(self, leaves: Sequence[Any]) -> Purpose:
@@ -90,24 +100,25 @@ class Program:
     @uncollected()
     def _compile(self, leaves: Sequence[Any]) -> None:
         """Takes no arrays, which others are still packing."""
-        self._running.lower([value.aval for value in self._closed], leaves).compile()
+        avals = [value.aval for value in self._closed[Purpose.RUNNING]]
+        self._running.lower(avals, leaves).compile()
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""
-        purpose = self._purpose(leaves)
-        with tracing_for(purpose):
-            call = self._execute if purpose is Purpose.RUNNING else self._inline
+        chosen = self._purpose(leaves)
+        with tracing_for(chosen):
+            call = self._execute if chosen is Purpose.RUNNING else self._inline
             outputs = call(leaves)
         return jax.tree.unflatten(self.out_tree, outputs)
 
     def _execute(self, leaves: Sequence[Any]) -> Any:
-        if "_arrays" not in vars(self):
+        if Purpose.RUNNING not in self._read:
             self._compile(leaves)
-        return self._running(self._arrays, leaves)
+        return self._running(self._arrays(Purpose.RUNNING), leaves)
 
     def _inline(self, leaves: Sequence[Any]) -> Any:
         with jax_compat.naming_forward_mode(FORWARD_MODE):
-            return self._jitted(self._arrays, leaves)
+            return self._jitted(self._arrays(Purpose.ANYTHING), leaves)
 
 
 def _heaps(graph: Graph) -> dict[str, int]:
@@ -122,7 +133,8 @@ def _outside(value: Value) -> bool:
     """Whether the program takes the value as an argument; others it holds."""
     if not as_argument(value):
         return False
-    return is_explicit(value) or not is_small(value.aval) or _is_uniform(value)
+    by_nature = is_pending(value) or is_explicit(value)
+    return by_nature or not is_small(value.aval) or _is_uniform(value)
 
 
 def _is_uniform(value: Value) -> bool:

@@ -11,6 +11,7 @@ from resfuse.fusion import cascades, control_flow, lowering, pooling, slices
 from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.purpose import Purpose
 
 __all__ = ["Environment", "Plan", "run"]
 
@@ -18,7 +19,11 @@ Environment = dict[Value, Any]
 
 
 class Plan:
-    """A graph and its chains, and which nodes remain to be run."""
+    """A graph and its chains, and which nodes remain to be run.
+
+    ``needed`` are the values that they read, and ``run_needs`` those where nothing but the calls
+    themselves will run.
+    """
 
     def __init__(self, graph: Graph, chains: Sequence[Chain], sliced: bool) -> None:
         self.graph = graph
@@ -30,6 +35,7 @@ class Plan:
         self.inside = {node for chain in chains for node in chain.nodes} - set(self.calls)
         self.live: set[Node] = set()
         self.needed: set[Value] = set()
+        self.run_needs: set[Value] = set()
         self._mark(graph)
         self.pools = pooling.find(graph, {value for chain in chains for value in chain.outputs})
         pools = self.pools & self.live
@@ -38,6 +44,7 @@ class Plan:
     def _mark(self, graph: Graph) -> None:
         """Marks, from the end, what an output, an effect or a marked node needs."""
         self.needed.update(graph.outputs)
+        self.run_needs.update(graph.outputs)
         for node in reversed(graph.nodes):
             call = self.calls.get(node)
             outputs = call.outputs if call else node.outputs
@@ -46,6 +53,7 @@ class Plan:
                 continue
             self.live.add(node)
             self.needed.update(call.reads if call else node.inputs)
+            self.run_needs.update(call.reads_for(Purpose.RUNNING) if call else node.inputs)
             for body in node.bodies:
                 self._mark(body)
 

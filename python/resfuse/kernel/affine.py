@@ -12,11 +12,12 @@ import jax
 from jax import Array
 
 from resfuse import reference
-from resfuse.kernel.call import Call
+from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_gradient
 from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
 from resfuse.kernel.epilogue import Epilogue, Kind
 from resfuse.kernel.fold import fold_of
+from resfuse.kernel.packed import Packed, as_operand
 from resfuse.kernel.prologue import Prologue
 from resfuse.purpose import by_platform
 from resfuse.spec import ConvSpec
@@ -34,7 +35,7 @@ def affine(
     *operands: Array,
     spec: ConvSpec,
     epilogue: Epilogue,
-    packed: Array | None = None,
+    packed: Packed | None = None,
     in_place: bool = False,
     prologue: Prologue | None = None,
 ) -> Any:
@@ -49,7 +50,7 @@ def affine(
         spec: strides, padding, groups and precision.
         epilogue: what follows element by element.
         packed: ``ffi.pack(kernel, spec)``, which the kernel then reads in place of ``kernel``;
-            derivatives are still those by ``kernel``.
+            derivatives are still those by ``kernel``, of which otherwise the shape suffices.
         in_place: whether the output may take the memory of the last operand, if that has the
             output's shape: worth it where it is a value of the program that nothing else needs.
         prologue: what comes before; in one group, and where it is more than parts, only of windows
@@ -63,10 +64,10 @@ def affine(
         affine_on_cpu, spec=spec, epilogue=epilogue, in_place=in_place, prologue=prologue
     )
 
-    def on_cpu(packed: Array | None, *arrays: Array) -> Any:
+    def on_cpu(packed: Packed | None, *arrays: Array) -> Any:
         return call(*arrays, packed=packed)
 
-    def plain(packed: Array | None, *arrays: Array) -> Any:
+    def plain(packed: Packed | None, *arrays: Array) -> Any:
         del packed
         x, kernel, scale, shift, *operands = _transformed(prologue, arrays)
         acc = reference.affine(x, kernel, scale, shift, spec=spec)
@@ -81,7 +82,7 @@ def affine_on_cpu(
     *arrays: Array,
     spec: ConvSpec,
     epilogue: Epilogue,
-    packed: Array | None = None,
+    packed: Packed | None = None,
     in_place: bool = False,
     prologue: Prologue | None = None,
 ) -> Any:
@@ -110,7 +111,7 @@ def conv_affine(
     spec: ConvSpec,
     epilogue: Epilogue,
     in_place: bool,
-    packed: Array | None,
+    packed: Packed | None,
     x: Array,
     kernel: Array,
     scale: Array,
@@ -119,10 +120,10 @@ def conv_affine(
 ) -> Arrays:
     """The call itself, which returns a tuple always; the arguments are those of :func:`affine`."""
     if fold := fold_of(spec, kernel.shape):
-        folded = fold.spec, fold.kernel(kernel)
-        shape = folded[0].output_shape(x.shape, folded[1].shape)
+        folded: Any = fold.kernel(kernel) if packed is None else fold.type_of(kernel)
+        shape = fold.spec.output_shape(x.shape, folded.shape)
         rest = (fold.operand(each, shape) for each in (scale, shift, *operands))
-        outputs = conv_affine(folded[0], epilogue, False, packed, x, folded[1], *rest)
+        outputs = _call(None, fold.spec, epilogue, False, packed, x, folded, *rest)
         unfolded = spec.output_shape(x.shape, kernel.shape)
         return tuple(fold.unfolded(y, unfolded) for y in outputs)
     return _call(None, spec, epilogue, in_place, packed, x, kernel, scale, shift, *operands)
@@ -133,14 +134,15 @@ def _call(
     spec: ConvSpec,
     epilogue: Epilogue,
     in_place: bool,
-    packed: Array | None,
+    packed: Packed | None,
     *arrays: Array,
 ) -> Arrays:
     """The call; the prologue's arrays lead, or else ``x``."""
     count = 1 if prologue is None else prologue.count
     images, (kernel, *rest) = arrays[:count], arrays[count:]
     name, program = axes(spec), epilogue.program
-    weights, factors = (kernel, name.kernel) if packed is None else (packed, "a b c e")
+    own: tuple[Array, str, dict[str, Attribute]] = kernel, name.kernel, {}
+    weights, factors, place = own if packed is None else as_operand(packed, "abce")
     before = [name.x] if prologue is None else prologue.rule(name.x)
     rule = [*before, factors, "o", "o", *program.rule(name.y)]
     x = *images[0].shape[:-1], kernel.shape[-2] * spec.feature_group_count
@@ -151,6 +153,7 @@ def _call(
         attributes=attributes(spec)
         | program.attributes
         | {"packed": () if packed is None else kernel.shape}
+        | place
         | {"prologue": () if prologue is None else prologue.attribute},
         in_place=in_place and program.operands[-1:] == ("tensor",),
     )
@@ -158,7 +161,7 @@ def _call(
 
 
 def _forward(
-    spec: ConvSpec, epilogue: Epilogue, in_place: bool, packed: Array | None, *arrays: Array
+    spec: ConvSpec, epilogue: Epilogue, in_place: bool, packed: Packed | None, *arrays: Array
 ) -> tuple[Arrays, tuple[Arrays, Array | None]]:
     """Saves where the gate is open, or without one the accumulator, a further output."""
     if epilogue.gate is not None:
@@ -213,7 +216,7 @@ def _prologue_forward(
     spec: ConvSpec,
     epilogue: Epilogue,
     in_place: bool,
-    packed: Array | None,
+    packed: Packed | None,
     *arrays: Array,
 ) -> tuple[Arrays, Any]:
     def plain(*arrays: Array) -> Arrays:

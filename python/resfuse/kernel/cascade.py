@@ -13,7 +13,8 @@ because its layers, of a single pixel each, take no longer than calls.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.conv import attributes
 from resfuse.kernel.derivatives import bare, refuse_forward_mode
 from resfuse.kernel.epilogue import Epilogue
+from resfuse.kernel.packed import Packed, as_operand
 from resfuse.kernel.pool import Pooling, pool_on_cpu
 from resfuse.purpose import by_platform
 from resfuse.spec import ConvSpec
@@ -43,16 +45,11 @@ class Part:
 class PartArrays(NamedTuple):
     """Its arrays, as :func:`resfuse.kernel.affine.affine` has them."""
 
-    packed: Array | None  # None among derivatives
-    kernel: Array
+    packed: Packed | None  # None among derivatives
+    kernel: Any  # of whose weights the call itself needs only the type
     scale: Array
     shift: Array
     operands: tuple[Array, ...]
-
-    @property
-    def of_call(self) -> Iterator[Any]:
-        """What the kernel reads."""
-        yield from (self.packed, self.scale, self.shift, *self.operands)
 
 
 _LETTERS = ("abcde", "fgjkl", "mopqr")  # the factors of each part's packed kernel and output
@@ -154,16 +151,19 @@ def _call(static: Cascade, shape: tuple[int, ...], x: Array, *arrays: PartArrays
     results = [y] * len(parts[-1].epilogue.program.outputs)
     if static.sums_rows:
         results.insert(1, f"n y {y[-1]}")
-    rules = [_axes(index, part) for index, part in enumerate(parts)]
+    whole = list(map(_of_part, itertools.count(), parts, arrays))
     call = Call(
         "conv_cascade",
-        f"n h w i, {', '.join(itertools.chain(*rules))} -> {', '.join(results)}",
+        f"n h w i, {', '.join(each.rule for each in whole)} -> {', '.join(results)}",
         sizes={"y": shape[1], "x": shape[2]},
-        attributes={"parts": len(parts), "squeeze": static.squeeze, "sums_rows": static.sums_rows}
-        | dict(_attributes(parts, arrays)),
+        attributes=functools.reduce(
+            operator.or_,
+            (each.attributes for each in whole),
+            {"parts": len(parts), "squeeze": static.squeeze, "sums_rows": static.sums_rows},
+        ),
         in_place=static.in_place and parts[-1].epilogue.program.operands[-1:] == ("tensor",),
     )
-    return call(x, *(array for each in arrays for array in each.of_call))
+    return call(x, *itertools.chain.from_iterable(each.operands for each in whole))
 
 
 def _on_plane(part: Part) -> Part:
@@ -174,7 +174,8 @@ def _on_plane(part: Part) -> Part:
 
 
 def _of_plane(arrays: PartArrays) -> PartArrays:
-    return arrays._replace(kernel=arrays.kernel.reshape(1, 1, *arrays.kernel.shape[-2:]))
+    shape = 1, 1, *arrays.kernel.shape[-2:]
+    return arrays._replace(kernel=jax.ShapeDtypeStruct(shape, arrays.kernel.dtype))
 
 
 def _output(index: int) -> str:
@@ -182,21 +183,23 @@ def _output(index: int) -> str:
     return f"n y x {_LETTERS[index][-1]}"
 
 
-def _axes(index: int, part: Part) -> Iterator[str]:
-    """Of what the call takes for a part, whose packed kernel has four axes."""
-    *packed, out = list(_LETTERS[index])
-    yield " ".join(packed)
-    yield from (out, out)
-    yield from part.epilogue.program.rule(_output(index))
+class _PartOfCall(NamedTuple):
+    rule: str
+    attributes: dict[str, Attribute]
+    operands: Arrays
 
 
-def _attributes(parts: Parts, arrays: Sequence[PartArrays]) -> Iterator[tuple[str, Attribute]]:
-    """The handler takes those of each part by their names and its number."""
-    for index, (part, each) in enumerate(zip(parts, arrays, strict=True)):
-        own = attributes(part.spec) | part.epilogue.program.attributes
-        own |= {"packed": each.kernel.shape, "operands": len(each.operands)}
-        for name, value in own.items():
-            yield f"{name}_{index}", value
+def _of_part(index: int, part: Part, arrays: PartArrays) -> _PartOfCall:
+    """What a part adds to the call; the handler takes attributes by their names and its number."""
+    *letters, out = list(_LETTERS[index])
+    assert arrays.packed is not None
+    packed, axes, place = as_operand(arrays.packed, "".join(letters))
+    rule = axes, out, out, *part.epilogue.program.rule(_output(index))
+    own = attributes(part.spec) | part.epilogue.program.attributes | place
+    own |= {"packed": arrays.kernel.shape, "operands": len(arrays.operands)}
+    named = {f"{name}_{index}": value for name, value in own.items()}
+    operands = packed, arrays.scale, arrays.shift, *arrays.operands
+    return _PartOfCall(", ".join(rule), named, operands)
 
 
 def _apart(static: Cascade, x: Array, *arrays: PartArrays) -> Arrays:

@@ -187,7 +187,7 @@ def reverse_axes(arrays: Sequence[np.ndarray], copies: Sequence[np.ndarray]) -> 
 def packed_type(kernel: Any, spec: ConvSpec) -> jax.ShapeDtypeStruct:
     """That of what :func:`pack` returns."""
     if fold := fold_of(spec, kernel.shape):
-        return packed_type(jax.eval_shape(fold.kernel, kernel), fold.spec)
+        return packed_type(fold.type_of(kernel), fold.spec)
     sides = len(spec.strides)
     pixel = (1,) * (sides + 1) + (kernel.shape[-2] * spec.feature_group_count,)
     pixel_spec = dataclasses.replace(spec, strides=(1,) * sides, padding=((0, 0),) * sides)

@@ -16,7 +16,9 @@ lie side by side; where other sides are folded as well, they are moved to their 
 import dataclasses
 import itertools
 import math
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -96,6 +98,13 @@ class Fold:
         """Vectors of products for each pixel of the image and input channel."""
         taps = math.prod(side.taps for side in self.sides)
         return taps * -(-math.prod(self.steps) * outputs // LANES)
+
+    def type_of(self, kernel: Any) -> jax.ShapeDtypeStruct:
+        """That of the folded kernel."""
+        *_, inputs, outputs = kernel.shape
+        taps = (side.taps for side in self.sides)
+        shape = *taps, inputs, math.prod(self.steps) * outputs
+        return jax.ShapeDtypeStruct(shape, kernel.dtype)
 
     def kernel(self, kernel: Array) -> Array:
         """``(..., kw, Cin, Cout)`` as ``(..., taps, Cin, steps * Cout)``."""
