@@ -29,6 +29,11 @@ def cast(function):
     return jax.numpy_dtype_promotion("standard")(function)
 
 
+def program_of(fused, *args):
+    """The program for these arguments, which need not have run."""
+    return fused._program(*jax.tree.flatten((args, {})))
+
+
 def table(capsys, function, *args):
     """The column "fused", the rows, and the line that sums up."""
     (header, *rows, summary), _ = explained(capsys, function, *args)

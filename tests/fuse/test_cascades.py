@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import agreement
 import resfuse
-from fuse_chains import cast, explained, results
+from fuse_chains import cast, explained, program_of, results
 from resfuse.fusion import cascades
 from two_devices import mesh
 
@@ -117,7 +117,7 @@ def any_size(monkeypatch):
 
 
 def found(fused, x=X):
-    return [len(cascade.chains) for cascade in fused._program((x,), {}).plan.cascades]
+    return [len(cascade.chains) for cascade in program_of(fused, x).plan.cascades]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

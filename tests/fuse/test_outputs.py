@@ -7,7 +7,7 @@ from jax import nn
 
 import agreement
 import resfuse
-from fuse_chains import KERNEL, A, B, X, cast, conv, explained, halved
+from fuse_chains import KERNEL, A, B, X, cast, conv, explained, halved, program_of
 from sampling import long_but
 
 
@@ -98,7 +98,7 @@ KEPT, compared = halved(CASES)
 
 
 def chains(function):
-    return resfuse.fuse(function)._program((X,), {}).chains
+    return program_of(resfuse.fuse(function), X).chains
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

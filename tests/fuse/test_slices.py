@@ -8,6 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import resfuse
 from agreement import EPSILON, images, on_device
+from fuse_chains import program_of
 from resfuse.fusion import cascades, slices
 from two_devices import mesh
 
@@ -109,10 +110,6 @@ def small(monkeypatch):
     monkeypatch.setattr(slices, "_MOST", 2 * 4 * 3 * SIZE * SIZE * CHANNELS)
 
 
-def program(fused, *args):
-    return fused._program(args, {})
-
-
 def agree(got, expected):
     def check(got, expected):
         scale = np.abs(expected).max()
@@ -126,7 +123,7 @@ def agree(got, expected):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_slices(function):
     x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(function)
-    found = program(fused, x).plan.slices
+    found = program_of(fused, x).plan.slices
     assert (len(found.nodes) if found else 0) == FUNCTIONS[function]
     assert not found or 1 <= found.images < BATCH
     agree(fused(x), function(x))
@@ -137,7 +134,7 @@ def test_cascades_in_slices(monkeypatch):
     """The stem, its pooling, both convolutions of each block as one call, and the mean."""
     monkeypatch.setattr(cascades, "_LEAST", 1)
     x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(network)
-    plan = program(fused, x).plan
+    plan = program_of(fused, x).plan
     assert [len(cascade.chains) for cascade in plan.cascades] == [2, 2]
     assert len(plan.slices.nodes) == 5
     agree(fused(x), network(x))
@@ -155,10 +152,10 @@ def test_gradients_and_batching():
 def test_a_batch_on_two_devices_stays_there():
     sharding = NamedSharding(mesh(), PartitionSpec("batch"))
     x, fused = jax.device_put(images(BATCH, SIZE, SIZE, 3), sharding), resfuse.fuse(network)
-    assert program(fused, x).plan.slices is None
+    assert program_of(fused, x).plan.slices is None
     y = fused(x)
     assert y.sharding.is_equivalent_to(sharding, y.ndim)
 
 
 def test_small_activations_run_at_once():
-    assert program(resfuse.fuse(network), images(BATCH, SIZE, SIZE, 3)).plan.slices is None
+    assert program_of(resfuse.fuse(network), images(BATCH, SIZE, SIZE, 3)).plan.slices is None

@@ -9,7 +9,7 @@ from jax import nn
 
 import agreement
 import resfuse
-from fuse_chains import cast, conv, explained, results
+from fuse_chains import cast, conv, explained, program_of, results
 from resfuse.fusion import cascades
 from resfuse.nnx.layers import SqueezeExcite
 
@@ -114,7 +114,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_which(function):
-    plan = resfuse.fuse(function)._program((X,), {}).plan
+    plan = program_of(resfuse.fuse(function), X).plan
     squeezes = [cascade for cascade in plan.cascades if cascade.squeezed is not None]
     found = [(len(each.chains), each.row_sums is not None) for each in squeezes]
     assert found == FUNCTIONS[function]
@@ -139,7 +139,7 @@ def test_a_layer_of_flax():
     layers = [nnx.Conv(*sizes, (1, 1), rngs=rngs) for sizes in ((6, 5), (5, 6))]
     layer = SqueezeExcite(*layers, "silu", nn.sigmoid)
     fused = resfuse.fuse(layer)
-    assert [len(c.chains) for c in fused._program((X,), {}).plan.cascades] == [2]
+    assert [len(c.chains) for c in program_of(fused, X).plan.cascades] == [2]
     agreement.assert_near(fused(X), np.asarray(layer(X), np.float64))
 
 

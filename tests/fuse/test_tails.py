@@ -10,7 +10,7 @@ from jax import lax, nn
 
 import agreement
 import resfuse
-from fuse_chains import KERNEL, A, B, X, cast, conv, explained, halved
+from fuse_chains import KERNEL, A, B, X, cast, conv, explained, halved, program_of
 from sampling import long_but
 
 SLOPES = jnp.asarray([0.1, 0.3, 0.2, 0.7])
@@ -124,7 +124,7 @@ KEPT, compared = halved(WHOLE)
 
 
 def chains(function, *args):
-    program = resfuse.fuse(function)._program(args, {})
+    program = program_of(resfuse.fuse(function), *args)
     return program.chains, program.graph
 
 

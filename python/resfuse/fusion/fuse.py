@@ -140,13 +140,14 @@ class _Fused:
         self._plain = jax.jit(fn)
         self._shared = Shared()
         self._programs: dict[Any, Program] = {}
+        self._last: tuple[Any, Program] | None = None  # with its key
         self._lock = threading.RLock()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        leaves = jax.tree.leaves((args, kwargs))
+        leaves, tree = jax.tree.flatten((args, kwargs))
         if _elsewhere(leaves):
             return self._plain(*args, **kwargs)
-        return self._program(args, kwargs)(leaves)
+        return self._program(leaves, tree)(leaves)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method, where this stands in a class."""
@@ -158,15 +159,17 @@ class _Fused:
 
     def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The table."""
-        reason = _elsewhere(jax.tree.leaves((args, kwargs)))
-        program = self._program(args, kwargs, run=reason is None)
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        reason = _elsewhere(leaves)
+        program = self._program(leaves, tree, run=reason is None)
         return table(program.graph, program.chains, program.plan.cascades, reason)
 
-    def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool = True) -> Program:
+    def _program(self, leaves: list[Any], tree: Any, run: bool = True) -> Program:
         try:
-            return self._found_or_traced(args, kwargs, run)
+            return self._found_or_traced(leaves, tree, run)
         except TypeError as error:
             failure = error
+        args, kwargs = jax.tree.unflatten(tree, leaves)
         self._fail_as_jit(args, kwargs)
         raise failure
 
@@ -179,20 +182,28 @@ class _Fused:
                 error.add_note(_NOT_STATIC)
             raise
 
-    def _found_or_traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], run: bool) -> Program:
-        leaves, tree = jax.tree.flatten((args, kwargs))
+    def _found_or_traced(self, leaves: list[Any], tree: Any, run: bool) -> Program:
         sliced = _on_one_device(leaves)
         avals = tuple(map(jax.typeof, leaves))
         key = run, sliced, tree, avals, trace_context(), extension.isa()
-        if key in self._programs:
-            return self._programs[key]
-        with self._lock:
-            if key not in self._programs:
-                program = trace(self._fn, tree, leaves, self._shared if run else None, sliced)
-                if not program.portable:
-                    return program
-                self._programs[key] = program
-            return self._programs[key]
+        # Equal keys mostly hold the same objects, which is quicker to see than types to hash.
+        last = self._last
+        if last is not None and last[0] == key:
+            return last[1]
+        program = self._programs.get(key)
+        if program is None:
+            with self._lock:
+                program = self._programs.get(key) or self._traced(key, leaves)
+        if program.portable:
+            self._last = key, program
+        return program
+
+    def _traced(self, key: Any, leaves: list[Any]) -> Program:
+        run, sliced, tree, *_ = key
+        program = trace(self._fn, tree, leaves, self._shared if run else None, sliced)
+        if program.portable:
+            self._programs[key] = program
+        return program
 
 
 def _global_name(fused: _Fused) -> str | None:

@@ -88,7 +88,9 @@ class Program:
 
     def _run(self, closed: Sequence[Any], leaves: Sequence[Any]) -> Any:
         outside = dict(zip(self._closed[purpose()], closed, strict=True))
-        return rewrite.run(self.plan, self.graph, outside, leaves)
+        return jax.tree.unflatten(
+            self.out_tree, rewrite.run(self.plan, self.graph, outside, leaves)
+        )
 
     def _purpose(self, leaves: Sequence[Any]) -> Purpose:
         """What becomes of the program where it is called here."""
@@ -108,8 +110,7 @@ class Program:
         chosen = self._purpose(leaves)
         with tracing_for(chosen):
             call = self._execute if chosen is Purpose.RUNNING else self._inline
-            outputs = call(leaves)
-        return jax.tree.unflatten(self.out_tree, outputs)
+            return call(leaves)
 
     def _execute(self, leaves: Sequence[Any]) -> Any:
         if Purpose.RUNNING not in self._read:
