@@ -125,11 +125,22 @@ ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel) {
   return {conv, choice, call.check.passed() ? output_shape(x.size(), conv) : Shape{}};
 }
 
-const Isa& bind_packed(Call& call, Operand& kernel, const Conv& conv) {
-  const int64_t row = kernel.shape.size() == 2 ? call.integer("row") : 0;
-  const Isa& isa = find_isa(*call.settings.isa, conv, {kernel.shape, row}, call.check);
-  if (call.check.passed()) kernel.before = row * isa.tile.nr;
-  return isa;
+Weights bind_weights(Call& call, const Operand& kernel, const Conv& conv, bool is_packed) {
+  PackedPlace place{kernel.shape};
+  if (is_packed && kernel.shape.size() == 2)
+    place = {kernel.shape, call.integer("row"), call.flag("has_numbers")};
+  const Operand within{kernel.name, {conv.out_c}, kernel.place, false};
+  Weights found{kernel, within, within, call.settings.isa};
+  if (!place.has_numbers) found.scale = call.operand("scale"), found.shift = call.operand("shift");
+  if (!is_packed) return found;
+  found.isa = &find_isa(*found.isa, conv, place, call.check);
+  if (!call.check.passed()) return found;
+  const PackedRows rows = packed_rows(conv, found.isa->tile.nr);
+  const auto at = [&](int64_t row) { return (place.row + row) * found.isa->tile.nr; };
+  found.kernel.before = at(0);
+  if (place.has_numbers)
+    found.scale.before = at(rows.kernel), found.shift.before = at(rows.kernel + rows.numbers);
+  return found;
 }
 
 }  // namespace resfuse

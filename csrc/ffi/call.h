@@ -90,8 +90,14 @@ struct ConvCall {
 };
 ConvCall bind_conv(Call& call, const Shape& x, const Shape& kernel);
 
-// The instruction set that reads the weights, which came packed: as an array of their own, or,
-// where that has two axes, as rows of one that holds those of many, from the attribute `row` on.
-const Isa& bind_packed(Call& call, Operand& kernel, const Conv& conv);
+// The weights of a call with an epilogue, its scale and shift, and what reads them.
+struct Weights {
+  Operand kernel, scale, shift;
+  const Isa* isa;
+};
+// Of a kernel that was taken. If it came packed in rows of an array that holds those of many calls,
+// one of two axes, the attribute `row` says where, and `has_numbers` whether scale and shift follow
+// it there, each from a row on.
+Weights bind_weights(Call& call, const Operand& kernel, const Conv& conv, bool is_packed);
 
 }  // namespace resfuse

@@ -29,21 +29,22 @@ struct BoundCascade {
 };
 
 Shape BoundCascade::add_part(Call& call, const Shape& images, bool is_last) {
-  Operand kernel = call.operand("kernel");
+  const Operand kernel = call.operand("kernel");
   const auto [conv, choice, output] = bind_conv(call, images, call.integers("packed"));
   (void)choice;  // a part is direct in any case
-  const Isa& reads = bind_packed(call, kernel, conv);
+  const Weights weights = bind_weights(call, kernel, conv, true);
+  const Isa& reads = *weights.isa;
   call.check.that(!isa || isa == &reads, kernel.name, " is packed for ", std::string(reads.name),
                   ", the kernels before for ", std::string(isa ? isa->name : ""));
   isa = &reads;
   // Only the last part has results of the call's.
   const Result between{"y", output, 0, true};
   epilogues.push_back(
-      bind_epilogue(call, conv, output, is_last ? y : between, call.integer("operands")));
+      bind_epilogue(call, conv, weights, output, is_last ? y : between, call.integer("operands")));
   call.check.that(is_last || epilogues.back().program.outputs == 1,
                   "only the last part may return more than y");
   parts.push_back(conv);
-  kernels.push_back(kernel);
+  kernels.push_back(weights.kernel);
   return output;
 }
 

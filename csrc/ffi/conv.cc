@@ -36,17 +36,18 @@ class Joined {
 // -> (y, outputs...). `packed` is the shape of a kernel that came packed, and otherwise empty.
 Bound conv_affine(Call& call) {
   const BoundImages images = bind_images(call);
-  Operand kernel = call.operand("kernel");
+  const Operand kernel = call.operand("kernel");
   const Result y = call.result("y");
   const Shape packed = call.integers("packed");
   const bool is_packed = !packed.empty();
   const auto [conv, choice, output] =
       bind_conv(call, images.shape, is_packed ? packed : kernel.shape);
   const Settings& settings = call.settings;
-  const Isa& isa = is_packed ? bind_packed(call, kernel, conv) : *settings.isa;
+  const Weights weights = bind_weights(call, kernel, conv, is_packed);
+  const Isa& isa = *weights.isa;
   check_prologue(images, conv, call.check);
   call.expect(y, output);
-  const BoundEpilogue ending = bind_epilogue(call, conv, output, y);
+  const BoundEpilogue ending = bind_epilogue(call, conv, weights, output, y);
   if (!call.is_valid()) return {};
 
   const bool gathers = images.has_prologue && is_pixelwise(conv);
@@ -62,7 +63,8 @@ Bound conv_affine(Call& call) {
     if (joined_floats > 0 && !joined.data()) return success_if(false, "the images side by side");
     const float* const x = joins ? joined.data() : prologue.part[0].data;
     const Prologue* const before = images.has_prologue && !joins ? &prologue : nullptr;
-    return run_jobs(now, isa, jobs, {x, now.data(kernel), now.data(y), &epilogue, nullptr, before});
+    return run_jobs(now, isa, jobs,
+                    {x, now.data(weights.kernel), now.data(y), &epilogue, nullptr, before});
   };
 }
 

@@ -169,10 +169,9 @@ Epilogue BoundEpilogue::at(const Execution& now, Program& memory) const {
   return epilogue;
 }
 
-BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y,
-                            int64_t most) {
-  BoundEpilogue bound{};
-  bound.scale = call.operand("scale"), bound.shift = call.operand("shift");
+BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Weights& weights,
+                            const Shape& output, const Result& y, int64_t most) {
+  BoundEpilogue bound{weights.scale, weights.shift};
   call.expect(bound.scale, {conv.out_c});
   call.expect(bound.shift, {conv.out_c});
   Program& program = bound.program;

@@ -21,7 +21,7 @@ struct BoundEpilogue {
   Epilogue at(const Execution& now, Program& memory) const;
 };
 
-// Takes scale, shift and `most` other operands, all of them by default, all results after `y`, and
+// Takes `most` operands behind scale and shift, all of them by default, all results after `y`, and
 // the attributes
 //
 //   code       for each instruction its operation, as operations.inc numbers them, and the
@@ -32,7 +32,7 @@ struct BoundEpilogue {
 //   returned   the register of each result
 //
 // Tensors have the shape `output`. What it returns is meaningless unless the call is valid.
-BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Shape& output, const Result& y,
-                            int64_t most = kMaxOperands);
+BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Weights& weights,
+                            const Shape& output, const Result& y, int64_t most = kMaxOperands);
 
 }  // namespace resfuse

@@ -10,11 +10,11 @@ std::atomic<Choice>& chosen() {
   return choice;
 }
 
-bool is_at(const PackedPlace& place, const Layout& layout) {
-  const auto& [array, row] = place;
-  if (array.size() != 2) return packed_shape(layout) == array;
-  const int64_t rows = layout.panels * layout.taps * layout.depth;
-  return array[1] == layout.nr && row >= 0 && row <= array[0] - rows;
+bool is_at(const PackedPlace& place, const Conv& conv, int nr) {
+  if (place.array.size() != 2) return packed_shape(make_layout(conv, nr)) == place.array;
+  const PackedRows rows = packed_rows(conv, nr);
+  const int64_t needed = rows.kernel + (place.has_numbers ? 2 * rows.numbers : 0);
+  return place.array[1] == nr && place.row >= 0 && place.row <= place.array[0] - needed;
 }
 
 }  // namespace
@@ -23,10 +23,15 @@ Settings settings_in_use(int64_t threads) {
   return {&isa_in_use(), chosen().load(), &machine_in_use(), threads};
 }
 
+PackedRows packed_rows(const Conv& conv, int nr) {
+  const Layout layout = make_layout(conv, nr);
+  return {layout.panels * layout.taps * layout.depth, ceil_div(conv.out_c, int64_t{nr})};
+}
+
 const Isa& find_isa(const Isa& preferred, const Conv& conv, const PackedPlace& packed,
                     Check& check) {
   if (!check.passed()) return preferred;
-  const auto reads = [&](const Isa& isa) { return is_at(packed, make_layout(conv, isa.tile.nr)); };
+  const auto reads = [&](const Isa& isa) { return is_at(packed, conv, isa.tile.nr); };
   if (reads(preferred)) return preferred;
   for (const Isa* isa : usable_isas())
     if (reads(*isa)) return *isa;

@@ -24,11 +24,18 @@ struct Settings {
 Settings settings_in_use(int64_t threads);
 
 // Where packed weights are: all of an array, or from a row on in one of two axes, whose rows are as
-// long as a panel has channels.
+// long as a panel has channels; then scale and shift may follow them.
 struct PackedPlace {
   Shape array;
   int64_t row = 0;
+  bool has_numbers = false;
 };
+
+// How many such rows they take, and scale and shift each.
+struct PackedRows {
+  int64_t kernel, numbers;
+};
+PackedRows packed_rows(const Conv& conv, int nr);
 
 // This ISA if it reads weights packed so, or another of this machine that does.
 const Isa& find_isa(const Isa& preferred, const Conv& conv, const PackedPlace& packed,

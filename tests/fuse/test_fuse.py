@@ -109,19 +109,25 @@ def test_arguments_may_change_between_calls():
 
 
 def test_only_small_arrays_are_constants_in_the_program():
-    """And not those whose numbers are all the same: the shift of both. Packed weights are one."""
-    shapes = (1, 1, X.shape[-1], 128), (1, 1, 128, 128)
-    kernels = [np.random.default_rng(0).standard_normal(shape, np.float32) for shape in shapes]
-    scale = np.arange(128, dtype=np.float32)
-    fast = resfuse.fuse(lambda x: functools.reduce(conv, kernels, x) * scale)
+    """And not those whose numbers are all the same. What convolutions read is one argument."""
+    random = np.random.default_rng(0)
+    kernel = random.standard_normal((1, 1, X.shape[-1], 128), np.float32)
+    small, large = (random.standard_normal(n, np.float32) for n in (128, (128, 1, 1, 1, 128)))
+
+    def function(x):
+        y = jnp.sort(conv(x, kernel))  # what follows is XLA's
+        return jnp.sort(y * small) + jnp.sort(y + np.ones(128, np.float32)) + large
+
+    fast = resfuse.fuse(function)
     fast(X)
     (program,) = fast._programs.values()
     with tracing_for(Purpose.RUNNING):
         text = program._running.lower(program._arrays(Purpose.RUNNING), [X]).as_text()
     constants = re.findall(r"dense<\W[^>]*> : tensor<([\dx]*)xf32>", text)
-    assert max(math.prod(map(int, shape.split("x"))) for shape in constants) == scale.size
-    weights = sum(kernel.size for kernel in kernels)
-    assert sorted(array.size for array in program._arrays(Purpose.RUNNING)) == [128, 128, weights]
+    assert max(math.prod(map(int, shape.split("x"))) for shape in constants) == small.size
+    uniform, weights, other = sorted(map(np.shape, program._arrays(Purpose.RUNNING)), key=len)
+    rows = 128 // weights[-1] * (X.shape[-1] + 2)  # of the kernel, the scale and the shift
+    assert (uniform, weights[0], other) == ((128,), rows, large.shape)
 
 
 def test_closed_over_tracers():

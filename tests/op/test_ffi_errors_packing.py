@@ -58,7 +58,21 @@ def test_rows_of_packed_weights_work():
     """From the first to the last that leave room."""
     for shape in on_every_isa(packed_shape).values():
         for first in (0, 3, 7):
-            call(AFFINE, operands=[X, rows_of(shape, 7)[1], (6,), (6,)], packed=KERNEL, row=first)
+            call(
+                AFFINE,
+                operands=[X, rows_of(shape, 7)[1], (6,), (6,)],
+                packed=KERNEL,
+                row=first,
+                has_numbers=False,
+            )
+
+
+def test_numbers_that_follow_packed_weights():
+    """Scale and shift, of 6 channels each; with 8 lanes or more a row each."""
+    for shape in on_every_isa(packed_shape).values():
+        given = {"operands": [X, rows_of(shape, 2)[1]], "packed": KERNEL, "has_numbers": True}
+        call(AFFINE, **given, row=0)
+        refuses("and begin in row 1", AFFINE, **given, row=1)
 
 
 @pytest.mark.parametrize(
@@ -70,15 +84,18 @@ def test_rows_of_packed_weights_work():
         (-1, {"row": 0}, "packed weights have shape .* and begin in row 0"),
         (7, {}, "the attribute row is missing"),
         (7, {"row": (0,)}, "the attribute row has another type"),
+        (7, {"row": 0, "has_numbers": None}, "the attribute has_numbers is missing"),
     ],
 )
 def test_rows_that_are_not_there(more, attributes, message):
     shape = rows_of(packed_shape(), more)[1]
+    attributes = {"has_numbers": False} | attributes
     refuses(message, AFFINE, operands=[X, shape, (6,), (6,)], packed=KERNEL, **attributes)
 
 
 def test_rows_of_no_instruction_set():
-    refuses("begin in row 0", AFFINE, operands=[X, (10_000, 5), (6,), (6,)], packed=KERNEL, row=0)
+    refuses("begin in row 0", AFFINE, operands=[X, (10_000, 5), (6,), (6,)], packed=KERNEL, row=0,
+            has_numbers=False)  # fmt: skip
 
 
 def test_rows_of_weights_that_are_not_in_rows():

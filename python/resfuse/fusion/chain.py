@@ -35,11 +35,15 @@ class Norm:
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """A kernel's packed weights: as they are, and where they lie among those packed with them."""
+    """A kernel's packed weights: as they are, and where they lie among those packed with them.
+
+    There, scale and shift may follow them.
+    """
 
     value: Value
     together: Value  # (rows, channels of a panel)
     first_row: int
+    has_numbers: bool
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -112,15 +116,15 @@ class Chain:
         """What of that is needed there: what only runs reads no kernel beside packed weights."""
         operands = [self.prepared.get(operand, operand.value) for operand in self.operands]
         before = self.before or (self.head.numbers if self.head else ())
-        numbers = self.folded or self.numbers
-        return [*self.images, *before, *self._weights(purpose), *numbers, *operands]
+        return [*self.images, *before, *self._weights(purpose), *operands]
 
     def _weights(self, purpose: Purpose) -> list[Value]:
+        numbers = self.folded or self.numbers
         if self.packed is None:
-            return [self.kernel]
-        if purpose is Purpose.RUNNING:
-            return [self.packed.together]
-        return [self.kernel, self.packed.value]
+            return [self.kernel, *numbers]
+        if purpose is not Purpose.RUNNING:
+            return [self.kernel, self.packed.value, *numbers]
+        return [self.packed.together, *(() if self.packed.has_numbers else numbers)]
 
     @property
     def results(self) -> Sequence[tuple[Value, Layout]]:

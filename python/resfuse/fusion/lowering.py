@@ -37,26 +37,29 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
     if weight_gradient.takes(chain.geometry):
         y = weight_gradient.convolve(chain.geometry, read(chain.x), read(chain.kernel))
         return _images(chain, (y,))
-    kernel, packed = _weights(chain, read)
     operands = [_operand(chain, operand, read) for operand in chain.operands]
     if chain.norm is not None:
         x = chain.geometry.images_from(read(chain.x))
+        kernel = chain.geometry.kernel.undo(read(chain.kernel))
         return _with_statistics(chain, chain.norm, read, wanted, (x, kernel, *operands))
     prologue = chain.head.prologue if chain.head else None
     static = chain.spec, _epilogue(chain), _in_place(chain), prologue
-    numbers = _scale_and_shift(chain, read)
-    outputs = _affine(*static, packed, _before(chain, read), kernel, *numbers, *operands)
+    packed, *weights = _weights(chain, read)
+    outputs = _affine(*static, packed, _before(chain, read), *weights, *operands)
     return _images(chain, outputs)
 
 
-def _weights(chain: Chain, read: Read) -> tuple[Any, Packed | None]:
-    """The kernel, or of packed weights that only run its type, and those."""
-    if chain.packed is None:
-        return chain.geometry.kernel.undo(read(chain.kernel)), None
-    if purpose() is Purpose.RUNNING:
-        kernel = jax.ShapeDtypeStruct(chain.geometry.kernel.start, jnp.float32)
-        return kernel, Rows(read(chain.packed.together), chain.packed.first_row)
-    return chain.geometry.kernel.undo(read(chain.kernel)), read(chain.packed.value)
+def _weights(chain: Chain, read: Read) -> tuple[Packed | None, Any, Any, Any]:
+    """The packed weights, the kernel, scale and shift; of what only runs the kernel's type."""
+    packed = chain.packed
+    if packed is None or purpose() is not Purpose.RUNNING:
+        kernel = chain.geometry.kernel.undo(read(chain.kernel))
+        own = None if packed is None else read(packed.value)
+        return own, kernel, *_scale_and_shift(chain, read)
+    kernel = jax.ShapeDtypeStruct(chain.geometry.kernel.start, jnp.float32)
+    rows = Rows(read(packed.together), packed.first_row, packed.has_numbers)
+    numbers = (None, None) if packed.has_numbers else _scale_and_shift(chain, read)
+    return rows, kernel, *numbers
 
 
 def _before(chain: Chain, read: Read) -> tuple[Array, ...]:
@@ -91,9 +94,8 @@ def _images_of(found: Cascade, read: Read, computed: Container[Value]) -> Array:
 
 
 def _arrays(chain: Chain, read: Read) -> PartArrays:
-    kernel, packed = _weights(chain, read)
     operands = (_operand(chain, operand, read) for operand in chain.operands)
-    return PartArrays(packed, kernel, *_scale_and_shift(chain, read), tuple(operands))
+    return PartArrays(*_weights(chain, read), tuple(operands))
 
 
 def _scale_and_shift(chain: Chain, read: Read) -> tuple[Any, Any]:

@@ -21,6 +21,7 @@ from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold, full, row
 from resfuse.kernel import extension
 from resfuse.kernel.extension import PackingTask
+from resfuse.kernel.fold import fold_of
 from resfuse.memory import empty
 from resfuse.spec import ConvSpec
 
@@ -70,7 +71,16 @@ def array_of(value: Value) -> Any:
 
 
 def _key(chain: Chain) -> Any:
-    return key_of(chain.kernel), chain.geometry.kernel, _packing_spec(chain), extension.isa()
+    numbers = (each.tobytes() for each in _numbers(chain))
+    spec = _packing_spec(chain)
+    return key_of(chain.kernel), chain.geometry.kernel, spec, extension.isa(), *numbers
+
+
+def _numbers(chain: Chain) -> list[np.ndarray]:
+    """The scale and the shift that follow the weights, if the call reads them as they are."""
+    if chain.folded is None or fold_of(chain.spec, chain.geometry.kernel.start):
+        return []
+    return [np.asarray(value.array) for value in chain.folded]
 
 
 def _packing_spec(chain: Chain) -> ConvSpec:
@@ -93,16 +103,38 @@ def _packed(chains: Sequence[Chain]) -> list[Packed]:
     kernels = [_kernel(chain, memory) for chain in chains]
     specs = list(map(_packing_spec, chains))
     shapes = [extension.packed_type(*each).shape for each in zip(kernels, specs, strict=True)]
-    first_rows = list(itertools.accumulate((math.prod(s[:-1]) for s in shapes), initial=0))
-    together = empty((first_rows[-1], shapes[0][-1]))
-    pairs = zip(itertools.pairwise(first_rows), shapes, strict=True)
-    blocks = [together[first:last].reshape(shape) for (first, last), shape in pairs]
+    numbers = list(map(_numbers, chains))
+    together, firsts, blocks = _laid_out(shapes, numbers)
     done = _begin(list(zip(kernels, specs, blocks, strict=True)))
     whole = _value(_Pending(done, together))
     return [
-        Packed(_value(_Pending(done, block)), whole, first)
-        for block, first in zip(blocks, first_rows, strict=False)
+        Packed(_value(_Pending(done, block)), whole, first, bool(own))
+        for block, first, own in zip(blocks, firsts, numbers, strict=True)
     ]
+
+
+def _laid_out(
+    shapes: Sequence[tuple[int, ...]], numbers: Sequence[Sequence[np.ndarray]]
+) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
+    """An array, where in it each call's rows begin, and its blocks for weights of these shapes.
+
+    The ``numbers`` of each call follow its block, each from a row on.
+    """
+    width = shapes[0][-1]
+    rows = [
+        [math.prod(shape[:-1]), *(-(-each.size // width) for each in own)]
+        for shape, own in zip(shapes, numbers, strict=True)
+    ]
+    firsts = list(itertools.accumulate(map(sum, rows), initial=0))
+    together = empty((firsts.pop(), width))
+    blocks = []
+    for shape, own, first, counts in zip(shapes, numbers, firsts, rows, strict=True):
+        ends = list(itertools.accumulate(counts, initial=first))
+        block, *places = (together[a:b].reshape(-1) for a, b in itertools.pairwise(ends))
+        blocks.append(block.reshape(shape))
+        for place, each in zip(places, own, strict=True):
+            place[: each.size], place[each.size :] = each, 0.0
+    return together, firsts, blocks
 
 
 def _value(pending: _Pending) -> Value:

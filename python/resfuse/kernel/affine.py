@@ -12,12 +12,12 @@ import jax
 from jax import Array
 
 from resfuse import reference
-from resfuse.kernel.call import Attribute, Call
+from resfuse.kernel.call import Call
 from resfuse.kernel.conv import attributes, axes, conv, input_gradient, weight_gradient
 from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
 from resfuse.kernel.epilogue import Epilogue, Kind
 from resfuse.kernel.fold import fold_of
-from resfuse.kernel.packed import Packed, as_operand
+from resfuse.kernel.packed import Packed, Weights
 from resfuse.kernel.prologue import Prologue
 from resfuse.purpose import by_platform
 from resfuse.spec import ConvSpec
@@ -139,25 +139,27 @@ def _call(
 ) -> Arrays:
     """The call; the prologue's arrays lead, or else ``x``."""
     count = 1 if prologue is None else prologue.count
-    images, (kernel, *rest) = arrays[:count], arrays[count:]
+    images, (kernel, scale, shift, *operands) = arrays[:count], arrays[count:]
     name, program = axes(spec), epilogue.program
-    own: tuple[Array, str, dict[str, Attribute]] = kernel, name.kernel, {}
-    weights, factors, place = own if packed is None else as_operand(packed, "abce")
+    weights = Weights((kernel, scale, shift), (name.kernel, "o", "o"), {})
+    if packed is not None:
+        weights = Weights.packed(packed, scale, shift, "abce", "o")
     before = [name.x] if prologue is None else prologue.rule(name.x)
-    rule = [*before, factors, "o", "o", *program.rule(name.y)]
+    rule = [*before, *weights.rule, *program.rule(name.y)]
     x = *images[0].shape[:-1], kernel.shape[-2] * spec.feature_group_count
+    y = spec.output_shape(x, kernel.shape)
     call = Call(
         "conv_affine",
         f"{', '.join(rule)} -> {', '.join([name.y] * len(program.outputs))}",
-        sizes=name.of_y(spec.output_shape(x, kernel.shape)),
+        sizes=name.of_y(y) | {"o": y[-1]},
         attributes=attributes(spec)
         | program.attributes
         | {"packed": () if packed is None else kernel.shape}
-        | place
+        | weights.attributes
         | {"prologue": () if prologue is None else prologue.attribute},
         in_place=in_place and program.operands[-1:] == ("tensor",),
     )
-    return call(*images, weights, *rest)
+    return call(*images, *weights.operands, *operands)
 
 
 def _forward(

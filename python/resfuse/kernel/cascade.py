@@ -26,7 +26,7 @@ from resfuse.kernel.call import Attribute, Call
 from resfuse.kernel.conv import attributes
 from resfuse.kernel.derivatives import bare, refuse_forward_mode
 from resfuse.kernel.epilogue import Epilogue
-from resfuse.kernel.packed import Packed, as_operand
+from resfuse.kernel.packed import Packed, Weights
 from resfuse.kernel.pool import Pooling, pool_on_cpu
 from resfuse.purpose import by_platform
 from resfuse.spec import ConvSpec
@@ -155,7 +155,7 @@ def _call(static: Cascade, shape: tuple[int, ...], x: Array, *arrays: PartArrays
     call = Call(
         "conv_cascade",
         f"n h w i, {', '.join(each.rule for each in whole)} -> {', '.join(results)}",
-        sizes={"y": shape[1], "x": shape[2]},
+        sizes={"y": shape[1], "x": shape[2], y[-1]: shape[-1]},
         attributes=functools.reduce(
             operator.or_,
             (each.attributes for each in whole),
@@ -191,15 +191,14 @@ class _PartOfCall(NamedTuple):
 
 def _of_part(index: int, part: Part, arrays: PartArrays) -> _PartOfCall:
     """What a part adds to the call; the handler takes attributes by their names and its number."""
-    *letters, out = list(_LETTERS[index])
+    letters, out = _LETTERS[index][:-1], _LETTERS[index][-1]
     assert arrays.packed is not None
-    packed, axes, place = as_operand(arrays.packed, "".join(letters))
-    rule = axes, out, out, *part.epilogue.program.rule(_output(index))
-    own = attributes(part.spec) | part.epilogue.program.attributes | place
+    weights = Weights.packed(arrays.packed, arrays.scale, arrays.shift, letters, out)
+    rule = *weights.rule, *part.epilogue.program.rule(_output(index))
+    own = attributes(part.spec) | part.epilogue.program.attributes | weights.attributes
     own |= {"packed": arrays.kernel.shape, "operands": len(arrays.operands)}
     named = {f"{name}_{index}": value for name, value in own.items()}
-    operands = packed, arrays.scale, arrays.shift, *arrays.operands
-    return _PartOfCall(", ".join(rule), named, operands)
+    return _PartOfCall(", ".join(rule), named, (*weights.operands, *arrays.operands))
 
 
 def _apart(static: Cascade, x: Array, *arrays: PartArrays) -> Arrays:
