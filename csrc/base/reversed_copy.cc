@@ -7,6 +7,8 @@
 #include <emmintrin.h>
 #endif
 
+#include "base/pages.h"
+
 namespace resfuse {
 namespace {
 
@@ -46,6 +48,7 @@ void end_of_stream() {
 // In the order of `to` each number would come from another line, gone when its neighbour is wanted.
 void copy_reversed(const float* from, int64_t a_size, int64_t b_size, int64_t c_size, float* to) {
   const int64_t row_size = b_size * c_size, whole = a_size / kLine * kLine;
+  find_pages(to, static_cast<size_t>(a_size * row_size) * sizeof(float));
   if (a_size == 1 && (b_size == 1 || c_size == 1)) {
     std::copy_n(from, row_size, to);
     return;

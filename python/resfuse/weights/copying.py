@@ -103,9 +103,12 @@ def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[_Part]:
 
 
 def _reversed(arrays: _Part) -> _Part:
-    """Their transposes. To be called back into Python for each would take longer than to copy."""
+    """Their transposes, side by side: whole parts are large enough for huge pages, arrays are not.
+
+    To be called back into Python for each would take longer than to copy.
+    """
     group = list(arrays.values())
-    copies = [memory.empty(array.shape[::-1]) for array in group]
+    copies = memory.empty_blocks([array.shape[::-1] for array in group])
     extension.reverse_axes(group, copies)
     forget(group)
     return dict(zip(arrays, copies, strict=True))
