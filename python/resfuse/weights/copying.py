@@ -17,8 +17,8 @@ _Part = dict[str, np.ndarray]
 
 _OUTPUTS = 32  # whose numbers are two cache lines
 
-# Of a file. After each its memory is given back; then the thread waits for Python, a few ms.
-_PARTS = 6
+# Of a file. After each part its memory is given back; then the thread waits for Python, a few ms.
+_LEAST_PART = 1 / 16
 
 
 class Copies:
@@ -88,16 +88,19 @@ def _three_axes(array: np.ndarray, outputs_first: bool) -> np.ndarray:
 
 
 def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[_Part]:
-    """The arrays in parts of about one size."""
+    """The arrays in parts of about half of what is left: so many as the rest takes are there twice.
+
+    All that is in memory is then never more than the model in the end.
+    """
     part: _Part = {}
-    size = 0
-    least = sum(array.nbytes for array in arrays.values()) / _PARTS
+    size, left = 0, sum(array.nbytes for array in arrays.values())
+    least = _LEAST_PART * left
     for name, array in arrays.items():
         part[name] = array
         size += array.nbytes
-        if size >= least:
+        if size >= max(left / 2, least):
             yield part
-            part, size = {}, 0
+            part, size, left = {}, 0, left - size
     if part:
         yield part
 
