@@ -30,9 +30,9 @@ double now_ms() {
 }  // namespace
 
 // The host of a virtual machine may have taken back what was free (free page reporting), and takes
-// 5 ms to find 2 MiB again: 0.2 s for the packed weights of a ResNet-50. It takes back blocks of the
-// size of huge pages and more, and leaves what lies scattered; or small pages are what has run out.
-// So each time that one kind was slow, the other has its turn.
+// 5 ms to find 2 MiB again: 0.2 s for the packed weights of a ResNet-50. It takes back blocks of
+// the size of huge pages and more, and leaves what lies scattered; or small pages are what has run
+// out. So each time that one kind was slow, the other has its turn.
 void find_pages(void* begin, size_t bytes) {
   static std::atomic<bool> huge{true};
   const auto first = reinterpret_cast<uintptr_t>(begin), end = first + bytes;

@@ -88,9 +88,9 @@ def _three_axes(array: np.ndarray, outputs_first: bool) -> np.ndarray:
 
 
 def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[_Part]:
-    """The arrays in parts of about half of what is left: so many as the rest takes are there twice.
+    """The arrays in parts, each about half of what is left.
 
-    All that is in memory is then never more than the model in the end.
+    A part is in memory twice until it is copied: in all, no more than the model takes in the end.
     """
     part: _Part = {}
     size, left = 0, sum(array.nbytes for array in arrays.values())
