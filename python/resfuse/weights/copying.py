@@ -75,8 +75,7 @@ class Copies:
 
 def _is_plain(array: np.ndarray) -> bool:
     """Whether the kernel's side can read it: as the file has it, whose memory can be given back."""
-    flags = array.flags
-    whole = flags.c_contiguous and flags.aligned and array.ndim > 0 and array.size > 0
+    whole = array.flags.c_contiguous and array.ndim > 0 and array.size > 0
     return whole and array.dtype == np.float32 and is_mapped(array)
 
 
