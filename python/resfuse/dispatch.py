@@ -14,7 +14,7 @@ from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.batch_norm import Ending
 from resfuse.kernel.conv import unsupported
 from resfuse.kernel.derivatives import FORWARD_MODE
-from resfuse.kernel.elementwise import NotElementwiseError, trace_elementwise
+from resfuse.kernel.elementwise import IN_PRIMITIVES, NotElementwiseError, trace_elementwise
 from resfuse.kernel.epilogue import (
     ADD,
     ADD_RELU,
@@ -53,7 +53,8 @@ def inference(
 ) -> Array:
     """:func:`resfuse.conv_bn_act` of these arrays."""
     arrays, native = _checked(arrays, implementation, spec)
-    native = native and purpose() is not Purpose.READING
+    if purpose() is Purpose.READING:
+        native, activation = False, IN_PRIMITIVES.get(activation, activation)
     with naming_forward_mode(FORWARD_MODE):
         return _inference(arrays, native, spec, epsilon, activation)
 
@@ -163,9 +164,7 @@ _COMPILED = {None: (IDENTITY, ADD), jax.nn.relu: (RELU, ADD_RELU)}
 
 
 # These are so for certain, and to trace them for each layer takes a tenth of the network's time.
-_ELEMENTWISE = frozenset(
-    {jax.nn.relu, jax.nn.relu6, jax.nn.silu, jax.nn.hard_swish, jax.nn.gelu, jax.nn.sigmoid}
-)
+_ELEMENTWISE = frozenset({*IN_PRIMITIVES, *IN_PRIMITIVES.values(), jax.nn.gelu, jax.nn.sigmoid})
 
 
 def _ending(

@@ -57,6 +57,7 @@ __all__ = [
     "scanned",
     "trace_context",
     "while_parts",
+    "with_rule_of",
     "with_weak_type",
     "without_mesh",
 ]
@@ -211,6 +212,21 @@ def has_rule_of(params: Mapping[str, Any], function: Callable[..., Any]) -> bool
     traced = _closed_over(getattr(rule, "f", None), "fn")
     rule = _closed_over(traced, "jvp")
     return rule is not None and rule.f is getattr(function, "jvp", None)
+
+
+def with_rule_of(
+    function: Callable[[jax.Array], jax.Array], other: Any
+) -> Callable[[jax.Array], jax.Array]:
+    """``function`` with the derivative rule of ``other``, a ``custom_jvp`` of the same values.
+
+    Where the rule cannot be seen it is ``other``.
+    """
+    rule = getattr(other, "jvp", None)
+    if rule is None:
+        return other
+    made = jax.custom_jvp(function)
+    made.defjvp(rule)
+    return made
 
 
 def _closed_over(function: Any, name: str) -> Any:

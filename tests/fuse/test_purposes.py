@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
@@ -14,6 +15,7 @@ import resfuse
 from cases import kernel_calls
 from fuse_chains import KERNEL, A, B, X, cast, conv
 from resfuse import jax_compat
+from resfuse.kernel.elementwise import IN_PRIMITIVES
 from resfuse.purpose import Purpose, tracing_for
 from two_devices import mesh
 
@@ -27,6 +29,16 @@ def network(x, kernel=KERNEL):
 
 def op(x, implementation=None):
     return resfuse.conv_bn_relu(x, KERNEL, A, B, ZEROS, ONES, implementation=implementation)
+
+
+@pytest.mark.parametrize("activation", IN_PRIMITIVES)
+def test_what_is_read_has_the_value_and_the_derivative(activation):
+    x = jnp.asarray([-4.0, -3.0, -1.0, -0.0, 0.0, 0.5, 3.0, 6.0, 7.0, jnp.inf, jnp.nan])
+    wanted, read = (
+        jax.jit(jax.vmap(jax.value_and_grad(function)))(x)
+        for function in (activation, IN_PRIMITIVES[activation])
+    )
+    jax.tree.map(np.testing.assert_array_equal, read, wanted)
 
 
 def program(fused, x=X):

@@ -17,8 +17,8 @@ _Part = dict[str, np.ndarray]
 
 _OUTPUTS = 32  # whose numbers are two cache lines
 
-# Of a file. After each its memory is given back; then the thread waits for Python, a few ms.
-_PARTS = 6
+# Of a file. After each part its memory is given back; then the thread waits for Python, a few ms.
+_LEAST_PART = 1 / 16
 
 
 class Copies:
@@ -75,8 +75,7 @@ class Copies:
 
 def _is_plain(array: np.ndarray) -> bool:
     """Whether the kernel's side can read it: as the file has it, whose memory can be given back."""
-    flags = array.flags
-    whole = flags.c_contiguous and flags.aligned and array.ndim > 0 and array.size > 0
+    whole = array.flags.c_contiguous and array.ndim > 0 and array.size > 0
     return whole and array.dtype == np.float32 and is_mapped(array)
 
 
@@ -88,24 +87,30 @@ def _three_axes(array: np.ndarray, outputs_first: bool) -> np.ndarray:
 
 
 def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[_Part]:
-    """The arrays in parts of about one size."""
+    """The arrays in parts, each about half of what is left.
+
+    A part is in memory twice until it is copied: in all, no more than the model takes in the end.
+    """
     part: _Part = {}
-    size = 0
-    least = sum(array.nbytes for array in arrays.values()) / _PARTS
+    size, left = 0, sum(array.nbytes for array in arrays.values())
+    least = _LEAST_PART * left
     for name, array in arrays.items():
         part[name] = array
         size += array.nbytes
-        if size >= least:
+        if size >= max(left / 2, least):
             yield part
-            part, size = {}, 0
+            part, size, left = {}, 0, left - size
     if part:
         yield part
 
 
 def _reversed(arrays: _Part) -> _Part:
-    """Their transposes. To be called back into Python for each would take longer than to copy."""
+    """Their transposes, side by side: whole parts are large enough for huge pages, arrays are not.
+
+    To be called back into Python for each would take longer than to copy.
+    """
     group = list(arrays.values())
-    copies = [memory.empty(array.shape[::-1]) for array in group]
+    copies = memory.empty_blocks([array.shape[::-1] for array in group])
     extension.reverse_axes(group, copies)
     forget(group)
     return dict(zip(arrays, copies, strict=True))

@@ -55,11 +55,12 @@ def fit(
     as_seed(seed)
     copies = Copies(weights.arrays, weights.scheme.layout)
     model, shapes = make(*_IMAGENET)
-    file = _sizes(weights, shapes)
+    places, arrays = weights.places(shapes), weights.arrays
+    file = _sizes(arrays, _head(weights, places)[0], places[_stem(weights, places)])
     wanted = num_classes or file[0], in_channels or file[1]
     if wanted != _IMAGENET:
         model, shapes = make(*wanted)
-    places, arrays = weights.places(shapes), weights.arrays
+        places = weights.places(shapes)
     if num_classes not in (None, file[0]) or (num_classes and not _has_head(weights, places)):
         _replace_head(weights, places, arrays, seed)
     if wanted[1] != file[1]:  # which a stem of the right rank has said
@@ -85,11 +86,9 @@ def _has_head(weights: Weights, places: Mapping[str, Place]) -> bool:
     return any(place.name in weights.arrays for place in _head(weights, places))
 
 
-def _sizes(weights: Weights, shapes: Shapes) -> tuple[int, int]:
+def _sizes(arrays: Mapping[str, np.ndarray], head: Place, stem: Place) -> tuple[int, int]:
     """Classes and channels of the file; where it does not say, those of ImageNet."""
-    places = weights.places(shapes)
-    head, stem = _head(weights, places)[0], places[_stem(weights, places)]
-    kernels = [weights.arrays.get(place.name) for place in (head, stem)]
+    kernels = [arrays.get(place.name) for place in (head, stem)]
     classes, channels = (
         None if kernel is None or kernel.ndim != len(place.shape) else place.to_ours(kernel).shape
         for kernel, place in zip(kernels, (head, stem), strict=True)
