@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "base/pages.h"
 #include "base/reversed_copy.h"
 #include "conv/run.h"
 #include "ffi/select.h"
@@ -38,9 +39,12 @@ void pack(const std::vector<Task>& tasks) {
     if (!check.passed()) throw nb::value_error(check.complaint().c_str());
   }
   const nb::gil_scoped_release release;
-  for (size_t i = 0; i < tasks.size(); ++i)
-    pack_all(calls[i].conv, calls[i].layout, false, std::get<0>(tasks[i]).data(),
-             std::get<1>(tasks[i]).data(), 1, [](const auto&) {});
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const auto& [kernel, packed, image_dilation, window_dilation, groups] = tasks[i];
+    find_pages(packed.data(), packed.nbytes());
+    pack_all(calls[i].conv, calls[i].layout, false, kernel.data(), packed.data(), 1,
+             [](const auto&) {});
+  }
 }
 
 // Copies each of `from`, of three axes, to that of `to` with the axes in reverse order.
