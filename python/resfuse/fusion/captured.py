@@ -11,7 +11,6 @@ from jax.core import ShapedArray
 from jax.sharding import AxisType
 
 from resfuse.fusion.graph import Value
-from resfuse.jax_compat import with_weak_type
 
 __all__ = ["Captured", "as_argument", "is_explicit", "is_small"]
 
@@ -23,14 +22,15 @@ _LEAST_ARGUMENT = 64 << 10
 class Captured:
     """The arrays of one fused function, shared by its programs.
 
-    They are device arrays of its own: changes in place, deletion and donation of the originals
-    come too late. They are free to go where the arguments are, wherever the originals were
-    committed to. What is a JAX array on the CPU shares its memory; NumPy arrays are copied, and
-    known by their contents, so that a later program takes what has changed since.
+    They are its own: changes in place, deletion and donation of the originals come too late. What
+    is a JAX array on the CPU shares its memory; NumPy arrays are copied, and known by their
+    contents, so that a later program takes what has changed since. Of those that a program takes
+    :func:`resfuse.fusion.prepare.array_of` makes device arrays, which are free to go where the
+    arguments are, wherever the originals were committed to; most are only folded or packed.
     """
 
     def __init__(self) -> None:
-        self._arrays: dict[Any, tuple[Any, Any]] = {}
+        self._arrays: dict[Any, tuple[Any, np.ndarray]] = {}
 
     def take(self, values: Iterable[Value]) -> None:
         """Puts captured arrays in place of those of ``values``, as far as that is possible."""
@@ -39,11 +39,9 @@ class Captured:
         pairs = zip(keys, taken, strict=True)
         missing = {key: value for key, value in pairs if key not in self._arrays}
         with jax.ensure_compile_time_eval():
-            # All at once, which takes half of the time.
-            moved = jax.device_put(list(map(_own, missing.values())))
-            for (key, value), array in zip(missing.items(), moved, strict=True):
+            for key, value in missing.items():
                 # With the array itself, for as long as this lives, its id is nobody else's.
-                self._arrays[key] = value.array, with_weak_type(array, value.aval.weak_type)
+                self._arrays[key] = value.array, _own(value)
         for key, value in zip(keys, taken, strict=True):
             value.array = self._arrays[key][1]
 
@@ -68,9 +66,11 @@ def is_explicit(value: Value) -> bool:
 
 
 def _own(value: Value) -> np.ndarray:
-    array = value.array
-    own = np.asarray(array) if isinstance(array, jax.Array) else np.array(array)
-    return own.astype(value.aval.dtype, copy=False)
+    """In memory that JAX takes as it is."""
+    array, dtype = value.array, value.aval.dtype
+    if not isinstance(array, jax.Array):
+        array = jax.device_put(np.array(array, dtype))
+    return np.asarray(array).astype(dtype, copy=False)
 
 
 def _key(array: Any) -> Any:

@@ -19,6 +19,7 @@ from resfuse.fusion.graph import Value
 from resfuse.fusion.head import Head
 from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold, full, row
+from resfuse.jax_compat import with_weak_type
 from resfuse.kernel import extension
 from resfuse.kernel.extension import PackingTask
 from resfuse.kernel.fold import fold_of
@@ -60,13 +61,16 @@ class _Pending:
 
 
 def array_of(value: Value) -> Any:
-    """Its array; waits for the thread that packs it."""
+    """Its array on the device; waits for the thread that packs it."""
     array = value.array
     if isinstance(array, _Pending):
         for each in array.done:
             each.result()
+        array = array.packed
+    if isinstance(array, np.ndarray):
         with jax.ensure_compile_time_eval():
-            array = value.array = jax.device_put(array.packed)
+            array = with_weak_type(jax.device_put(array), value.aval.weak_type)
+        value.array = array
     return array
 
 

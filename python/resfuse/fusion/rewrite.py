@@ -11,6 +11,7 @@ from resfuse.fusion import cascades, control_flow, lowering, pooling, slices
 from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.prepare import array_of
 from resfuse.purpose import Purpose
 
 __all__ = ["Environment", "Plan", "run"]
@@ -81,7 +82,7 @@ def run(plan: Plan, graph: Graph, outside: Environment, arrays: Sequence[Any]) -
 
 
 def _read(env: Environment, value: Value) -> Any:
-    return value.array if value.given and value not in env else env[value]
+    return array_of(value) if value.given and value not in env else env[value]
 
 
 def _step(plan: Plan, node: Node, env: Environment) -> None:
