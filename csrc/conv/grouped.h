@@ -129,20 +129,32 @@ inline SumFunction sum_function(int64_t group) {
     return group == G ? Rotations<G>::sum : sum_function<2 * G>(group);
 }
 
+// Scales, shifts and finishes a tile in memory, vector by vector where registers are all that it
+// takes.
+inline void finish_sums(Tile& tile, int height, int vectors) {
+  const Output& output = *tile.output;
+  const bool is_plain = tile.is_plain();
+  float* at = tile.acc;
+  int64_t pixel = tile.pixel;
+  for (int m = 0; m < height; ++m, pixel += tile.pixel_stride)
+    for (int n = 0; n < vectors; ++n, at += kLanes) {
+      Vec acc[1][1] = {{scale_and_shift(output, n * kLanes, load(at))}};
+      is_plain ? finish_tile(output, pixel + n * kLanes, 0, acc) : store(at, acc[0][0]);
+    }
+  if (!is_plain) finish_some(tile, height, vectors);
+}
+
 // Computes a tile, whose sums `tile.sum` leaves in memory, where it is finished as well: one
 // function for all groups and heights.
 inline void compute_grouped(Tile& tile, int height, int vectors) {
-  alignas(64) float before[kMR * kNR];
-  float* const sums = tile.first ? tile.acc : before;
-  tile.sum(tile, height, vectors, sums);
-  for (int m = 0, i = 0; m < height; ++m)
-    for (int n = 0; n < vectors; ++n, ++i) {
+  alignas(64) float sums[kMR * kNR];
+  tile.sum(tile, height, vectors, tile.first ? tile.acc : sums);
+  if (!tile.first)
+    for (int i = 0; i < height * vectors; ++i) {
       float* const at = tile.acc + i * kLanes;
-      Vec acc = load(sums + i * kLanes);
-      if (!tile.first) acc += load(at);
-      store(at, tile.last ? scale_and_shift(*tile.output, n * kLanes, acc) : acc);
+      store(at, load(sums + i * kLanes) + load(at));
     }
-  if (tile.last) finish_some(tile, height, vectors);
+  if (tile.last) finish_sums(tile, height, vectors);
 }
 
 }  // namespace
