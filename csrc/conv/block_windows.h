@@ -64,15 +64,20 @@ class BlockWindows {
   // Points at the pixels of row (k, i) of m windows: (taps, m) pointers.
   void point_at_row(const Corner* corners, int64_t m, int64_t k, int64_t i,
                     const float** to) const {
-    Row rows[kMR];
-    for (int64_t p = 0; p < m; ++p) rows[p] = row_of_window(conv_, corners[p], k, i);
+    // Of each window the first column, and where it lies; beyond the image where the row does.
+    int64_t x[kMR], at[kMR];
+    for (int64_t p = 0; p < m; ++p) {
+      const Row row = row_of_window(conv_, corners[p], k, i);
+      x[p] = row.inside ? corners[p].x : conv_.w.in;
+      at[p] = row.at + corners[p].x * conv_.in_c;
+    }
     const float* const in = in_;
-    const int64_t in_c = conv_.in_c, width = conv_.w.in;
-    for (int64_t j = 0, x = 0; j < conv_.w.kernel; ++j, x += conv_.w.window_dilation)
+    const int64_t step = conv_.w.window_dilation * conv_.in_c;
+    const auto width = static_cast<uint64_t>(conv_.w.in);
+    for (int64_t j = 0, column = 0; j < conv_.w.kernel; ++j, column += conv_.w.window_dilation)
       for (int64_t p = 0; p < m; ++p) {
-        const int64_t at = corners[p].x + x;
-        const bool inside = rows[p].inside && at >= 0 && at < width;
-        *to++ = inside ? in + (rows[p].at + at * in_c) : kZeros;
+        const bool inside = static_cast<uint64_t>(x[p] + column) < width;
+        *to++ = inside ? in + (at[p] + j * step) : kZeros;
       }
   }
 

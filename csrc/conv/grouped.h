@@ -129,19 +129,26 @@ inline SumFunction sum_function(int64_t group) {
     return group == G ? Rotations<G>::sum : sum_function<2 * G>(group);
 }
 
-// Scales, shifts and finishes a tile in memory, vector by vector where registers are all that it
-// takes.
-inline void finish_sums(Tile& tile, int height, int vectors) {
-  const Output& output = *tile.output;
+// Scales, shifts and finishes a tile in memory, row by row where registers are all that it takes.
+template <int N>
+void finish_sums(Tile& tile, int height) {
+  const Output output = *tile.output;  // a local, for outputs might alias members
   const bool is_plain = tile.is_plain();
   float* at = tile.acc;
   int64_t pixel = tile.pixel;
-  for (int m = 0; m < height; ++m, pixel += tile.pixel_stride)
-    for (int n = 0; n < vectors; ++n, at += kLanes) {
-      Vec acc[1][1] = {{scale_and_shift(output, n * kLanes, load(at))}};
-      is_plain ? finish_tile(output, pixel + n * kLanes, 0, acc) : store(at, acc[0][0]);
+  for (int m = 0; m < height; ++m, at += N * kLanes, pixel += tile.pixel_stride) {
+    Vec acc[1][N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) acc[0][n] = load(at + n * kLanes);
+    scale_tile(output, 0, acc);
+    if (is_plain) {
+      finish_tile(output, pixel, 0, acc);
+      continue;
     }
-  if (!is_plain) finish_some(tile, height, vectors);
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) store(at + n * kLanes, acc[0][n]);
+  }
+  if (!is_plain) finish_some(tile, height, N);
 }
 
 // Computes a tile, whose sums `tile.sum` leaves in memory, where it is finished as well: one
@@ -154,7 +161,7 @@ inline void compute_grouped(Tile& tile, int height, int vectors) {
       float* const at = tile.acc + i * kLanes;
       store(at, load(sums + i * kLanes) + load(at));
     }
-  if (tile.last) finish_sums(tile, height, vectors);
+  if (tile.last) vectors == 1 ? finish_sums<1>(tile, height) : finish_sums<kVectors>(tile, height);
 }
 
 }  // namespace
