@@ -20,8 +20,11 @@ namespace {
 template <int G>
 struct Rotations {
   // As many rows go at a time as keep a vector's rotations in registers beside its weights and an
-  // input; nearly as many each time.
-  static constexpr int kMost = (kRegisters - 2 - G) / G;
+  // input, or beside their inputs and a weight; nearly as many each time.
+  static constexpr int kBesideWeights = (kRegisters - 2 - G) / G;
+  static constexpr int kBesideInputs = (kRegisters - 1) / (G + 1);
+  static constexpr bool kKeepsInputs = kBesideInputs > kBesideWeights;
+  static constexpr int kMost = kKeepsInputs ? kBesideInputs : kBesideWeights;
   static constexpr int kTimes = (kMR + kMost - 1) / kMost;
   static constexpr int kRows = kMR / kTimes;
 
@@ -54,23 +57,32 @@ struct Rotations {
     const int64_t offset = tile.offset + rows.n * kLanes;
     const float* panel = tile.panel + rows.n * kLanes;
     const float* const* inputs = rows.inputs;
-    for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR, inputs += rows.height) {
-      Vec w[G];
-#pragma GCC unroll 16
-      for (int r = 0; r < G; ++r) w[r] = load(panel + r * kNR);
-#pragma GCC unroll 16
-      for (int row = 0; row < R; ++row) {
-        const Vec in = load(inputs[row] + offset);
-#pragma GCC unroll 16
-        for (int r = 0; r < G; ++r) rotation[row][r] += in * w[r];
-      }
-    }
+    for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR, inputs += rows.height)
+      add_tap(panel, inputs, offset, rotation);
 #pragma GCC unroll 16
     for (int row = 0; row < R; ++row) {
       Vec sum = rotation[row][0];
 #pragma GCC unroll 16
       for (int r = 1; r < G; ++r) sum += rotate(rotation[row][r], r);
       store(rows.to + row * rows.vectors * kLanes, sum);
+    }
+  }
+
+  template <int R>
+  static void add_tap(const float* panel, const float* const* inputs, int64_t offset,
+                      Vec (&rotation)[R][G]) {
+    constexpr int kKept = kKeepsInputs ? R : G, kOthers = kKeepsInputs ? G : R;
+    const auto weight = [&](int r) { return in_register(load(panel + r * kNR)); };
+    const auto input = [&](int row) { return load(inputs[row] + offset); };
+    Vec kept[kKept];
+#pragma GCC unroll 16
+    for (int i = 0; i < kKept; ++i) kept[i] = kKeepsInputs ? input(i) : weight(i);
+#pragma GCC unroll 16
+    for (int o = 0; o < kOthers; ++o) {
+      const Vec other = kKeepsInputs ? weight(o) : input(o);
+#pragma GCC unroll 16
+      for (int i = 0; i < kKept; ++i)
+        (kKeepsInputs ? rotation[i][o] : rotation[o][i]) += kept[i] * other;
     }
   }
 
