@@ -86,20 +86,22 @@ bool goes_along_rows(const Conv& conv, const Layout& layout, const Passes& passe
          passes.pass_runs == passes.runs;
 }
 
-// Whole panels of channels, as many as leave the rows that a window meets in half of L1: the other
-// is for outputs and weights.
-int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
-  const double pixels =
-      static_cast<double>(conv.d.kernel * conv.h.kernel) * static_cast<double>(conv.w.in);
-  const auto fitting = static_cast<double>(machine.l1d / 2) / sizeof(float) / std::max(pixels, 1.0);
-  return std::max<int64_t>(1, static_cast<int64_t>(fitting) / layout.nr) * layout.nr;
-}
-
 // Whether the image is more than a quarter of L3, in which case a panel's few channels of many
 // pixels would come from memory; of volumes, what a block meets lies apart.
 bool comes_from_memory(const Conv& conv, const Machine& machine) {
   const auto floats = static_cast<double>(machine.l3 / 4) / sizeof(float);
   return conv.d.kernel == 1 && static_cast<double>(conv.in_floats()) > floats;
+}
+
+// Whole panels of channels, as many as leave the rows that a window meets in half of L1: the other
+// is for outputs and weights. All of them where these come from memory: rows are in L2 then, and
+// outputs leave pixel by pixel.
+int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
+  if (comes_from_memory(conv, machine)) return layout.panels * layout.nr;
+  const double pixels =
+      static_cast<double>(conv.d.kernel * conv.h.kernel) * static_cast<double>(conv.w.in);
+  const auto fitting = static_cast<double>(machine.l1d / 2) / sizeof(float) / std::max(pixels, 1.0);
+  return std::max<int64_t>(1, static_cast<int64_t>(fitting) / layout.nr) * layout.nr;
 }
 
 }  // namespace
