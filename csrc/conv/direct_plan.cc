@@ -86,18 +86,18 @@ bool goes_along_rows(const Conv& conv, const Layout& layout, const Passes& passe
          passes.pass_runs == passes.runs;
 }
 
-// Whether the image is more than a quarter of L3, in which case a panel's few channels of many
-// pixels would come from memory; of volumes, what a block meets lies apart.
-bool comes_from_memory(const Conv& conv, const Machine& machine) {
+// Whether images are more than a quarter of L3, so that a panel's few channels of many pixels would
+// come from memory. Of volumes, what a block meets lies apart.
+bool comes_from_memory(const Conv& conv, const Layout& layout, const Machine& machine) {
   const auto floats = static_cast<double>(machine.l3 / 4) / sizeof(float);
-  return conv.d.kernel == 1 && static_cast<double>(conv.in_floats()) > floats;
+  return conv.d.kernel == 1 && layout.panels > 1 && static_cast<double>(conv.in_floats()) > floats;
 }
 
 // Whole panels of channels, as many as leave the rows that a window meets in half of L1: the other
 // is for outputs and weights. All of them where these come from memory: rows are in L2 then, and
 // outputs leave pixel by pixel.
 int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
-  if (comes_from_memory(conv, machine)) return layout.panels * layout.nr;
+  if (comes_from_memory(conv, layout, machine)) return layout.panels * layout.nr;
   const double pixels =
       static_cast<double>(conv.d.kernel * conv.h.kernel) * static_cast<double>(conv.w.in);
   const auto fitting = static_cast<double>(machine.l1d / 2) / sizeof(float) / std::max(pixels, 1.0);
@@ -118,7 +118,7 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, TileShape tile,
   if (prologue || (in_one && gathering_pays(conv, layout, passes)))
     return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0, 0, false};
   if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0, 0, false};
-  const bool from_memory = comes_from_memory(conv, machine);
+  const bool from_memory = comes_from_memory(conv, layout, machine);
   const int64_t copies = passes.pass_runs * passes.pass_length * tile.mr;
   if (in_one && goes_along_rows(conv, layout, passes))
     return {Inputs::kRows, passes, 0, copies, strip_channels(conv, layout, machine), from_memory};
