@@ -86,9 +86,18 @@ bool goes_along_rows(const Conv& conv, const Layout& layout, const Passes& passe
          passes.pass_runs == passes.runs;
 }
 
+// Whether images are more than a quarter of L3, so that a panel's few channels of many pixels would
+// come from memory. Of volumes, what a block meets lies apart.
+bool comes_from_memory(const Conv& conv, const Layout& layout, const Machine& machine) {
+  const auto floats = static_cast<double>(machine.l3 / 4) / sizeof(float);
+  return conv.d.kernel == 1 && layout.panels > 1 && static_cast<double>(conv.in_floats()) > floats;
+}
+
 // Whole panels of channels, as many as leave the rows that a window meets in half of L1: the other
-// is for outputs and weights.
+// is for outputs and weights. All of them where these come from memory: rows are in L2 then, and
+// outputs leave pixel by pixel.
 int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
+  if (comes_from_memory(conv, layout, machine)) return layout.panels * layout.nr;
   const double pixels =
       static_cast<double>(conv.d.kernel * conv.h.kernel) * static_cast<double>(conv.w.in);
   const auto fitting = static_cast<double>(machine.l1d / 2) / sizeof(float) / std::max(pixels, 1.0);
@@ -101,20 +110,21 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, TileShape tile,
                        const Machine& machine, bool in_one, bool prologue) {
   constexpr auto kPointerFloats = static_cast<int64_t>(sizeof(intptr_t) / sizeof(float));
   // Without taps there is nothing to read.
-  if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0, 0, 0};
+  if (conv.taps() == 0) return {Inputs::kPointwise, {}, 0, 0, 0, false};
   const Passes passes = cut_window(conv, layout, in_one);
   if (!prologue && in_one && striding_pays(conv, layout, passes, tile))
-    return {Inputs::kStrided, passes, 0, passes.runs * tile_span(conv, passes, tile), 0};
+    return {Inputs::kStrided, passes, 0, passes.runs * tile_span(conv, passes, tile), 0, false};
   // Up to a vector beyond its window is overwritten with each copy.
   if (prologue || (in_one && gathering_pays(conv, layout, passes)))
-    return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0, 0};
-  if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0, 0};
+    return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0, 0, false};
+  if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0, 0, false};
+  const bool from_memory = comes_from_memory(conv, layout, machine);
   const int64_t copies = passes.pass_runs * passes.pass_length * tile.mr;
   if (in_one && goes_along_rows(conv, layout, passes))
-    return {Inputs::kRows, passes, 0, copies, strip_channels(conv, layout, machine)};
+    return {Inputs::kRows, passes, 0, copies, strip_channels(conv, layout, machine), from_memory};
   if (can_share(conv, layout, passes))
-    return {Inputs::kShared, passes, passes.runs * kPointerFloats, copies, 0};
-  return {Inputs::kWindows, passes, 0, copies, 0};
+    return {Inputs::kShared, passes, passes.runs * kPointerFloats, copies, 0, from_memory};
+  return {Inputs::kWindows, passes, 0, copies, 0, false};
 }
 
 int64_t cached_floats(const Conv& conv, const DirectPlan& direct) {

@@ -20,8 +20,11 @@ namespace {
 template <int G>
 struct Rotations {
   // As many rows go at a time as keep a vector's rotations in registers beside its weights and an
-  // input; nearly as many each time.
-  static constexpr int kMost = (kRegisters - 2 - G) / G;
+  // input, or beside their inputs and a weight; nearly as many each time.
+  static constexpr int kBesideWeights = (kRegisters - 2 - G) / G;
+  static constexpr int kBesideInputs = (kRegisters - 1) / (G + 1);
+  static constexpr bool kKeepsInputs = kBesideInputs > kBesideWeights;
+  static constexpr int kMost = kKeepsInputs ? kBesideInputs : kBesideWeights;
   static constexpr int kTimes = (kMR + kMost - 1) / kMost;
   static constexpr int kRows = kMR / kTimes;
 
@@ -54,23 +57,32 @@ struct Rotations {
     const int64_t offset = tile.offset + rows.n * kLanes;
     const float* panel = tile.panel + rows.n * kLanes;
     const float* const* inputs = rows.inputs;
-    for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR, inputs += rows.height) {
-      Vec w[G];
-#pragma GCC unroll 16
-      for (int r = 0; r < G; ++r) w[r] = load(panel + r * kNR);
-#pragma GCC unroll 16
-      for (int row = 0; row < R; ++row) {
-        const Vec in = load(inputs[row] + offset);
-#pragma GCC unroll 16
-        for (int r = 0; r < G; ++r) rotation[row][r] += in * w[r];
-      }
-    }
+    for (int64_t run = 0; run < tile.runs; ++run, panel += G * kNR, inputs += rows.height)
+      add_tap(panel, inputs, offset, rotation);
 #pragma GCC unroll 16
     for (int row = 0; row < R; ++row) {
       Vec sum = rotation[row][0];
 #pragma GCC unroll 16
       for (int r = 1; r < G; ++r) sum += rotate(rotation[row][r], r);
       store(rows.to + row * rows.vectors * kLanes, sum);
+    }
+  }
+
+  template <int R>
+  static void add_tap(const float* panel, const float* const* inputs, int64_t offset,
+                      Vec (&rotation)[R][G]) {
+    constexpr int kKept = kKeepsInputs ? R : G, kOthers = kKeepsInputs ? G : R;
+    const auto weight = [&](int r) { return in_register(load(panel + r * kNR)); };
+    const auto input = [&](int row) { return load(inputs[row] + offset); };
+    Vec kept[kKept];
+#pragma GCC unroll 16
+    for (int i = 0; i < kKept; ++i) kept[i] = kKeepsInputs ? input(i) : weight(i);
+#pragma GCC unroll 16
+    for (int o = 0; o < kOthers; ++o) {
+      const Vec other = kKeepsInputs ? weight(o) : input(o);
+#pragma GCC unroll 16
+      for (int i = 0; i < kKept; ++i)
+        (kKeepsInputs ? rotation[i][o] : rotation[o][i]) += kept[i] * other;
     }
   }
 
@@ -129,20 +141,39 @@ inline SumFunction sum_function(int64_t group) {
     return group == G ? Rotations<G>::sum : sum_function<2 * G>(group);
 }
 
+// Scales, shifts and finishes a tile in memory, row by row where registers are all that it takes.
+template <int N>
+void finish_sums(Tile& tile, int height) {
+  const Output output = *tile.output;  // a local, for outputs might alias members
+  const bool is_plain = tile.is_plain();
+  float* at = tile.acc;
+  int64_t pixel = tile.pixel;
+  for (int m = 0; m < height; ++m, at += N * kLanes, pixel += tile.pixel_stride) {
+    Vec acc[1][N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) acc[0][n] = load(at + n * kLanes);
+    scale_tile(output, 0, acc);
+    if (is_plain) {
+      finish_tile(output, pixel, 0, acc);
+      continue;
+    }
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) store(at + n * kLanes, acc[0][n]);
+  }
+  if (!is_plain) finish_some(tile, height, N);
+}
+
 // Computes a tile, whose sums `tile.sum` leaves in memory, where it is finished as well: one
 // function for all groups and heights.
 inline void compute_grouped(Tile& tile, int height, int vectors) {
-  alignas(64) float before[kMR * kNR];
-  float* const sums = tile.first ? tile.acc : before;
-  tile.sum(tile, height, vectors, sums);
-  for (int m = 0, i = 0; m < height; ++m)
-    for (int n = 0; n < vectors; ++n, ++i) {
+  alignas(64) float sums[kMR * kNR];
+  tile.sum(tile, height, vectors, tile.first ? tile.acc : sums);
+  if (!tile.first)
+    for (int i = 0; i < height * vectors; ++i) {
       float* const at = tile.acc + i * kLanes;
-      Vec acc = load(sums + i * kLanes);
-      if (!tile.first) acc += load(at);
-      store(at, tile.last ? scale_and_shift(*tile.output, n * kLanes, acc) : acc);
+      store(at, load(sums + i * kLanes) + load(at));
     }
-  if (tile.last) finish_some(tile, height, vectors);
+  if (tile.last) vectors == 1 ? finish_sums<1>(tile, height) : finish_sums<kVectors>(tile, height);
 }
 
 }  // namespace

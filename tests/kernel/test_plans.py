@@ -242,6 +242,7 @@ BITS = [
     SEVERAL,
     Case(1, (28, 29), (65, 40), (3, 3), padding=SAME),
     Case(2, (28, 28), (40, 40), (3, 3), padding=SAME, groups=10),
+    Case(2, (28, 28), (72, 72), (3, 3), padding=SAME, groups=72),
     Case(2, (15, 15), (1024, 33), (1, 1)),
     Case(1, (700,), (160, 96), (3,), padding=((1, 1),)),
     Case(2, (5, 17, 15), (48, 64), (3, 3, 3), padding=((1, 1), *SAME), dilation=(1, 2, 1)),
@@ -253,7 +254,10 @@ BITS = [
 def machines() -> Iterator[dict[str, tuple[int, int, int]]]:
     """Machines to be, with the caches of this one in the end."""
     here = _ext.machine()
-    yield {name: (here[0], l2, here[2]) for name, l2 in L2.items()}
+    yield {
+        **{name: (here[0], l2, here[2]) for name, l2 in L2.items()},
+        "small L3": (here[0], L2["1 MiB"], 64 * KIB),
+    }
     _ext.use_machine(*here)
 
 
