@@ -7,7 +7,7 @@
 //
 // Those are (M - 1) S + 2 W loads for W M multiply-adds; two of each start in a cycle. With 32
 // registers M is up to 12: with S = 1 a window of 3 takes 0.47 loads for a multiply-add, one of 7
-// takes 0.30. With 16 it is up to 12 and 8, and 0.47 and 0.38. Each output's sum runs over its taps
+// takes 0.30. With 16 it is up to 11 and 7, and 0.48 and 0.41. Each output's sum runs over its taps
 // in their order, as in the other tiles.
 
 #pragma once
@@ -17,19 +17,19 @@
 namespace resfuse {
 namespace {
 
-// The highest tile for windows of so many columns: sums, weights and an input fill the registers.
+// The highest tile for windows of so many columns: sums, weights and two inputs fill the registers.
+// Room for one input made compilers spill: with AVX2, 12 neighbours of a 3x3 window took longer than
+// 11 by a third.
 constexpr int highest_along_row(int64_t columns) {
-  const int left = kRegisters - 1 - static_cast<int>(columns);
+  const int left = kRegisters - 2 - static_cast<int>(columns);
   return left < kMaxMR ? left : kMaxMR;
 }
 
 template <int W, int S>
 struct AlongRow {
-  static constexpr bool kIsFollowed = true;
   static constexpr int kHighest = highest_along_row(W);
 
   // Moves on to the next vector of channels.
-  template <int M>
   static void advance(Tile& tile) {
     tile.panel += ++tile.vector % kVectors ? kLanes : tile.panel_stride - kLanes;
     tile.offset += kLanes;
@@ -55,7 +55,7 @@ struct AlongRow {
       const float* at = row.at + row.is_real * tile.offset;
 #pragma GCC unroll 32
       for (int column = 0; column < kColumns; ++column, at += step) {
-        const bool is_end = column < W - 1 || column > kColumns - W;
+        const bool is_end = column < W / 2 || column >= kColumns - W / 2;
         const bool is_outside = is_end && (along.outside >> column & 1);
         const Vec in = in_register(load(is_outside ? along.zeros : at));
 #pragma GCC unroll 16
@@ -66,11 +66,37 @@ struct AlongRow {
   }
 };
 
+// Computes a tile, and those of the vectors that follow it.
+template <typename Kind, int M>
+void compute_along_row(Tile& tile) {
+  const bool is_plain = tile.is_plain();
+  for (;;) {
+    Vec acc[M][1] = {};
+    Kind::accumulate(tile, acc);
+    scale_tile(*tile.output, tile.channel, acc);
+    if (is_plain) {
+      finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
+    } else {
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) store(tile.acc + m * kLanes, acc[m][0]);
+      finish_some(tile, M, 1);
+    }
+    if (--tile.count == 0) return;
+    Kind::advance(tile);
+  }
+}
+
+template <typename Kind, int... M>
+TileFunction pick_along_row(int64_t m, std::integer_sequence<int, M...>) {
+  static constexpr TileFunction functions[] = {compute_along_row<Kind, M + 1>...};
+  return functions[m - 1];
+}
+
 // Chooses among the widths and strides that plan.cc lets go along rows.
 inline TileFunction row_tile_function(const Side& w, int64_t m) {
   const auto pick = [&](auto kind) {
     using Kind = decltype(kind);
-    return pick_height<Kind, 1>(m, std::make_integer_sequence<int, Kind::kHighest>{});
+    return pick_along_row<Kind>(m, std::make_integer_sequence<int, Kind::kHighest>{});
   };
   const bool strided = w.stride == 2;
   switch (w.kernel) {

@@ -86,7 +86,6 @@ class DepthwiseRows {
     Tile& tile = strip.tile;
     tile.runs = conv_.d.kernel * conv_.h.kernel;
     tile.acc = scratch_.registers.slots[0];
-    tile.first = tile.last = true;
     tile.output = &strip.output;
     tile.pixel_stride = job_.scatter.dense ? conv_.out_c : job_.scatter.pixel;
     tile.sums = job_.operands.sums ? &scratch_.sums : nullptr;
@@ -151,10 +150,10 @@ class DepthwiseRows {
   }
 
   // Whether a tile may read whole vectors: the last one of a pixel's channels comes with what
-  // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges
-  // in more columns than a window has, less one, at either end.
+  // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges in
+  // more than half of a window's columns at either end, as many as the usual padding has.
   bool is_readable(const Panel& strip, int64_t first, int64_t last, int64_t width) const {
-    if (first >= conv_.w.kernel || width - last >= conv_.w.kernel) return false;
+    if (first > conv_.w.kernel / 2 || width - last > conv_.w.kernel / 2) return false;
     if (!last_row_ || strip.columns % kLanes == 0) return true;
     const int64_t column = smaller(last, width) - first - 1;
     return last_row_ + column * conv_.in_c + strip.channel + kLanes <=
