@@ -119,11 +119,16 @@ class Winograd {
   }
   float* inputs(int64_t pass) const { return inputs_ + pass * points_ * inputs_point_; }
 
+  // The packed weights of a pass, of the first tap; those of the next are `tap_floats` further.
+  const float* packed_weights(int64_t panel, int64_t pass) const {
+    return packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
+           first_channel(pass) * kNR;
+  }
+
   void transform_weights(int64_t panel, int64_t pass) {
-    const int64_t tap = conv_.in_c * kNR, length = channels(pass) * kNR;
+    const int64_t tap = plan_.layout.tap_floats(), length = channels(pass) * kNR;
     const int64_t taps = transforms_.taps.count();
-    const float* from = packed_ + (panel - unit_.first_panel) * plan_.layout.panel_stride() +
-                        first_channel(pass) * kNR;
+    const float* from = packed_weights(panel, pass);
     float* to = weights(panel, pass);
     // The first slices meet the last taps.
     const Stretch &first = winograd_.stretches[0],
@@ -165,9 +170,9 @@ class Winograd {
     Tile tile{};
     tile.rows = scratch_.rows;
     tile.length = tile.row_stride = channels(pass);
-    tile.ahead = ahead_of(packed_, 0);
     tile.first = pass == 0;
-    for (int64_t point = 0; point < points_; ++point)
+    for (int64_t point = 0; point < points_; ++point) {
+      tile.ahead = next_weights(panel, pass, point, tiles);
       for (int64_t s = 0; s < winograd_.stretch_count; ++s) {
         const Stretch& stretch = winograd_.stretches[s];
         tile.runs = stretch.taps;
@@ -176,6 +181,19 @@ class Winograd {
         tile.acc = products_ + point * products_point_ + stretch.z * tiles * kNR;
         multiply_stretch(stretch, tiles, inputs(pass) + point * inputs_point_, tile);
       }
+    }
+  }
+
+  // The packed weights whose turn is next, of which each point brings a tap's, and each of its
+  // register tiles a share; after the last ones, and where weights are resident, a line of them
+  // again.
+  Ahead next_weights(int64_t panel, int64_t pass, int64_t point, int64_t tiles) const {
+    if (++pass == passes_) ++panel, pass = 0;
+    if (winograd_.resident || panel == unit_.last_panel || point >= transforms_.taps.count())
+      return ahead_of(packed_, 0);
+    constexpr auto kStepBytes = static_cast<int64_t>(kNR * sizeof(float));
+    return ahead_of(packed_weights(panel, pass) + point * plan_.layout.tap_floats(),
+                    ceil_div(kStepBytes, ceil_div(tiles, kMR)));
   }
 
   // Adds those of all rows of a stretch, whose first is tile.acc, with V's matrix of a point. With
@@ -200,6 +218,7 @@ class Winograd {
       tile.offset = first * tile.length;
       tile.acc = products + first * kNR;
       tile_function<Matrix>(m, kVectors)(tile);
+      tile.ahead.skip(tile.runs * tile.length);
     });
   }
 
