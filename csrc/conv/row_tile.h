@@ -18,8 +18,8 @@ namespace resfuse {
 namespace {
 
 // The highest tile for windows of so many columns: sums, weights and two inputs fill the registers.
-// Room for one input made compilers spill: with AVX2, 12 neighbours of a 3x3 window took longer than
-// 11 by a third.
+// Room for one input made compilers spill: with AVX2, 12 neighbours of a 3x3 window took longer
+// than 11 by a third.
 constexpr int highest_along_row(int64_t columns) {
   const int left = kRegisters - 2 - static_cast<int>(columns);
   return left < kMaxMR ? left : kMaxMR;

@@ -150,8 +150,8 @@ class DepthwiseRows {
   }
 
   // Whether a tile may read whole vectors: the last one of a pixel's channels comes with what
-  // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges in
-  // more than half of a window's columns at either end, as many as the usual padding has.
+  // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges
+  // in more than half of a window's columns at either end, as many as the usual padding has.
   bool is_readable(const Panel& strip, int64_t first, int64_t last, int64_t width) const {
     if (first > conv_.w.kernel / 2 || width - last > conv_.w.kernel / 2) return false;
     if (!last_row_ || strip.columns % kLanes == 0) return true;
