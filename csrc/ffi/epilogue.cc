@@ -171,7 +171,8 @@ Epilogue BoundEpilogue::at(const Execution& now, Program& memory) const {
 
 BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Weights& weights,
                             const Shape& output, const Result& y, int64_t most) {
-  BoundEpilogue bound{weights.scale, weights.shift};
+  BoundEpilogue bound{};
+  bound.scale = weights.scale, bound.shift = weights.shift;
   call.expect(bound.scale, {conv.out_c});
   call.expect(bound.shift, {conv.out_c});
   Program& program = bound.program;
