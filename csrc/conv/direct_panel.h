@@ -110,11 +110,9 @@ class DirectPanel {
   // brings its own, some ks early: those of 25088 channels would fill an L2, and the next panel's
   // be gone again when their turn comes.
   Ahead ahead_of_tiles(int64_t pixels) const {
-    constexpr auto kStepBytes = static_cast<int64_t>(kNR * sizeof(float));
     constexpr int64_t kEarly = 48;
-    if (pixels <= kMR) return ahead_of(packed_ + kEarly * kNR, kStepBytes);
-    if (!turn_.next) return ahead_of(packed_, 0);
-    return ahead_of(turn_.next, ceil_div(kStepBytes, ceil_div(pixels, kMR)));
+    if (pixels <= kMR) return share_ahead(packed_ + kEarly * kNR, 1);
+    return turn_.next ? share_ahead(turn_.next, pixels) : ahead_of(packed_, 0);
   }
 
   // The first panel meets pixels of the image that nobody has read before.

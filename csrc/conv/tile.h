@@ -46,6 +46,13 @@ inline Ahead ahead_of(const float* at, int64_t step) {
   return {reinterpret_cast<const char*>(at), step};
 }
 
+// The weights from `at` on, a step of which is kNR floats, where tiles go through so many rows:
+// each brings a share of a step.
+inline Ahead share_ahead(const float* at, int64_t rows) {
+  constexpr auto kStepBytes = static_cast<int64_t>(kNR * sizeof(float));
+  return ahead_of(at, ceil_div(kStepBytes, ceil_div(rows, kMR)));
+}
+
 struct Tile;
 // Sums up a tile of narrow groups, to (height, vectors).
 using SumFunction = void (*)(const Tile&, int height, int vectors, float* to);

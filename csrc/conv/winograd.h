@@ -191,9 +191,7 @@ class Winograd {
     if (++pass == passes_) ++panel, pass = 0;
     if (winograd_.resident || panel == unit_.last_panel || point >= transforms_.taps.count())
       return ahead_of(packed_, 0);
-    constexpr auto kStepBytes = static_cast<int64_t>(kNR * sizeof(float));
-    return ahead_of(packed_weights(panel, pass) + point * plan_.layout.tap_floats(),
-                    ceil_div(kStepBytes, ceil_div(tiles, kMR)));
+    return share_ahead(packed_weights(panel, pass) + point * plan_.layout.tap_floats(), tiles);
   }
 
   // Adds those of all rows of a stretch, whose first is tile.acc, with V's matrix of a point. With

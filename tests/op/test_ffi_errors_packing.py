@@ -49,9 +49,8 @@ def test_right_packed_weights_work():
 
 
 def rows_of(shape, more):
-    """The rows of packed weights of this shape, and of an array that has so many more of them."""
-    rows = math.prod(shape[:-1])
-    return rows, (rows + more, shape[-1])
+    """An array of two axes with the rows of packed weights of this shape, and so many more."""
+    return math.prod(shape[:-1]) + more, shape[-1]
 
 
 def test_rows_of_packed_weights_work():
@@ -60,7 +59,7 @@ def test_rows_of_packed_weights_work():
         for first in (0, 3, 7):
             call(
                 AFFINE,
-                operands=[X, rows_of(shape, 7)[1], (6,), (6,)],
+                operands=[X, rows_of(shape, 7), (6,), (6,)],
                 packed=KERNEL,
                 row=first,
                 has_numbers=False,
@@ -70,7 +69,7 @@ def test_rows_of_packed_weights_work():
 def test_numbers_that_follow_packed_weights():
     """Scale and shift, of 6 channels each; with 8 lanes or more a row each."""
     for shape in on_every_isa(packed_shape).values():
-        given = {"operands": [X, rows_of(shape, 2)[1]], "packed": KERNEL, "has_numbers": True}
+        given = {"operands": [X, rows_of(shape, 2)], "packed": KERNEL, "has_numbers": True}
         call(AFFINE, **given, row=0)
         refuses("and begin in row 1", AFFINE, **given, row=1)
 
@@ -88,7 +87,7 @@ def test_numbers_that_follow_packed_weights():
     ],
 )
 def test_rows_that_are_not_there(more, attributes, message):
-    shape = rows_of(packed_shape(), more)[1]
+    shape = rows_of(packed_shape(), more)
     attributes = {"has_numbers": False} | attributes
     refuses(message, AFFINE, operands=[X, shape, (6,), (6,)], packed=KERNEL, **attributes)
 

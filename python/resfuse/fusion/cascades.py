@@ -22,7 +22,7 @@ from resfuse.kernel import extension
 from resfuse.kernel.cascade import MAX_PARTS
 from resfuse.purpose import Purpose
 
-__all__ = ["Cascade", "find"]
+__all__ = ["Cascade", "find", "is_squeezed"]
 
 Run = tuple[Chain, ...]
 

@@ -216,9 +216,5 @@ def _values(arrays: Any) -> Any:
     leaves = [np.ascontiguousarray(leaf, np.float32) for leaf in leaves]
     keys = [leaf.tobytes() for leaf in leaves]
     distinct = dict(zip(keys, leaves, strict=True))
-    # Each put on the device alone takes twice as long.
-    put = jax.device_put(list(distinct.values()))
-    values = {
-        key: Value(jax.typeof(array), array=array) for key, array in zip(distinct, put, strict=True)
-    }
+    values = {key: Value(jax.typeof(array), array=array) for key, array in distinct.items()}
     return jax.tree.unflatten(tree, [values[key] for key in keys])

@@ -55,21 +55,26 @@ class Program:
         if shared is not None:
             prepare(self.chains, shared.packs)
         self.plan = rewrite.Plan(self.graph, self.chains, sliced)
-        # As arguments the arrays at hand are not copied into the compiled program.
-        self._closed = {
-            Purpose.ANYTHING: list(filter(_outside, self._given(self.plan.needed))),
-            Purpose.RUNNING: list(filter(_outside, self._given(self.plan.run_needs))),
-        }
+        self._taken: dict[Purpose, list[Value]] = {}
         self._read: dict[Purpose, list[Any]] = {}
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
         self._running = jax.jit(self._run, compiler_options=_heaps(self.graph))
 
+    def _closed(self, chosen: Purpose) -> list[Value]:
+        """What the program takes: as arguments the arrays at hand are not copied into it."""
+        if chosen not in self._taken:
+            running = chosen is Purpose.RUNNING
+            needed = self.plan.run_needs if running else self.plan.needed
+            # Of two threads that are here the first decides for both.
+            self._taken.setdefault(chosen, list(filter(_outside, self._given(needed))))
+        return self._taken[chosen]
+
     def _arrays(self, chosen: Purpose) -> list[Any]:
-        """Of the plan's values; waits for the weights that are being packed."""
+        """Of these values; waits for the weights that are being packed."""
         if chosen not in self._read:
-            self._read[chosen] = list(map(array_of, self._closed[chosen]))
+            self._read[chosen] = list(map(array_of, self._closed(chosen)))
         return self._read[chosen]
 
     def _given(self, needed: set[Value]) -> list[Value]:
@@ -87,7 +92,7 @@ class Program:
         return list(filter(needed.__contains__, dict.fromkeys(given)))
 
     def _run(self, closed: Sequence[Any], leaves: Sequence[Any]) -> Any:
-        outside = dict(zip(self._closed[purpose()], closed, strict=True))
+        outside = dict(zip(self._closed(purpose()), closed, strict=True))
         return jax.tree.unflatten(
             self.out_tree, rewrite.run(self.plan, self.graph, outside, leaves)
         )
@@ -102,7 +107,7 @@ class Program:
     @uncollected()
     def _compile(self, leaves: Sequence[Any]) -> None:
         """Takes no arrays, which others are still packing."""
-        avals = [value.aval for value in self._closed[Purpose.RUNNING]]
+        avals = [value.aval for value in self._closed(Purpose.RUNNING)]
         self._running.lower(avals, leaves).compile()
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
