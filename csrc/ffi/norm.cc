@@ -25,6 +25,8 @@ Extent extent_of(const Operand& image, Check& check) {
 struct Ending {
   bool has_gate, silu;
   Gate gate;
+
+  const Gate* gate_or_null() const { return has_gate ? &gate : nullptr; }
 };
 
 // Takes the attributes `gate`: nothing, or the bits of the bounds and of `otherwise`; `at_least`;
@@ -40,14 +42,17 @@ Ending bind_ending(Call& call) {
   return {true, silu, {{numbers[0], numbers[1]}, at_least, numbers[2]}};
 }
 
-// What is given after all other operands of a backward pass, each where its ending needs it.
+// What is given after all other operands of a backward pass with an ending: y behind a residual,
+// else what z is computed again by.
 struct Saved {
   Operand y, scale, shift;
 };
 
 Saved take_saved(Call& call, const Ending& ending) {
-  return {call.operand_if(ending.has_gate, "y"), call.operand_if(ending.silu, "scale"),
-          call.operand_if(ending.silu, "shift")};
+  const bool has_y = ending.has_gate && call.operands_left() == 1;
+  const bool has_argument = ending.silu || (ending.has_gate && !has_y);
+  return {call.operand_if(has_y, "y"), call.operand_if(has_argument, "scale"),
+          call.operand_if(has_argument, "shift")};
 }
 
 // What both passes of the backward norm read.
@@ -55,12 +60,12 @@ struct BoundNorm {
   Operand d_y, conv, mean;
   Saved saved;
   Extent extent;
-  Gate gate;
+  Ending ending;
 
   Norm at(const Execution& now) const {
-    return {extent.pixels,  extent.channels,       now.data(d_y),
-            now.data(conv), now.data(mean),        now.data(saved.y),
-            gate,           now.data(saved.scale), now.data(saved.shift)};
+    return {extent.pixels,         extent.channels,       now.data(d_y),
+            now.data(conv),        now.data(mean),        now.data(saved.y),
+            now.data(saved.scale), now.data(saved.shift), ending.gate_or_null()};
   }
 };
 
@@ -71,7 +76,7 @@ BoundNorm bind_norm(Call& call, const Operand& d_y, const Operand& conv, const O
   call.expect(saved.y, d_y.shape);
   for (const Operand* each : {&mean, &saved.scale, &saved.shift})
     call.expect(*each, {extent.channels});
-  return {d_y, conv, mean, saved, extent, ending.gate};
+  return {d_y, conv, mean, saved, extent, ending};
 }
 
 // (conv, mean, scale, shift[, residual]) -> y
@@ -87,16 +92,15 @@ Bound normalize(Call& call) {
   call.expect(y, conv.shape);
   if (!call.is_valid()) return {};
   return [=, isa = call.settings.isa](Execution& now) {
-    const Gate* const gate = ending.has_gate ? &ending.gate : nullptr;
-    const Normalize norm{extent.pixels,   extent.channels, now.data(conv),     now.data(mean),
-                         now.data(scale), now.data(shift), now.data(residual), gate,
-                         ending.silu};
+    const Normalize norm{extent.pixels,      extent.channels,       now.data(conv),
+                         now.data(mean),     now.data(scale),       now.data(shift),
+                         now.data(residual), ending.gate_or_null(), ending.silu};
     run_normalize(*isa, norm, now.data(y), now.max_threads(), now.schedule());
     return ffi::Error::Success();
   };
 }
 
-// (d_y, conv, mean[, y][, scale, shift]) -> plain = sum of g, weighted = sum of g * (conv - mean)
+// (d_y, conv, mean[, y | , scale, shift]) -> plain = sum of g, weighted = sum of g * (conv - mean)
 Bound norm_sums(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
   const Ending ending = bind_ending(call);
@@ -113,7 +117,7 @@ Bound norm_sums(Call& call) {
   };
 }
 
-// (d_y, conv, mean, a, b, d[, y][, scale, shift]) -> d_conv[, d_residual]
+// (d_y, conv, mean, a, b, d[, y | , scale, shift]) -> d_conv[, d_residual]
 Bound norm_gradient(Call& call) {
   const Operand d_y = call.operand("d_y"), conv = call.operand("conv"), mean = call.operand("mean");
   const Operand a = call.operand("a"), b = call.operand("b"), d = call.operand("d");

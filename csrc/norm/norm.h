@@ -4,10 +4,11 @@
 //   forward   y = gate(scale * (c - mean) + shift + residual)      c the convolution
 //             y = z logistic(z),  z = scale * (c - mean) + shift
 //
-// and the backward pass, with g = gate'(y) d_y (without a gate: g = d_y). The derivative of SiLU
-// does not follow from y, so z is computed again, from the c that is read in any case:
+// and the backward pass, with g = gate'(y) d_y (without a gate: g = d_y). Where no residual was
+// added, z is computed again, from the c that is read in any case, and y is not read: a gate is
+// open for z where it is for y, and the derivative of SiLU does not follow from y at all:
 //
-//   g = l (1 + z (1 - l)) d_y,   l = logistic(z)
+//   g = gate'(z) d_y     or     g = l (1 + z (1 - l)) d_y,   l = logistic(z)
 //
 //   sums      s1 = sum g,  s2 = sum g * (c - mean)              over the pixels, for each channel
 //   gradient  d_c = a * g + b * (c - mean) + d,  d_residual = g     with a, b, d for each channel
@@ -36,9 +37,9 @@ struct Gate {
 struct Norm {
   int64_t pixels, channels;
   const float *d_y, *conv, *mean;
-  const float* y;  // null without a gate
-  Gate gate;
-  const float *scale, *shift;  // of the forward pass, where SiLU followed; else null
+  const float* y;              // behind a residual, else null
+  const float *scale, *shift;  // of the forward pass, where z is computed again; else null
+  const Gate* gate;            // or null
 };
 
 struct Normalize {

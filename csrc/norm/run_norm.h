@@ -32,7 +32,8 @@ bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weight
                    int64_t max_threads, Schedule schedule) {
   constexpr int64_t kBlocks = 32, kMinPixels = 64;
   const int64_t block = std::max(kMinPixels, (norm.pixels + kBlocks - 1) / kBlocks);
-  const int64_t blocks = (norm.pixels + block - 1) / block, row = 2 * norm.channels;
+  const int64_t blocks = std::max<int64_t>(1, (norm.pixels + block - 1) / block);
+  const int64_t row = 2 * norm.channels;
   const std::unique_ptr<double[]> sums(
       new (std::nothrow) double[static_cast<size_t>(blocks * row)]());
   if (!sums) return false;
@@ -40,12 +41,10 @@ bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weight
             schedule, [&](int64_t first, int64_t count) {
               isa.add_norm_sums(norm, first, count, sums.get() + first / block * row);
             });
-  for (int64_t k = 0; k < row; ++k) {
-    double total = 0.0;
-    for (int64_t index = 0; index < blocks; ++index)
-      total += sums[static_cast<size_t>(index * row + k)];
-    (k < norm.channels ? plain[k] : weighted[k - norm.channels]) = static_cast<float>(total);
-  }
+  for (int64_t block = 1; block < blocks; ++block)
+    for (int64_t k = 0; k < row; ++k) sums[k] += sums[block * row + k];
+  std::copy_n(sums.get(), norm.channels, plain);
+  std::copy_n(sums.get() + norm.channels, norm.channels, weighted);
   return true;
 }
 

@@ -216,6 +216,26 @@ def test_cotangents_where_relu_let_nothing_through_do_not_count():
                 assert_same_bits(np.asarray(ours), np.asarray(theirs), f"{name} on {isa}")
 
 
+@pytest.mark.parametrize("gate", GATES)
+def test_gates_by_their_argument(gate):
+    """The same as by their value, of quarters: arguments are exact, some of them at the bounds."""
+    random = np.random.default_rng(0)
+    conv, d_y = (random.integers(-8, 8, (3, 29, 31, 37)).astype(np.float32) / 4 for _ in range(2))
+    conv[0, 0, 0, 0] = np.nan
+    mean, a, b, d = random.integers(-4, 4, (4, 37)).astype(np.float32) / 4
+    z = a * (conv - mean) + d
+
+    def run(*kept):
+        by, arrays = GATES[gate], (d_y, conv, mean)
+        sums = batch_norm.norm_sums(by, *arrays, *kept)
+        return sums, batch_norm.norm_gradient(by, False, *arrays, a, b, d, *kept)
+
+    value, argument = (jax.jit(lambda kept=kept: run(*kept)) for kept in ((z,), (a, d)))
+    for isa, (ours, theirs) in on_every_isa(lambda: (argument(), value())).items():
+        for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            assert_same_bits(np.asarray(one), np.asarray(other), f"{gate} on {isa}")
+
+
 def test_nan_passes_every_gate():
     """As in ``jax.nn.relu``."""
     operands = arrays((1, 3, 4, 9))

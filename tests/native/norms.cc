@@ -27,7 +27,7 @@ struct Arrays {
   double gated(size_t i) const { return y[i] > 0.0f ? d_y[i] : 0.0; }
   Norm norm() const {
     return {pixels,   channels, d_y.data(), conv.data(), mean.data(),
-            y.data(), kRelu,    nullptr,    nullptr};
+            y.data(), nullptr,  nullptr,    &kRelu};
   }
 };
 

@@ -7,12 +7,13 @@ with ``g = gate'(y) d_y``, and those of the mean and the variance added)
     d_bias = sum g        d_scale = sum g * xhat        d_residual = g
     d_c = scale / s * (g - d_bias / n - xhat * d_scale / n) + d_mean / n + 2 (c - mean) d_var / n
 
-where ``s = sqrt(var + epsilon)``. The sums are the first pass: it reads ``d_y``, ``c`` and ``y``.
-The second reads them again and writes ``d_c`` and, where there is one, ``d_residual``. No order has
+where ``s = sqrt(var + epsilon)``. The sums are the first pass: it reads ``d_y`` and ``c``. The
+second reads them again and writes ``d_c`` and, where there is one, ``d_residual``. No order has
 fewer, for no ``d_c`` is known before all of the sums are. (PyTorch's ReLU, residual and batch norm
-are three kernels, which read and write ``g`` once more.) Saved from the forward pass are ``c`` and
-``y``, which the next layer saves as well: what PyTorch saves. SiLU may stand in the gate's place,
-without a residual; both passes compute its argument again, from ``c``, and read no ``y``.
+are three kernels, which read and write ``g`` once more.) Both compute the gate's argument again,
+from ``c``; only behind a residual, which is as large as ``y``, they read ``y`` in its place. Saved
+from the forward pass are ``c`` and ``y``, which the next layer saves as well: what PyTorch saves.
+SiLU may stand in the gate's place, without a residual.
 """
 
 import functools
@@ -54,7 +55,7 @@ class Saved(NamedTuple):
     var: Array
     scale: Array | None
     bias: Array | None
-    y: Array | None  # None unless the ending's derivative follows from it
+    y: Array | None  # of a gate behind a residual, whose argument does not follow from the others
 
 
 class NormGradients(NamedTuple):
@@ -104,7 +105,7 @@ def norm_gradients(
     conv, mean, var, scale, bias, y = saved
     rsigma = lax.rsqrt(var + epsilon)
     a = _multiplier(scale, rsigma)
-    of_argument = (a, _shift(bias, mean)) if isinstance(ending, Silu) else ()
+    of_argument = () if ending == Gate() else (a, _shift(bias, mean))
     kept = of_argument if y is None else (y,)
     plain, weighted = norm_sums(ending, d_y, conv, mean, *kept)
     count = pixels(conv)
@@ -159,9 +160,9 @@ def norm_sums(
         d_y: ``(B, ..., C)``, float32.
         conv: likewise.
         mean: ``(C,)``.
-        *kept: with a gate its value, one array like ``d_y``: ``g`` is ``d_y`` where the gate is
-            open, and its ``otherwise`` of it elsewhere. With SiLU the scale and the shift that
-            :func:`normalize` had. None for ``Gate()``, with which ``g`` is ``d_y``.
+        *kept: the scale and the shift that :func:`normalize` had; or a gate's value, one array like
+            ``d_y``. ``g`` is ``d_y`` where a gate is open, and its ``otherwise`` of it elsewhere.
+            None for ``Gate()``, with which ``g`` is ``d_y``.
 
     Returns:
         Two arrays ``(C,)``.
@@ -201,7 +202,9 @@ def norm_gradient(
     image = _axes(conv)
     results = ", ".join([image] * (2 if residual else 1))
     rule = f"{image}, {image}, o, o, o, o{_axes_kept(image, kept)} -> {results}"
-    call = Call("norm_gradient", rule, attributes=ending.attributes)
+    # With an ending `d_y` is needed nowhere else; without one, a block's skip may share it.
+    in_place = None if ending == Gate() else 0
+    call = Call("norm_gradient", rule, attributes=ending.attributes, in_place=in_place)
     return call(d_y, conv, mean, a, b, d, *kept)
 
 
@@ -232,10 +235,13 @@ def _plain_gradient(ending: Ending, residual: bool, *arrays: Array) -> tuple[Arr
 
 
 def _passing(ending: Ending, d_y: Array, deviation: Array, *kept: Array) -> Array:
+    if not kept:
+        return d_y
+    *scale, last = (each if each.ndim == d_y.ndim else per_channel(each, d_y) for each in kept)
+    z = scale[0] * deviation + last if scale else last
     if isinstance(ending, Gate):
-        return ending.pull(ending.opened(kept[0]), d_y) if kept else d_y
-    scale, shift = (per_channel(each, d_y) for each in kept)
-    (g,) = jax.vjp(ending, scale * deviation + shift)[1](d_y)
+        return ending.pull(ending.opened(z), d_y)
+    (g,) = jax.vjp(ending, z)[1](d_y)
     return g
 
 

@@ -48,8 +48,8 @@ class Call:
         sizes: of the results' factors that no operand has.
         attributes: what the handler takes besides arrays.
         combine: makes the whole batch's results from each device's; None adds up.
-        in_place: whether the first result may take the memory of the last operand; XLA copies an
-            operand that is still needed.
+        in_place: the place of the operand whose memory the first result may take, -1 for the last;
+            XLA copies an operand that is still needed.
     """
 
     target: str
@@ -57,7 +57,7 @@ class Call:
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     attributes: Mapping[str, Attribute] = dataclasses.field(default_factory=dict)
     combine: Callable[[Results, Devices], Results] | None = None
-    in_place: bool = False
+    in_place: int | None = None
 
     def __call__(self, *operands: Array) -> Results:
         """The results, always as a tuple."""
@@ -98,9 +98,12 @@ class Call:
         native = jax.ffi.ffi_call(
             f"resfuse_{self.target}",
             self._types(operands),
-            input_output_aliases={len(operands) - 1: 0} if self.in_place else {},
+            input_output_aliases=self._aliases(len(operands)),
         )
         return tuple(native(*operands, **{k: _typed(v) for k, v in self.attributes.items()}))
+
+    def _aliases(self, operands: int) -> dict[int, int]:
+        return {} if self.in_place is None else {range(operands)[self.in_place]: 0}
 
     def _types(self, operands: Results) -> Sequence[Any]:
         """The results' types, of which JAX's shardings are a part where there is a mesh."""
