@@ -20,7 +20,7 @@ struct Turn {
 class DirectPanel {
  public:
   DirectPanel(const Job& job, Scratch& scratch, const BlockWindows& windows, const Panel& panel,
-              const float* packed, Turn turn = {})
+              const float* packed, Turn turn = {}, int64_t first_sum = 0)
       : conv_(job.conv),
         plan_(job.plan),
         operands_(job.operands),
@@ -29,6 +29,7 @@ class DirectPanel {
         windows_(windows),
         packed_(packed),
         turn_(turn),
+        first_sum_(first_sum),
         panel_(panel),
         vectors_(panel_.columns <= kLanes ? 1 : kVectors),
         first_input_(plan_.layout.grouped ? panel_.channel : panel_.group * conv_.group_in()),
@@ -178,7 +179,7 @@ class DirectPanel {
     tile.pixel = pixel * conv_.out_c;
     tile.pixel_stride = conv_.out_c;
     if (!scatter_.dense) scatter(pixel, m, tile);
-    tile.sums = operands_.sums ? &scratch_.sums : nullptr;
+    tile.sums = operands_.sums ? scratch_.sums + first_sum_ : nullptr;
     tile.sum = sum_;
     return tile;
   }
@@ -274,6 +275,7 @@ class DirectPanel {
   const BlockWindows& windows_;
   const float* const packed_;
   const Turn turn_;
+  const int64_t first_sum_;  // of the panel's in the scratch
   const Panel panel_;
   const int64_t vectors_;
   const int64_t first_input_, row_runs_;

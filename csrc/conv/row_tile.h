@@ -35,6 +35,7 @@ struct AlongRow {
     tile.offset += kLanes;
     tile.pixel += kLanes;
     tile.channel += kLanes;
+    if (tile.sums) ++tile.sums;
   }
 
   // Columns and rows that are not there are read as zeros, and multiplied as all others are: the

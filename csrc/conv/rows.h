@@ -27,7 +27,7 @@ class DepthwiseRows {
         packed_(packed),
         first_(unit.first_panel * kNR),
         last_(smaller(unit.last_panel * kNR, job.conv.out_c)),
-        strip_(keeps_state(job.operands) ? kLanes : job.plan.direct.strip),
+        strip_(strip_channels(job)),
         panel_stride_(job.plan.layout.panel_stride()) {}
 
   void run(int64_t block, int64_t begin, int64_t end) {
@@ -49,13 +49,14 @@ class DepthwiseRows {
     Tile tile;
   };
 
-  // Whether something is kept for each channel: sums, or a program's numbers. There is room for one
-  // vector of it.
-  static bool keeps_state(const Operands& operands) {
-    const Program* program = operands.epilogue ? operands.epilogue->program : nullptr;
+  // As the plan has it, unless something is kept for each channel for which there is less room: sums,
+  // or a program's numbers, of one vector.
+  static int64_t strip_channels(const Job& job) {
+    const Program* const program = job.operands.epilogue ? job.operands.epilogue->program : nullptr;
     for (int i = 0; program && i < program->operands; ++i)
-      if (program->operand[i].per != Per::kOutput) return true;
-    return operands.sums != nullptr;
+      if (program->operand[i].per != Per::kOutput) return kLanes;
+    const int64_t strip = job.plan.direct.strip;
+    return job.operands.sums ? smaller(strip, kMaxSums * kLanes) : strip;
   }
 
   // The strip that begins with a channel; without channels behind the last.
@@ -88,7 +89,6 @@ class DepthwiseRows {
     tile.acc = scratch_.registers.slots[0];
     tile.output = &strip.output;
     tile.pixel_stride = job_.scatter.dense ? conv_.out_c : job_.scatter.pixel;
-    tile.sums = job_.operands.sums ? &scratch_.sums : nullptr;
     tile.along = &strip.along;
     tile.panel_stride = panel_stride_;
   }
@@ -128,6 +128,7 @@ class DepthwiseRows {
     tile.vector = (panel.channel - first_) / kLanes;
     tile.offset = left * conv_.in_c + panel.channel;
     tile.channel = 0;
+    tile.sums = job_.operands.sums ? scratch_.sums : nullptr;
     compute(tile);
   }
 
@@ -140,7 +141,8 @@ class DepthwiseRows {
   void run_by_pointers(const Panel& strip, int64_t pixel, int64_t m) {
     for (int64_t n = 0; n < strip.columns; n += kLanes) {
       const Panel vector = vector_of(strip, n);
-      DirectPanel(job_, scratch_, windows_, vector, weights_of(vector)).run(pixel, pixel + m);
+      DirectPanel(job_, scratch_, windows_, vector, weights_of(vector), {}, n / kLanes)
+          .run(pixel, pixel + m);
     }
   }
 

@@ -13,7 +13,7 @@ struct Scratch {
   float* work;    // Plan::work_floats: windows that hang over an edge, or Winograd's transforms
   const float* rows[kMR * kMaxPassRuns];  // Tile::rows
   int64_t pixels[kMR];                    // Tile::pixels
-  Sums sums;                              // Tile::sums
+  Sums sums[kMaxSums];                    // Tile::sums
   Registers registers;                    // of the epilogue's program
 };
 

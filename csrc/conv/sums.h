@@ -21,11 +21,16 @@
 namespace resfuse {
 namespace {
 
-// The sums of a panel's channels over the pixels of a block so far.
+// The sums of a vector of channels over the pixels of a block so far.
 struct Sums {
-  double count[kVectors];  // of the pixels
-  Doubles shift[kVectors], total[kVectors], squares[kVectors];
+  double count;  // of the pixels
+  Doubles shift, total, squares;
 };
+
+// So many vectors of channels have sums at a time: those of a panel, or of a strip (rows.h), whose
+// rows have half of L1. An eighth is for the sums.
+constexpr int kMaxSums = 16;
+static_assert(kMaxSums >= kVectors, "those of a panel");
 
 // A vector of channels of a tile's pixels, `stride` floats apart.
 struct Column {
@@ -35,8 +40,8 @@ struct Column {
   Vec operator[](int64_t pixel) const { return load(at + pixel * stride); }
 };
 
-inline void clear_sums(Sums& sums) {
-  for (double& count : sums.count) count = 0.0;
+inline void clear_sums(Sums (&sums)[kMaxSums]) {
+  for (Sums& vector : sums) vector.count = 0.0;
 }
 
 // Adds a tile whose sums overflow in floats, or which is not finite itself.
@@ -50,19 +55,17 @@ __attribute__((noinline)) inline void add_in_doubles(const Column& pixels, int c
   }
 }
 
-// Adds a tile of `count` pixels to the vector of channels that begins at `channel` of the panel.
-inline void add_to_sums(const Column& pixels, int count, Sums& sums, int64_t channel) {
-  const int64_t vector = channel / kLanes;
-  Doubles &shift = sums.shift[vector], &total = sums.total[vector];
-  Doubles& squares = sums.squares[vector];
+// Adds a tile of `count` pixels.
+inline void add_to_sums(const Column& pixels, int count, Sums& sums) {
+  Doubles &shift = sums.shift, &total = sums.total, &squares = sums.squares;
   const Doubles first = __builtin_convertvector(pixels[0], Doubles);
-  if (sums.count[vector] == 0.0) {
+  if (sums.count == 0.0) {
     // Deviations from infinity would all be NaN, where the mean is infinite.
     const Vec finite = pixels[0] - pixels[0] == 0.0f ? pixels[0] : Vec{};
     shift = __builtin_convertvector(finite, Doubles);
     total = squares = Doubles{};
   }
-  sums.count[vector] += count;
+  sums.count += count;
   Vec sum = {}, sum_of_squares = {};
   for (int m = 1; m < count; ++m) {
     const Vec d = pixels[m] - pixels[0];
@@ -77,15 +80,16 @@ inline void add_to_sums(const Column& pixels, int count, Sums& sums, int64_t cha
 }
 
 // Writes the block's Moments (norm/statistics.h), in (blocks, 3, out_c) doubles.
-inline void store_sums(const Conv& conv, const Panel& panel, const Sums& sums, double* to,
+inline void store_sums(const Conv& conv, const Panel& panel, const Sums* sums, double* to,
                        int64_t block) {
   to += block * 3 * conv.out_c + panel.channel;
   for (int64_t o = 0; o < panel.columns; ++o) {
-    const int64_t vector = o / kLanes, lane = o % kLanes;
-    const double count = sums.count[vector], total = sums.total[vector][lane];
-    to[o] = count;
-    to[conv.out_c + o] = sums.shift[vector][lane] * count + total;
-    to[2 * conv.out_c + o] = sums.squares[vector][lane] - total * total / count;
+    const Sums& vector = sums[o / kLanes];
+    const int64_t lane = o % kLanes;
+    const double total = vector.total[lane];
+    to[o] = vector.count;
+    to[conv.out_c + o] = vector.shift[lane] * vector.count + total;
+    to[2 * conv.out_c + o] = vector.squares[lane] - total * total / vector.count;
   }
 }
 

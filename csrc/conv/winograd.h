@@ -231,7 +231,7 @@ class Winograd {
     if (operands_.sums)
       for (int64_t n = 0; n < output.vectors; ++n)
         add_to_sums({reinterpret_cast<const float*>(values[n]), kLanes}, static_cast<int>(count),
-                    scratch_.sums, n * kLanes);
+                    scratch_.sums[n]);
     if (output.program) return run_program(output, values, pixels, count);
     for (int64_t n = 0, channel = 0; n < output.vectors; ++n, channel += kLanes)
       for (int64_t i = 0; i < count; ++i)
