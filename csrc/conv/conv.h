@@ -30,6 +30,10 @@ struct Conv {
   int64_t group_out() const { return out_c / groups; }
   int64_t reduction() const { return taps() * group_in(); }
   int64_t in_floats() const { return batch * d.in * h.in * w.in * in_c; }
+  // Whether each output is that of a single pixel, of the one in its place.
+  bool is_pointwise() const {
+    return groups == 1 && d.is_identity() && h.is_identity() && w.is_identity();
+  }
   // The runs that a row of the window is: one, or with groups or a dilation its pixels.
   int64_t row_runs() const {
     return groups == 1 && (w.window_dilation == 1 || w.kernel == 1) ? 1 : w.kernel;

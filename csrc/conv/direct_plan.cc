@@ -18,10 +18,6 @@ Passes cut_window(const Conv& conv, const Layout& layout, bool in_one) {
   return passes;
 }
 
-bool is_pointwise(const Conv& conv) {
-  return conv.groups == 1 && conv.d.is_identity() && conv.h.is_identity() && conv.w.is_identity();
-}
-
 bool is_single_pass(const Passes& passes) {
   return passes.pass_runs == passes.runs && passes.pass_length == passes.run_length;
 }
@@ -34,7 +30,7 @@ int64_t tile_span(const Conv& conv, const Passes& passes, TileShape tile) {
 // A copy of the pixels that a strided 1x1 window reads costs as much as finding them for two
 // panels.
 bool copying_pixels_pays(const Conv& conv, const Layout& layout) {
-  return conv.taps() == 1 && !is_pointwise(conv) && layout.panels > 2;
+  return conv.taps() == 1 && !conv.is_pointwise() && layout.panels > 2;
 }
 
 // Neighbours in a row of outputs need one pointer for each run, where a tile of any pixels needs MR
@@ -51,7 +47,7 @@ bool rows_fill_tiles(const Conv& conv, const Layout& layout, TileShape tile) {
 
 // A run that hangs over an edge is copied, or it is zeros, of which there are kMaxPassFloats.
 bool striding_pays(const Conv& conv, const Layout& layout, const Passes& passes, TileShape tile) {
-  if (conv.groups > 1 || is_pointwise(conv) || !is_single_pass(passes)) return false;
+  if (conv.groups > 1 || conv.is_pointwise() || !is_single_pass(passes)) return false;
   return conv.w.stride <= kMaxPassFloats && rows_fill_tiles(conv, layout, tile) &&
          tile_span(conv, passes, tile) * std::max<int64_t>(passes.runs, tile.mr) <=
              tile.mr * kMaxPassFloats;
@@ -117,7 +113,7 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, TileShape tile,
   // Up to a vector beyond its window is overwritten with each copy.
   if (prologue || (in_one && gathering_pays(conv, layout, passes)))
     return {Inputs::kGathered, passes, padded_row(conv.reduction() + 15), 0, 0, false};
-  if (is_pointwise(conv)) return {Inputs::kPointwise, passes, 0, 0, 0, false};
+  if (conv.is_pointwise()) return {Inputs::kPointwise, passes, 0, 0, 0, false};
   const bool from_memory = comes_from_memory(conv, layout, machine);
   const int64_t copies = passes.pass_runs * passes.pass_length * tile.mr;
   if (in_one && goes_along_rows(conv, layout, passes))

@@ -30,8 +30,11 @@ void sum_products(const WeightTile& tile) {
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m) __builtin_prefetch(tile.out + m * tile.out_stride, 1);
   Vec acc[M][N] = {};
-  const float *row = tile.rows, *panel = tile.panel;
-  for (int64_t p = 0; p < tile.pixels; ++p, row += tile.stride, panel += kNR) {
+  const float *row = tile.rows, *panel = tile.panel, *ahead = tile.ahead;
+  for (int64_t p = 0; p < tile.pixels;
+       ++p, row += tile.stride, panel += kNR, ahead += tile.ahead_stride) {
+    __builtin_prefetch(ahead, 0, 2);
+    __builtin_prefetch(ahead + kNR - 1, 0, 2);
     Vec d[N];
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) d[n] = load(panel + n * kLanes);
@@ -107,6 +110,7 @@ class WeightGradient {
         tap_floats_(grouped_ ? kNR : unit.channels),
         whole_(!grouped_ && unit.channels == conv_.in_c &&
                conv_.w.kernel / conv_.row_runs() * conv_.in_c <= kMaxPassFloats),
+        from_image_(!grouped_ && conv_.is_pointwise()),
         windows_(job.conv, job.in),
         rows_(work),
         panel_(work + plan_.block_size * plan_.row_floats),
@@ -115,7 +119,7 @@ class WeightGradient {
   void run() {
     for (int64_t first = unit_.first; first < unit_.last; first += plan_.block_size) {
       const int64_t pixels = smaller(plan_.block_size, unit_.last - first);
-      if (!depthwise_) gather(first, pixels);
+      if (!depthwise_ && !from_image_) gather(first, pixels);
       for (int64_t column = 0; column < unit_.columns; column += kNR) {
         gather_panel(first, pixels, unit_.first_column + column);
         add_block(first, pixels, column);
@@ -174,21 +178,33 @@ class WeightGradient {
   void add_block(int64_t first, int64_t pixels, int64_t column) {
     WeightTile tile{};
     tile.panel = panel_;
-    tile.stride = plan_.row_floats;
+    tile.stride = from_image_ ? conv_.in_c : plan_.row_floats;
     tile.pixels = pixels;
     tile.out_stride = conv_.out_c;
     tile.first = first == unit_.first;
     tile.columns = smaller(kNR, unit_.columns - column);
+    bring_next(first, pixels, column, tile);
     if (depthwise_) return add_depthwise(first, tile);
     const int64_t depth = conv_.group_in(), channel = grouped_ ? 0 : unit_.first_channel;
     for (int64_t tap = 0; tap < (whole_ ? 1 : taps_); ++tap) {
-      tile.rows = rows_ + tap * tap_floats_;
+      tile.rows = from_image_ ? job_.in + first * conv_.in_c + channel : rows_ + tap * tap_floats_;
       tile.out = result_ + (tap * depth + channel) * conv_.out_c + unit_.first_column + column;
       if (grouped_)
         sum_all_grouped(depth, tile);
       else
         add_rows(tile, whole_ ? taps_ * depth : unit_.channels);
     }
+  }
+
+  // Has the tile ask for what the next panel is copied from, or for its own again.
+  void bring_next(int64_t first, int64_t pixels, int64_t column, WeightTile& tile) const {
+    tile.ahead = tile.panel;
+    const bool is_last_panel = column + kNR >= unit_.columns, is_last = first + pixels >= unit_.last;
+    if (!job_.scatter.dense || (is_last_panel && is_last)) return;
+    const int64_t next = is_last_panel ? first + pixels : first;
+    const int64_t at = unit_.first_column + (is_last_panel ? 0 : column + kNR);
+    tile.ahead = job_.d_out + next * conv_.out_c + at;
+    tile.ahead_stride = conv_.out_c;
   }
 
   // Adds a block's products, up to kTaps of a row of the window at a time.
@@ -209,6 +225,7 @@ class WeightGradient {
   void add_rows(const WeightTile& tile, int64_t rows) {
     for_each_tile(rows, [&](int64_t top, int64_t m) {
       WeightTile at_top = tile;
+      if (top > 0) at_top.ahead = tile.panel, at_top.ahead_stride = 0;
       at_top.rows += top;
       at_top.out += top * conv_.out_c;
       weight_function(m, tile.columns)(at_top);
@@ -222,6 +239,7 @@ class WeightGradient {
   const bool grouped_, depthwise_;
   const int64_t taps_, tap_floats_;  // from one tap of a window to the next
   const bool whole_;                 // rows of windows lie in one piece
+  const bool from_image_;            // and are read where they lie
   const WindowCopy windows_;
   float *const rows_, *const panel_, *const result_;
 };

@@ -15,6 +15,9 @@ struct WeightTile {
   float* out;  // the result, `out_stride` floats from row to row
   int64_t out_stride, columns;
   bool first;  // store, do not add
+  // What a panel after this one is copied from: kNR floats for each pixel, asked for meanwhile.
+  const float* ahead;
+  int64_t ahead_stride;
 };
 
 // Adds sums in memory, (rows, vectors), to the result. One function for all tiles.
