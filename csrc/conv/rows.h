@@ -49,8 +49,8 @@ class DepthwiseRows {
     Tile tile;
   };
 
-  // As the plan has it, unless something is kept for each channel for which there is less room: sums,
-  // or a program's numbers, of one vector.
+  // As the plan has it, unless something is kept for each channel for which there is less room:
+  // sums, or a program's numbers, of one vector.
   static int64_t strip_channels(const Job& job) {
     const Program* const program = job.operands.epilogue ? job.operands.epilogue->program : nullptr;
     for (int i = 0; program && i < program->operands; ++i)

@@ -10,8 +10,8 @@ namespace {
 // A tile of the result: M rows, N vectors of columns.
 struct WeightTile {
   const float* rows;   // the first pixel's, `stride` floats from one to the next
-  const float* panel;  // kNR floats for each pixel
-  int64_t stride, pixels;
+  const float* panel;  // kNR floats for each pixel, `panel_stride` floats apart
+  int64_t stride, panel_stride, pixels;
   float* out;  // the result, `out_stride` floats from row to row
   int64_t out_stride, columns;
   bool first;  // store, do not add
