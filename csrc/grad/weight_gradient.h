@@ -212,9 +212,8 @@ class WeightGradient {
     return is_whole && from_image_ && unit_.channels <= kRows && job_.scatter.dense;
   }
 
-  // Has the tile ask for what the next panel is copied from, or for its own again.
+  // Has the tile ask for what the next panel is made of, if there is one.
   void bring_next(int64_t first, int64_t pixels, int64_t column, WeightTile& tile) const {
-    tile.ahead = tile.panel;
     const bool is_last_panel = column + kNR >= unit_.columns,
                is_last = first + pixels >= unit_.last;
     if (!job_.scatter.dense || (is_last_panel && is_last)) return;
@@ -242,7 +241,7 @@ class WeightGradient {
   void add_rows(const WeightTile& tile, int64_t rows) {
     for_each_tile(rows, [&](int64_t top, int64_t m) {
       WeightTile at_top = tile;
-      if (top > 0) at_top.ahead = tile.panel, at_top.ahead_stride = 0;
+      if (top > 0) at_top.ahead = kZeros, at_top.ahead_stride = 0;
       at_top.rows += top;
       at_top.out += top * conv_.out_c;
       weight_function(m, tile.columns)(at_top);

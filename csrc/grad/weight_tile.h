@@ -2,7 +2,8 @@
 
 #pragma once
 
-#include "base/simd.h"
+#include "conv/tile_shape.h"
+#include "conv/window.h"
 
 namespace resfuse {
 namespace {
@@ -11,13 +12,15 @@ namespace {
 struct WeightTile {
   const float* rows;   // the first pixel's, `stride` floats from one to the next
   const float* panel;  // kNR floats for each pixel, `panel_stride` floats apart
-  int64_t stride, panel_stride, pixels;
+  int64_t stride, pixels;
   float* out;  // the result, `out_stride` floats from row to row
   int64_t out_stride, columns;
   bool first;  // store, do not add
-  // What a panel after this one is copied from: kNR floats for each pixel, asked for meanwhile.
-  const float* ahead;
-  int64_t ahead_stride;
+  int64_t panel_stride = kNR;
+  // What the next panel is made of, kNR floats for each pixel, asked for meanwhile. There is always
+  // something to ask for, if what is there: a branch would cost more.
+  const float* ahead = kZeros;
+  int64_t ahead_stride = 0;
 };
 
 // Adds sums in memory, (rows, vectors), to the result. One function for all tiles.
