@@ -1,13 +1,13 @@
-// The weight gradient of a depthwise convolution, of a block of pixels and a panel of channels. No
+// The weight gradient of a depthwise convolution, of a block of pixels and a vector of channels. No
 // windows are copied, for all that a pixel's channels meet is side by side in the image:
 //
-//   for each row of the window, for up to kTaps of its taps
+//   for each R rows of the window, for each T of their taps
 //     for each pixel of the block, row by row
-//       acc[tap] += in[the tap's pixel] * d_out[pixel]     kTaps x 2 accumulators in registers
+//       acc[row, tap] += in[the tap's pixel] * d_out[pixel]     R x T accumulators in registers
+//
+// All nine taps of a 3x3 window fit, so each output's gradient is loaded once.
 
 #pragma once
-
-#include <utility>
 
 #include "base/arithmetic.h"
 #include "conv/tile_shape.h"
@@ -17,95 +17,84 @@
 namespace resfuse {
 namespace {
 
-// Taps that share a load of d_out.
-constexpr int kTaps = kRegisters == 32 ? 8 : 4;
-
-// Some neighbours in a row of outputs, and the row of the image that their windows meet in one of
-// the window's rows.
-struct RowPair {
-  const float* in;              // the panel's channels in the row's first column
-  int64_t in_c;                 // 0 where the row is outside the image: `in` is zeros
-  int64_t column, step, apart;  // the first pixel's first tap, from pixel to pixel, from tap to tap
-  int64_t width;                // columns of the image
-  const float* d_out;           // (pixels, NR)
-  int64_t pixels;
-};
-
-// Adds pixels [first, last) of a row. Taps are looked for in the image unless `inside`; `whole`
-// vectors of the panel's channels are real, or `columns` of them.
-template <bool inside, bool whole, int T>
-__attribute__((always_inline)) inline void add_pixels(const RowPair& row, int64_t first,
-                                                      int64_t last, int64_t columns,
-                                                      Vec (&acc)[T][kVectors]) {
-  for (int64_t p = first; p < last; ++p) {
-    const float* const d_out = row.d_out + p * kNR;
-    const int64_t column = row.column + p * row.step;
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-      const int64_t at = column + t * row.apart;
-      const bool is_real = inside || (at >= 0 && at < row.width);
-      const float* const in = is_real ? row.in + at * row.in_c : kZeros;
-#pragma GCC unroll 2
-      for (int n = 0; n < kVectors; ++n) {
-        const int64_t lane = n * kLanes;
-        const Vec x = whole ? load(in + lane) : load_some(in + lane, columns - lane);
-        acc[t][n] += x * load(d_out + lane);
-      }
-    }
-  }
-}
-
-// Adds a row: what lies between its ends, and what hangs over them.
-template <bool whole, int T>
-inline void add_row(const RowPair& row, int64_t columns, Vec (&acc)[T][kVectors]) {
-  const int64_t room = row.width - 1 - (T - 1) * row.apart - row.column;  // to the last window
-  const int64_t begin = row.column >= 0 ? 0 : smaller(row.pixels, ceil_div(-row.column, row.step));
-  const int64_t fitting = room < 0 ? 0 : smaller(row.pixels, room / row.step + 1);
-  const int64_t end = fitting < begin ? begin : fitting;
-  add_pixels<true, whole>(row, begin, end, columns, acc);
-  const int64_t ends[][2] = {{0, begin}, {end, row.pixels}};
-  for (const auto& [first, last] : ends) add_pixels<false, whole>(row, first, last, columns, acc);
-}
-
-// The first of some taps of a row of the window.
+// The first of some taps of the window.
 struct Tap {
   int64_t k, i, j;
 };
 
-// Adds a block's products, of the pixels from `first` on, to T taps' rows of the result. The tile's
-// rows are the images, at the panel's first channel.
-template <bool whole, int T>
+// The rows of the image that a row of outputs meets in R of the window's rows, each at the channels
+// in its first column; a row outside the image is zeros, and no step long.
+template <int R>
+struct MetRows {
+  const float* at[R];
+  int64_t step[R];
+
+  MetRows(const Conv& conv, const Corner& corner, const Tap& tap, const float* images) {
+    for (int r = 0; r < R; ++r) {
+      const Row met = row_of_window(conv, corner, tap.k, tap.i + r);
+      at[r] = met.inside ? images + met.at : kZeros;
+      step[r] = met.inside ? conv.in_c : 0;
+    }
+  }
+};
+
+// Adds a block's products, of the pixels from `first` on, to the rows of the result of R x T taps.
+// The tile's rows are the images, at its first channel. A `whole` vector of channels is real, or as
+// many of it as the tile has columns.
+template <bool whole, int R, int T>
 void sum_taps(const Conv& conv, int64_t first, const Tap& tap, const WeightTile& tile) {
   const Side& w = conv.w;
-  Vec acc[T][kVectors] = {};
-  for (int64_t done = 0; done < tile.pixels;) {
-    const int64_t x = (first + done) % w.out, pixels = smaller(w.out - x, tile.pixels - done);
-    const Row met = row_of_window(conv, corner_of_row(conv, (first + done) / w.out), tap.k, tap.i);
-    const RowPair row{met.inside ? tile.rows + met.at : kZeros,
-                      met.inside ? conv.in_c : 0,
-                      x * w.stride - w.pad + tap.j * w.window_dilation,
-                      w.stride,
-                      w.window_dilation,
-                      w.in,
-                      tile.panel + done * kNR,
-                      pixels};
-    add_row<whole>(row, tile.columns, acc);
-    done += pixels;
+  const int64_t end = first + tile.pixels, apart = w.window_dilation;
+  const float* at_d_out = tile.panel;
+  Vec acc[R * T][1] = {};
+  for (int64_t pixel = first; pixel < end;) {
+    const int64_t x = pixel % w.out;
+    const MetRows<R> rows(conv, corner_of_row(conv, pixel / w.out), tap, tile.rows);
+    const int64_t last = smaller(end, pixel - x + w.out);
+    int64_t column = x * w.stride - w.pad + tap.j * apart;
+    for (; pixel < last; ++pixel, column += w.stride, at_d_out += tile.panel_stride) {
+      const Vec d_out = whole ? load(at_d_out) : load_some(at_d_out, tile.columns);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) {
+        const int64_t at = column + t * apart;
+        const bool is_real = at >= 0 && at < w.in;
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          const float* const in = is_real ? rows.at[r] + at * rows.step[r] : kZeros;
+          acc[r * T + t][0] += (whole ? load(in) : load_some(in, tile.columns)) * d_out;
+        }
+      }
+    }
   }
-  add_to_result<T, kVectors>(tile, acc);
+  add_to_result<R * T, 1>(tile, acc);
 }
 
 using DepthwiseFunction = void (*)(const Conv&, int64_t, const Tap&, const WeightTile&);
 
-template <bool whole, int... T>
-DepthwiseFunction pick_taps(int64_t taps, std::integer_sequence<int, T...>) {
-  static constexpr DepthwiseFunction functions[] = {sum_taps<whole, T + 1>...};
-  return functions[taps - 1];
+// Taps that are summed together: some rows of the window, all of them if there are several.
+struct TapBlock {
+  int64_t rows, columns;
+  DepthwiseFunction sum, sum_part;  // of a whole vector, and of a part of one
+};
+
+template <int R, int T>
+constexpr TapBlock tap_block() {
+  return {R, T, sum_taps<true, R, T>, sum_taps<false, R, T>};
 }
 
-inline DepthwiseFunction depthwise_function(int64_t taps, int64_t columns) {
-  using Taps = std::make_integer_sequence<int, kTaps>;
-  return columns == kNR ? pick_taps<true>(taps, Taps{}) : pick_taps<false>(taps, Taps{});
+// As many as there are, of so many rows and columns that are left of the window. A multiply-add
+// takes four cycles, so fewer than eight accumulators wait for each other.
+inline TapBlock most_taps(const Conv& conv, int64_t rows, int64_t columns) {
+  static constexpr TapBlock kinds[] = {tap_block<3, 3>(), tap_block<2, 7>(), tap_block<2, 5>(),
+                                       tap_block<1, 7>(), tap_block<1, 5>(), tap_block<1, 3>(),
+                                       tap_block<1, 1>()};
+  const TapBlock* kind = kinds;
+  const auto fits = [&] {
+    const bool is_all = kind->columns == conv.w.kernel;
+    return kind->rows <= rows && kind->columns <= columns && (kind->rows == 1 || is_all);
+  };
+  while (!fits()) ++kind;
+  return *kind;
 }
 
 }  // namespace

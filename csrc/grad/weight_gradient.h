@@ -209,7 +209,8 @@ class WeightGradient {
   bool is_read_there(int64_t column) const {
     constexpr int64_t kRows = 64;
     const bool is_whole = smaller(kNR, unit_.columns - column) % kLanes == 0;
-    return is_whole && from_image_ && unit_.channels <= kRows && job_.scatter.dense;
+    const bool is_seldom = depthwise_ || (is_whole && from_image_ && unit_.channels <= kRows);
+    return is_seldom && job_.scatter.dense;
   }
 
   // Has the tile ask for what the next panel is made of, if there is one.
@@ -223,18 +224,25 @@ class WeightGradient {
     tile.ahead_stride = conv_.out_c;
   }
 
-  // Adds a block's products, up to kTaps of a row of the window at a time.
-  void add_depthwise(int64_t first, WeightTile& tile) {
-    tile.rows = job_.in + unit_.first_channel;
-    tile.out = result_ + unit_.first_column;
-    for (int64_t k = 0; k < conv_.d.kernel; ++k)
-      for (int64_t i = 0; i < conv_.h.kernel; ++i)
-        for (int64_t j = 0; j < conv_.w.kernel;) {
-          const int64_t taps = smaller(kTaps, conv_.w.kernel - j);
-          depthwise_function(taps, tile.columns)(conv_, first, {k, i, j}, tile);
-          tile.out += taps * conv_.out_c;
-          j += taps;
-        }
+  // Adds a block's products, a vector of channels and as many taps as fit into registers at a time.
+  void add_depthwise(int64_t first, const WeightTile& panel) {
+    for (int64_t lane = 0; lane < panel.columns; lane += kLanes) {
+      WeightTile tile = panel;
+      tile.rows = job_.in + unit_.first_channel + lane;
+      tile.panel += lane;
+      tile.columns -= lane;
+      const bool is_whole = tile.columns >= kLanes;
+      for (int64_t k = 0; k < conv_.d.kernel; ++k)
+        for (int64_t i = 0, rows; i < conv_.h.kernel; i += rows)
+          for (int64_t j = 0; j < conv_.w.kernel;) {
+            const TapBlock taps = most_taps(conv_, conv_.h.kernel - i, conv_.w.kernel - j);
+            tile.out = result_ + ((k * conv_.h.kernel + i) * conv_.w.kernel + j) * conv_.out_c +
+                       unit_.first_column + lane;
+            (is_whole ? taps.sum : taps.sum_part)(conv_, first, {k, i, j}, tile);
+            rows = taps.rows;
+            j += taps.columns;
+          }
+    }
   }
 
   // Adds the products of so many rows, from those of `tile` on.
