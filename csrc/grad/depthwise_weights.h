@@ -38,33 +38,43 @@ struct MetRows {
   }
 };
 
+// Adds the products of a pixel whose window begins in a column. A `whole` vector of channels is
+// real, or as many of it as there are `channels`. What a column outside the image meets is chosen
+// without a branch: small images have a third of their pixels and more at the ends of rows.
+template <bool whole, int R, int T>
+__attribute__((always_inline)) inline void add_pixel(const MetRows<R>& rows, const Side& w,
+                                                     int64_t column, int64_t channels,
+                                                     const float* at_d_out, Vec (&acc)[R * T][1]) {
+  const auto load_channels = [&](const float* from) {
+    return whole ? load(from) : load_some(from, channels);
+  };
+  const Vec d_out = load_channels(at_d_out);
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+    const int64_t at = column + t * w.window_dilation;
+    const bool is_real = at >= 0 && at < w.in;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const float* const in = is_real ? rows.at[r] + at * rows.step[r] : kZeros;
+      acc[r * T + t][0] += load_channels(in) * d_out;
+    }
+  }
+}
+
 // Adds a block's products, of the pixels from `first` on, to the rows of the result of R x T taps.
-// The tile's rows are the images, at its first channel. A `whole` vector of channels is real, or as
-// many of it as the tile has columns.
+// The tile's rows are the images, at its first channel.
 template <bool whole, int R, int T>
 void sum_taps(const Conv& conv, int64_t first, const Tap& tap, const WeightTile& tile) {
   const Side& w = conv.w;
-  const int64_t end = first + tile.pixels, apart = w.window_dilation;
-  const float* at_d_out = tile.panel;
+  const int64_t end = first + tile.pixels;
+  const float* d_out = tile.panel;
   Vec acc[R * T][1] = {};
   for (int64_t pixel = first; pixel < end;) {
-    const int64_t x = pixel % w.out;
+    const int64_t x = pixel % w.out, last = smaller(end, pixel - x + w.out);
     const MetRows<R> rows(conv, corner_of_row(conv, pixel / w.out), tap, tile.rows);
-    const int64_t last = smaller(end, pixel - x + w.out);
-    int64_t column = x * w.stride - w.pad + tap.j * apart;
-    for (; pixel < last; ++pixel, column += w.stride, at_d_out += tile.panel_stride) {
-      const Vec d_out = whole ? load(at_d_out) : load_some(at_d_out, tile.columns);
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) {
-        const int64_t at = column + t * apart;
-        const bool is_real = at >= 0 && at < w.in;
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-          const float* const in = is_real ? rows.at[r] + at * rows.step[r] : kZeros;
-          acc[r * T + t][0] += (whole ? load(in) : load_some(in, tile.columns)) * d_out;
-        }
-      }
-    }
+    int64_t column = x * w.stride - w.pad + tap.j * w.window_dilation;
+    for (; pixel < last; ++pixel, column += w.stride, d_out += tile.panel_stride)
+      add_pixel<whole, R, T>(rows, w, column, tile.columns, d_out, acc);
   }
   add_to_result<R * T, 1>(tile, acc);
 }
