@@ -35,7 +35,6 @@ struct AlongRow {
     tile.offset += kLanes;
     tile.pixel += kLanes;
     tile.channel += kLanes;
-    if (tile.sums) ++tile.sums;
   }
 
   // Columns and rows that are not there are read as zeros, and multiplied as all others are: the

@@ -74,7 +74,7 @@ struct Tile {
   const Output* output;
   int64_t pixel, pixel_stride;  // in the output, in floats
   const int64_t* pixels;        // each row's place in the output, or null: a stride apart
-  Sums* sums;                   // of its vectors, null but in training
+  Sums* sums;                   // of the output's vectors, null but in training
   SumFunction sum;              // of narrow groups (grouped.h)
   // Depthwise tiles read along the image's rows; their vector is the panel's `vector`-th.
   const AlongRows* along;
@@ -89,8 +89,9 @@ struct Tile {
 
 // Adds a tile in memory to the sums.
 inline void add_tile_to_sums(const Tile& tile, int height, int vectors) {
+  Sums* const sums = tile.sums + tile.channel / kLanes;
   for (int n = 0; n < vectors; ++n)
-    add_to_sums({tile.acc + n * kLanes, vectors * kLanes}, height, tile.sums[n]);
+    add_to_sums({tile.acc + n * kLanes, vectors * kLanes}, height, sums[n]);
 }
 
 // Stores whole vectors of a tile in memory, as in training, where there is no epilogue.
