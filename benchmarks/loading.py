@@ -64,8 +64,11 @@ def from_bare(file: str, folder: str, threads: int, runs: bool = True) -> First:
 
 
 def _first(answer: Callable[[Array], Any], folder: str) -> First:
-    images = Prepared(folder).images(1)
     jax.block_until_ready(jax.numpy.zeros(1) + 1)
+    return _timed(answer, Prepared(folder).images(1))
+
+
+def _timed(answer: Callable[[Array], Any], images: Array) -> First:
     _fetch_memory()
     start = time.perf_counter()
     logits = np.asarray(answer(images))
@@ -87,12 +90,12 @@ def from_onnx(file: str, folder: str, threads: int) -> First:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    images = Prepared(folder).images_channels_first(1)
-    _fetch_memory()
-    start = time.perf_counter()
-    session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
-    logits = session.run(None, {"x": images})[0]
-    return First(time.perf_counter() - start, logits)
+
+    def answer(images: Array) -> Any:
+        session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
+        return session.run(None, {"x": images})[0]
+
+    return _timed(answer, Prepared(folder).images_channels_first(1))
 
 
 def write(prepared: Prepared) -> dict[str, Path]:

@@ -43,9 +43,9 @@ class Direct {
       return DepthwiseRows(job_, scratch_, windows_, unit_, packed_).run(block, begin, end);
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel) {
       const Turn turn{is_new && panel == unit_.first_panel, next_of(panel)};
-      DirectPanel on_block(job_, scratch_, windows_, panel_at(job_.conv, job_.plan.layout, panel),
-                           weights_of(panel), turn);
-      if (job_.operands.sums) clear_sums(scratch_.sums);
+      const Panel span = panel_at(job_.conv, job_.plan.layout, panel);
+      DirectPanel on_block(job_, scratch_, windows_, span, weights_of(panel), turn);
+      if (job_.operands.sums) clear_sums(span, scratch_.sums);
       on_block.run(begin, end);
       if (job_.operands.sums) on_block.write_sums(block);
     }

@@ -27,14 +27,14 @@ class DepthwiseRows {
         packed_(packed),
         first_(unit.first_panel * kNR),
         last_(smaller(unit.last_panel * kNR, job.conv.out_c)),
-        strip_(strip_channels(job)),
+        strip_(channels_of_strip(job)),
         panel_stride_(job.plan.layout.panel_stride()) {}
 
   void run(int64_t block, int64_t begin, int64_t end) {
     double* const sums = job_.operands.sums;
     for (Panel panel = strip_at(first_); panel.columns > 0;
          panel = strip_at(panel.channel + panel.columns)) {
-      if (sums) clear_sums(scratch_.sums);
+      if (sums) clear_sums(panel, scratch_.sums);
       run_strip(panel, begin, end);
       if (sums) store_sums(conv_, panel, scratch_.sums, sums, block);
     }
@@ -51,7 +51,7 @@ class DepthwiseRows {
 
   // As the plan has it, unless something is kept for each channel for which there is less room:
   // sums, or a program's numbers, of one vector.
-  static int64_t strip_channels(const Job& job) {
+  static int64_t channels_of_strip(const Job& job) {
     const Program* const program = job.operands.epilogue ? job.operands.epilogue->program : nullptr;
     for (int i = 0; program && i < program->operands; ++i)
       if (program->operand[i].per != Per::kOutput) return kLanes;
@@ -89,6 +89,7 @@ class DepthwiseRows {
     tile.acc = scratch_.registers.slots[0];
     tile.output = &strip.output;
     tile.pixel_stride = job_.scatter.dense ? conv_.out_c : job_.scatter.pixel;
+    tile.sums = job_.operands.sums ? scratch_.sums : nullptr;
     tile.along = &strip.along;
     tile.panel_stride = panel_stride_;
   }
@@ -128,7 +129,6 @@ class DepthwiseRows {
     tile.vector = (panel.channel - first_) / kLanes;
     tile.offset = left * conv_.in_c + panel.channel;
     tile.channel = 0;
-    tile.sums = job_.operands.sums ? scratch_.sums : nullptr;
     compute(tile);
   }
 

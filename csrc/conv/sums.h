@@ -40,8 +40,8 @@ struct Column {
   Vec operator[](int64_t pixel) const { return load(at + pixel * stride); }
 };
 
-inline void clear_sums(Sums (&sums)[kMaxSums]) {
-  for (Sums& vector : sums) vector.count = 0.0;
+inline void clear_sums(const Panel& panel, Sums* sums) {
+  for (int64_t o = 0; o < panel.columns; o += kLanes) sums[o / kLanes].count = 0.0;
 }
 
 // Adds a tile whose sums overflow in floats, or which is not finite itself.

@@ -32,11 +32,12 @@ void sum_products(const WeightTile& tile) {
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m) __builtin_prefetch(tile.out + m * tile.out_stride, 1);
   Vec acc[M][N] = {};
-  const float *row = tile.rows, *panel = tile.panel, *ahead = tile.ahead;
-  for (int64_t p = 0; p < tile.pixels;
-       ++p, row += tile.stride, panel += tile.panel_stride, ahead += tile.ahead_stride) {
-    __builtin_prefetch(ahead, 0, 2);
-    __builtin_prefetch(ahead + kNR - 1, 0, 2);
+  const float *row = tile.rows, *panel = tile.panel;
+  Ahead begin = tile.ahead, end = begin;  // the lines of a panel's first float and its last
+  end.at += (kNR - 1) * sizeof(float);
+  for (int64_t p = 0; p < tile.pixels; ++p, row += tile.stride, panel += tile.panel_stride) {
+    begin.bring();
+    end.bring();
     Vec d[N];
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) d[n] = load(panel + n * kLanes);
@@ -123,7 +124,7 @@ class WeightGradient {
       const int64_t pixels = smaller(plan_.block_size, unit_.last - first);
       if (!depthwise_ && !from_image_) gather(first, pixels);
       for (int64_t column = 0; column < unit_.columns; column += kNR) {
-        if (!is_read_there(column)) gather_panel(first, pixels, unit_.first_column + column);
+        if (!is_read_there(column)) gather_panel(first, pixels, column);
         add_block(first, pixels, column);
       }
     }
@@ -161,19 +162,17 @@ class WeightGradient {
   }
 
   void gather_panel(int64_t first, int64_t pixels, int64_t column) {
-    const int64_t count = smaller(kNR, unit_.first_column + unit_.columns - column);
+    const int64_t count = smaller(kNR, unit_.columns - column);
     for (int64_t done = 0; done < pixels;) {
       // A row of outputs, or all of them, are the same number of floats apart.
       const int64_t x = (first + done) % conv_.w.out;
       const int64_t run = job_.scatter.dense ? pixels : smaller(conv_.w.out - x, pixels - done);
-      gather_outputs(place_of_output(conv_, job_.scatter, first + done) + column, run, count,
-                     panel_ + done * kNR);
+      gather_outputs(outputs_at(first + done, column), run, count, panel_ + done * kNR);
       done += run;
     }
   }
 
-  void gather_outputs(int64_t at, int64_t pixels, int64_t count, float* to) {
-    const float* from = job_.d_out + at;
+  void gather_outputs(const float* from, int64_t pixels, int64_t count, float* to) {
     for (int64_t p = 0; p < pixels; ++p, from += job_.scatter.pixel, to += kNR)
 #pragma GCC unroll 2
       for (int n = 0; n < kVectors; ++n)
@@ -183,17 +182,9 @@ class WeightGradient {
   // Adds the block's products to the columns of a panel: to all rows of the result, where those of
   // all taps lie side by side, or tap by tap.
   void add_block(int64_t first, int64_t pixels, int64_t column) {
-    WeightTile tile{};
-    const bool there = is_read_there(column);
-    tile.panel = there ? job_.d_out + first * conv_.out_c + unit_.first_column + column : panel_;
-    tile.panel_stride = there ? conv_.out_c : kNR;
-    tile.stride = from_image_ ? conv_.in_c : plan_.row_floats;
-    tile.pixels = pixels;
-    tile.out_stride = conv_.out_c;
-    tile.first = first == unit_.first;
-    tile.columns = smaller(kNR, unit_.columns - column);
-    bring_next(first, pixels, column, tile);
+    WeightTile tile = tile_of(first, pixels, column);
     if (depthwise_) return add_depthwise(first, tile);
+    tile.ahead = next_panel(first, pixels, column);
     const int64_t depth = conv_.group_in(), channel = grouped_ ? 0 : unit_.first_channel;
     for (int64_t tap = 0; tap < (whole_ ? 1 : taps_); ++tap) {
       tile.rows = from_image_ ? job_.in + first * conv_.in_c + channel : rows_ + tap * tap_floats_;
@@ -205,6 +196,25 @@ class WeightGradient {
     }
   }
 
+  // What all tiles of a panel have in common on a block.
+  WeightTile tile_of(int64_t first, int64_t pixels, int64_t column) const {
+    WeightTile tile{};
+    const bool there = is_read_there(column);
+    tile.panel = there ? outputs_at(first, column) : panel_;
+    tile.panel_stride = there ? job_.scatter.pixel : kNR;
+    tile.stride = from_image_ ? conv_.in_c : plan_.row_floats;
+    tile.pixels = pixels;
+    tile.out_stride = conv_.out_c;
+    tile.first = first == unit_.first;
+    tile.columns = smaller(kNR, unit_.columns - column);
+    return tile;
+  }
+
+  // Where a pixel has a column of the unit's.
+  const float* outputs_at(int64_t pixel, int64_t column) const {
+    return job_.d_out + place_of_output(conv_, job_.scatter, pixel) + unit_.first_column + column;
+  }
+
   // Whether a panel is read where it lies, as whole vectors: more rows repay its copy.
   bool is_read_there(int64_t column) const {
     constexpr int64_t kRows = 64;
@@ -213,15 +223,13 @@ class WeightGradient {
     return is_seldom && job_.scatter.dense;
   }
 
-  // Has the tile ask for what the next panel is made of, if there is one.
-  void bring_next(int64_t first, int64_t pixels, int64_t column, WeightTile& tile) const {
-    const bool is_last_panel = column + kNR >= unit_.columns,
-               is_last = first + pixels >= unit_.last;
-    if (!job_.scatter.dense || (is_last_panel && is_last)) return;
-    const int64_t next = is_last_panel ? first + pixels : first;
-    const int64_t at = unit_.first_column + (is_last_panel ? 0 : column + kNR);
-    tile.ahead = job_.d_out + next * conv_.out_c + at;
-    tile.ahead_stride = conv_.out_c;
+  // What the panel after this one is made of, or zeros if none is.
+  Ahead next_panel(int64_t first, int64_t pixels, int64_t column) const {
+    const bool is_last = column + kNR >= unit_.columns;  // of the block
+    const int64_t next = is_last ? first + pixels : first;
+    if (!job_.scatter.dense || next >= unit_.last) return ahead_of(kZeros, 0);
+    return ahead_of(outputs_at(next, is_last ? 0 : column + kNR),
+                    job_.scatter.pixel * static_cast<int64_t>(sizeof(float)));
   }
 
   // Adds a block's products, a vector of channels and as many taps as fit into registers at a time.
@@ -231,25 +239,31 @@ class WeightGradient {
       tile.rows = job_.in + unit_.first_channel + lane;
       tile.panel += lane;
       tile.columns -= lane;
-      const bool is_whole = tile.columns >= kLanes;
+      tile.out = result_ + unit_.first_column + lane;
       for (int64_t k = 0; k < conv_.d.kernel; ++k)
-        for (int64_t i = 0, rows; i < conv_.h.kernel; i += rows)
-          for (int64_t j = 0; j < conv_.w.kernel;) {
-            const TapBlock taps = most_taps(conv_, conv_.h.kernel - i, conv_.w.kernel - j);
-            tile.out = result_ + ((k * conv_.h.kernel + i) * conv_.w.kernel + j) * conv_.out_c +
-                       unit_.first_column + lane;
-            (is_whole ? taps.sum : taps.sum_part)(conv_, first, {k, i, j}, tile);
-            rows = taps.rows;
-            j += taps.columns;
-          }
+        for (int64_t i = 0; i < conv_.h.kernel;) i += add_taps(first, k, i, tile);
     }
+  }
+
+  // Adds those of some rows of the window, from row i of slice k on, whose number it returns. The
+  // tile has its result at the row's first tap, and is moved on.
+  int64_t add_taps(int64_t first, int64_t k, int64_t i, WeightTile& tile) {
+    int64_t rows = 1;
+    for (int64_t j = 0; j < conv_.w.kernel;) {
+      const TapBlock taps = most_taps(conv_, conv_.h.kernel - i, conv_.w.kernel - j);
+      (tile.columns >= kLanes ? taps.sum : taps.sum_part)(conv_, first, {k, i, j}, tile);
+      tile.out += taps.rows * taps.columns * conv_.out_c;
+      rows = taps.rows;
+      j += taps.columns;
+    }
+    return rows;
   }
 
   // Adds the products of so many rows, from those of `tile` on.
   void add_rows(const WeightTile& tile, int64_t rows) {
     for_each_tile(rows, [&](int64_t top, int64_t m) {
       WeightTile at_top = tile;
-      if (top > 0) at_top.ahead = kZeros, at_top.ahead_stride = 0;
+      if (top > 0) at_top.ahead = ahead_of(kZeros, 0);
       at_top.rows += top;
       at_top.out += top * conv_.out_c;
       weight_function(m, tile.columns)(at_top);

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "conv/tile_shape.h"
+#include "conv/tile.h"
 #include "conv/window.h"
 
 namespace resfuse {
@@ -17,10 +17,7 @@ struct WeightTile {
   int64_t out_stride, columns;
   bool first;  // store, do not add
   int64_t panel_stride = kNR;
-  // What the next panel is made of, kNR floats for each pixel, asked for meanwhile. There is always
-  // something to ask for, if what is there: a branch would cost more.
-  const float* ahead = kZeros;
-  int64_t ahead_stride = 0;
+  Ahead ahead = ahead_of(kZeros, 0);  // of the next panel, kNR floats for each pixel
 };
 
 // Adds sums in memory, (rows, vectors), to the result. One function for all tiles.
