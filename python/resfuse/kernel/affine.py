@@ -157,7 +157,7 @@ def _call(
         | {"packed": () if packed is None else kernel.shape}
         | weights.attributes
         | {"prologue": () if prologue is None else prologue.attribute},
-        in_place=-1 if in_place and program.operands[-1:] == ("tensor",) else None,
+        in_place=epilogue.replaced(in_place),
     )
     return call(*images, *weights.operands, *operands)
 

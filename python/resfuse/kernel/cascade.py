@@ -152,7 +152,6 @@ def _call(static: Cascade, shape: tuple[int, ...], x: Array, *arrays: PartArrays
     if static.sums_rows:
         results.insert(1, f"n y {y[-1]}")
     whole = list(map(_of_part, itertools.count(), parts, arrays))
-    replaces = static.in_place and parts[-1].epilogue.program.operands[-1:] == ("tensor",)
     call = Call(
         "conv_cascade",
         f"n h w i, {', '.join(each.rule for each in whole)} -> {', '.join(results)}",
@@ -162,7 +161,7 @@ def _call(static: Cascade, shape: tuple[int, ...], x: Array, *arrays: PartArrays
             (each.attributes for each in whole),
             {"parts": len(parts), "squeeze": static.squeeze, "sums_rows": static.sums_rows},
         ),
-        in_place=-1 if replaces else None,
+        in_place=parts[-1].epilogue.replaced(static.in_place),
     )
     return call(x, *itertools.chain.from_iterable(each.operands for each in whole))
 

@@ -65,6 +65,13 @@ class Epilogue:
         results = self.plain(acc, *(spread(operand, acc) for operand in operands))
         return tuple(results) if isinstance(results, tuple | list) else (results,)
 
+    def replaced(self, in_place: bool) -> int | None:
+        """Of a call, whose last operands are these: the place of the one that the output replaces.
+
+        The last one, if it may be replaced and has the output's shape.
+        """
+        return -1 if in_place and self.program.operands[-1:] == ("tensor",) else None
+
     def with_accumulator(self) -> "Epilogue":
         """The same that returns the accumulator as well, at last."""
         if self.program.outputs[-1] == 0:
