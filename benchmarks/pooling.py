@@ -1,4 +1,4 @@
-"""Pooling on one thread: through ``fuse``, and as XLA computes it, in turn."""
+"""Pooling and layer norm on one thread: through ``fuse``, and as XLA computes it, in turn."""
 
 import functools
 import os
@@ -13,15 +13,19 @@ from flax import linen as nn
 import resfuse
 from resfuse.cli.bench.worker import seconds_per_call
 
-Pool = Callable[[jax.Array], jax.Array]
+Function = Callable[[jax.Array], jax.Array]
 
 
 def _mean(x: jax.Array) -> jax.Array:
     return x.mean((1, 2))
 
 
+def _layer_norm(x: jax.Array) -> jax.Array:
+    return jax.nn.standardize(x, epsilon=1e-6)
+
+
 # By the size and channels of the images.
-POOLS: dict[str, tuple[Pool, int, int]] = {
+FUNCTIONS: dict[str, tuple[Function, int, int]] = {
     "max 3x3/2": (functools.partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)), 112, 64),
     "max 3x3/1": (functools.partial(nn.max_pool, window_shape=(3, 3)), 28, 192),
     "average 3x3/1": (functools.partial(nn.avg_pool, window_shape=(3, 3)), 28, 192),
@@ -31,6 +35,10 @@ POOLS: dict[str, tuple[Pool, int, int]] = {
     "mean, 56x56": (_mean, 56, 96),
     "mean, 32x32": (_mean, 32, 256),
     "mean, 7x7": (_mean, 7, 960),
+    "layer norm, 56x56": (_layer_norm, 56, 96),
+    "layer norm, 28x28": (_layer_norm, 28, 192),
+    "layer norm, 14x14": (_layer_norm, 14, 384),
+    "layer norm, 7x7": (_layer_norm, 7, 768),
 }
 
 
@@ -40,9 +48,9 @@ def main(
 ) -> None:
     """Prints the microseconds of a call, and the ratio of the medians."""
     print(f"{f'images: {batch}':28} resfuse, us    XLA, us  ratio")
-    for name, (pool, size, channels) in POOLS.items():
+    for name, (plain, size, channels) in FUNCTIONS.items():
         x = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
-        calls = [jax.jit(function) for function in (resfuse.fuse(pool), pool)]
+        calls = [jax.jit(function) for function in (resfuse.fuse(plain), plain)]
         times: list[list[float]] = [[], []]
         for _ in range(rounds):
             for call, seconds in zip(calls, times, strict=True):
@@ -54,7 +62,7 @@ def main(
         print(f"{label:28} {ours:11.1f} {theirs:10.1f} {theirs / ours:6.2f}", flush=True)
 
 
-def _run(call: Pool, x: jax.Array) -> None:
+def _run(call: Function, x: jax.Array) -> None:
     call(x).block_until_ready()
 
 

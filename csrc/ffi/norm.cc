@@ -1,4 +1,5 @@
-// The passes of batch norm with the statistics of the batch, whose formulas are in norm.h.
+// The passes of batch norm with the statistics of the batch, whose formulas are in norm.h, and
+// layer norm.
 
 #include "ffi/handler.h"
 #include "norm/run_norm.h"
@@ -11,10 +12,13 @@ struct Extent {
   int64_t pixels, channels;
 };
 
-Extent extent_of(const Operand& image, Check& check) {
+// Of arrays of rank `least` to `most`.
+Extent extent_of(const Operand& image, Check& check, size_t least = 3, size_t most = 5) {
   const Shape& shape = image.shape;
-  const bool images = shape.size() >= 3 && shape.size() <= 5;
-  if (!check.that(images, image.name, " must have rank 3 to 5, got shape ", shape)) return {};
+  const bool images = shape.size() >= least && shape.size() <= most;
+  if (!check.that(images, image.name, " must have rank ", static_cast<int64_t>(least), " to ",
+                  static_cast<int64_t>(most), ", got shape ", shape))
+    return {};
   check.that(shape.back() > 0, image.name, " ", shape, " has no channels");
   int64_t pixels = 1;
   for (size_t axis = 0; axis + 1 < shape.size(); ++axis) pixels *= shape[axis];
@@ -137,12 +141,35 @@ Bound norm_gradient(Call& call) {
   };
 }
 
+constexpr size_t kMaxRank = 16;  // of layer norm's images
+
+// (x, scale, shift) -> y
+Bound layer_norm(Call& call) {
+  const Operand x = call.operand("x"), scale = call.operand("scale"), shift = call.operand("shift");
+  const Result y = call.result("y");
+  const std::vector<float> epsilon = call.floats("epsilon");
+  const bool centred = call.flag("centred");
+  const Extent extent = extent_of(x, call.check, 2, kMaxRank);
+  call.check.that(epsilon.size() == 1, "epsilon must be one number, got ",
+                  static_cast<int64_t>(epsilon.size()));
+  for (const Operand* operand : {&scale, &shift}) call.expect(*operand, {extent.channels});
+  call.expect(y, x.shape);
+  if (!call.is_valid()) return {};
+  return [=, isa = call.settings.isa, epsilon = epsilon.front()](Execution& now) {
+    const LayerNorm norm{extent.pixels,   extent.channels, now.data(x), now.data(scale),
+                         now.data(shift), epsilon,         centred};
+    run_layer_norm(*isa, norm, now.data(y), now.max_threads(), now.schedule());
+    return ffi::Error::Success();
+  };
+}
+
 }  // namespace
 
 std::vector<Handler> norm_handlers() {
   return {{"normalize", execute<normalize>},
           {"norm_sums", execute<norm_sums>},
-          {"norm_gradient", execute<norm_gradient>}};
+          {"norm_gradient", execute<norm_gradient>},
+          {"layer_norm", execute<layer_norm>}};
 }
 
 }  // namespace resfuse

@@ -12,6 +12,7 @@
 #include "conv/conv.h"
 #include "conv/plan.h"
 #include "grad/weight_plan.h"
+#include "norm/layer_norm.h"
 #include "norm/norm.h"
 #include "pool/pool.h"
 
@@ -28,11 +29,12 @@ struct Isa {
                             int64_t image, int64_t first, int64_t last);
   // Needs WeightPlan::work_floats of scratch.
   void (*run_weight_unit)(const WeightJob&, char* work, int64_t unit);
-  // These take pixels [first, first + pixels); see norm.h.
+  // These take pixels [first, first + pixels); see norm.h and layer_norm.h.
   void (*normalize)(const Normalize&, int64_t first, int64_t pixels, float* out);
   void (*add_norm_sums)(const Norm&, int64_t first, int64_t pixels, double* sums);
   void (*norm_gradient)(const Norm&, const NormCoefficients&, int64_t first, int64_t pixels,
                         float* d_conv, float* d_residual);
+  void (*layer_norm)(const LayerNorm&, int64_t first, int64_t pixels, float* out);
   // Performs `rounds` rounds of independent fused multiply-adds in registers; returns their count
   // of floating-point operations.
   double (*multiply_add)(int64_t rounds);

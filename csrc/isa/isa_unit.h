@@ -7,6 +7,7 @@
 #include "grad/winograd_weights.h"
 #include "isa/isa.h"
 #include "isa/peak.h"
+#include "norm/layer_norm_pass.h"
 #include "norm/norm_passes.h"
 #include "pool/pool_passes.h"
 
@@ -29,7 +30,7 @@ inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
 constexpr Isa make_isa(const char* name) {
   return {name,          {kMR, kNR},        scratch_bytes,   run_unit,
           pool_part,     max_pool_gradient, run_weight_unit, normalize,
-          add_norm_sums, norm_gradient,     multiply_add};
+          add_norm_sums, norm_gradient,     layer_norm,      multiply_add};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Runs the passes of batch norm on an ISA, on the threads that it is given.
+// Runs the passes of batch norm and layer norm on an ISA, on the threads that it is given.
 
 #pragma once
 
@@ -24,6 +24,13 @@ void run_normalize(const Isa& isa, const Normalize& norm, float* out, int64_t ma
                    Schedule schedule) {
   in_pixels(norm.pixels, norm.channels, max_threads, schedule,
             [&](int64_t first, int64_t count) { isa.normalize(norm, first, count, out); });
+}
+
+template <typename Schedule>
+void run_layer_norm(const Isa& isa, const LayerNorm& norm, float* out, int64_t max_threads,
+                    Schedule schedule) {
+  in_pixels(norm.pixels, norm.channels, max_threads, schedule,
+            [&](int64_t first, int64_t count) { isa.layer_norm(norm, first, count, out); });
 }
 
 inline float to_float(double value) { return static_cast<float>(value); }

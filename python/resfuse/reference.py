@@ -21,6 +21,7 @@ __all__ = [
     "conv_bn_act",
     "conv_bn_act_train",
     "conv_statistics",
+    "layer_norm",
     "max_pool",
     "normalize",
     "per_channel",
@@ -164,6 +165,17 @@ def conv_bn_act_train(
     mean, var = batch_statistics(y)
     y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon).astype(x.dtype)
     return y if activation is None else activation(y), mean, var
+
+
+def layer_norm(x: Array, scale: Array, bias: Array, *, epsilon: float, centred: bool) -> Array:
+    """``(x - mean) / sqrt(var + epsilon) * scale + bias``, each pixel by its own channels.
+
+    Without ``centred`` the mean is 0 instead: RMS norm.
+    """
+    deviation = x - x.mean(-1, keepdims=True) if centred else x
+    var = (deviation * deviation).mean(-1, keepdims=True)
+    y = deviation * lax.rsqrt(var + np.asarray(epsilon, x.dtype))
+    return y * per_channel(scale, y) + per_channel(bias, y)
 
 
 def max_pool(

@@ -1,6 +1,7 @@
-// The passes of batch norm in training, on whole numbers: exact.
+// The passes of batch norm in training, on whole numbers: exact. And layer norm.
 
 #include <algorithm>
+#include <cmath>
 
 #include "norm/run_norm.h"
 #include "tests.h"
@@ -76,6 +77,28 @@ void check_gradient(const Isa& isa, const Arrays& of, Report& report) {
   report.close(d_residual, gate, 0.0, "the gradient by the residual");
 }
 
+// Whole numbers have exact sums; what is left are the roundings of a division by the number of
+// channels, of squares and their sum, of a root and of products: fewer than 16 of terms below 16.
+void check_layer_norm(const Isa& isa, const Arrays& of, Report& report) {
+  Floats out(of.conv.size());
+  Doubles expected(out.size());
+  const size_t channels = of.mean.size();
+  for (size_t first = 0; first < out.size(); first += channels) {
+    double mean = 0.0, var = 0.0;
+    for (size_t c = 0; c < channels; ++c) mean += of.conv[first + c];
+    mean /= static_cast<double>(channels);
+    for (size_t c = 0; c < channels; ++c) var += std::pow(of.conv[first + c] - mean, 2.0);
+    const double inverse = 1.0 / std::sqrt(var / static_cast<double>(channels) + 1.0);
+    for (size_t c = 0; c < channels; ++c)
+      expected[first + c] = (of.conv[first + c] - mean) * inverse * of.scale[c] + of.shift[c];
+  }
+  Threads workers;
+  const LayerNorm norm{of.pixels, of.channels, of.conv.data(), of.scale.data(), of.shift.data(),
+                       1.0f,      true};
+  run_layer_norm(isa, norm, out.data(), 2, workers.schedule());
+  report.close(out, expected, 16 * 16 * std::pow(2.0, -24.0), "layer norm");
+}
+
 }  // namespace
 
 void test_norms(const Isa& isa, Report& report) {
@@ -84,6 +107,7 @@ void test_norms(const Isa& isa, Report& report) {
     check_normalize(isa, arrays, report);
     check_sums(isa, arrays, report);
     check_gradient(isa, arrays, report);
+    check_layer_norm(isa, arrays, report);
   }
 }
 

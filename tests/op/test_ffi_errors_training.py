@@ -1,4 +1,4 @@
-"""Training's targets trust nobody either: wrong shapes and numbers of arrays are errors."""
+"""Norms and gradients trust nobody either: wrong shapes and numbers of arrays are errors."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from ffi_calls import (
     BY_WEIGHTS,
     CHANNELS,
     KERNEL,
+    LAYER_NORM,
     NORM_GRADIENT,
     NORM_SUMS,
     NORMALIZE,
@@ -136,6 +137,18 @@ SHAPES = {
         ([Y, Y, *FOUR], [Y, Y, Y], "got 3 results, expected no more than d_conv, d_residual"),
         ([Y, Y, *FOUR[:3]], None, "d is missing"),
     ],
+    LAYER_NORM: [
+        ([(6,), (6,), (6,)], None, "x must have rank 2 to 16"),
+        ([(), (6,), (6,)], None, "x must have rank 2 to 16"),
+        ([(1,) * 17, (1,), (1,)], None, "x must have rank 2 to 16"),
+        ([(2, 5, 4, 0), (0,), (0,)], None, "no channels"),
+        ([Y, (5,), (6,)], None, "scale has shape"),
+        ([Y, (6,), (1, 6)], None, "shift has shape"),
+        ([Y, (6,)], None, "shift is missing"),
+        ([Y, *FOUR[:3]], None, "got 4 operands, expected no more than x, scale, shift"),
+        ([Y, *FOUR[:2]], [X], "y has shape"),
+        ([Y, *FOUR[:2]], [Y, Y], "got 2 results"),
+    ],
 }
 
 
@@ -152,6 +165,9 @@ GATES = [
     (NORMALIZE, {"gate": (0,)}, "gate must be none or 3 numbers, got 1"),
     (NORMALIZE, {"gate": (0, 0, 2**32)}, "gate must be the bits of floats"),
     (NORMALIZE, {"gate": (0, -1, 0)}, "gate must be the bits of floats"),
+    (LAYER_NORM, {"epsilon": ()}, "epsilon must be one number, got 0"),
+    (LAYER_NORM, {"epsilon": (0, 0)}, "epsilon must be one number, got 2"),
+    (LAYER_NORM, {"epsilon": (2**32,)}, "epsilon must be the bits of floats"),
     (NORM_SUMS, {"gate": SOME}, "scale is missing"),
     (NORM_SUMS, {"gate": SOME, "operands": [Y, Y, CHANNELS, X]}, "y has shape"),
     (NORM_SUMS, {"gate": SOME, "operands": [Y, Y, CHANNELS, CHANNELS]}, "y has shape"),

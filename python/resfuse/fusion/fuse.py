@@ -50,7 +50,8 @@ def fuse(fn: F) -> F:
 
     Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
     of windows, the gradients of the maxima, and means, sums and maxima over images of
-    32 pixels and more.
+    32 pixels and more. So are layer norms and RMS norms over the last axis, however they are
+    written, with scale and bias, where nothing else reads their statistics.
 
     Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
     shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``
@@ -98,9 +99,9 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     number; before a colon, what stands in front of the convolution, such as ``concat+bn+relu:``),
     the kernel's algorithm (and the cascade, if several convolutions are one call, a few rows of
     each at a time; or the squeeze, if sums over all pixels and dense layers are one) and the size
-    of the packed weights; or why it stays with XLA. A line sums up,
-    and counts what is pooled on the kernel; others say which elementwise operations on a
-    convolution's result stayed outside, which dense layers, and why.
+    of the packed weights; or why it stays with XLA. A line sums up, and counts pools and layer
+    norms on the kernel; others say which elementwise operations on a convolution's result stayed
+    outside, which dense layers, and why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.
@@ -162,7 +163,8 @@ class _Fused:
         leaves, tree = jax.tree.flatten((args, kwargs))
         reason = _elsewhere(leaves)
         program = self._program(leaves, tree, run=reason is None)
-        return table(program.graph, program.chains, program.plan.cascades, reason)
+        plan = program.plan
+        return table(program.graph, program.chains, plan.cascades, program.norms, reason)
 
     def _program(self, leaves: list[Any], tree: Any, run: bool = True) -> Program:
         try:

@@ -10,7 +10,7 @@ Winograd's algorithm, whose transforms read each image by itself.
 """
 
 import dataclasses
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -75,10 +75,12 @@ class Head:
         return any(step.kind not in ("mul", "div", "neg") for step in self.steps)
 
 
-def heads(convs: Mapping[Node, Geometry]) -> dict[Node, Head]:
-    """The heads of those of the convolutions that have one."""
+def heads(convs: Mapping[Node, Geometry], taken: Set[Node]) -> dict[Node, Head]:
+    """The heads of those of the convolutions that have one, without nodes that are ``taken``."""
     plain = {conv: geometry for conv, geometry in convs.items() if _is_plain(conv, geometry)}
-    whole = {conv: _head(conv) for conv, geometry in plain.items() if _is_pointwise(geometry)}
+    whole = {
+        conv: _head(conv, taken) for conv, geometry in plain.items() if _is_pointwise(geometry)
+    }
     wide = {
         conv: _images_alone(conv)
         for conv, geometry in plain.items()
@@ -131,11 +133,11 @@ def _pays(head: Head) -> bool:
     return bool(head.nodes) and (len(start.users) > 1 or pooled)
 
 
-def _head(conv: Node) -> Head:
+def _head(conv: Node, taken: Set[Node]) -> Head:
     """All that could be the convolution's, up to a value that is needed elsewhere too."""
     value, head = images_of(conv), Head([], [], [], None, None)
     layout = Layout(value.aval.shape, value.aval.ndim - 1)
-    while (node := value.producer) is not None and node.scope is conv.scope:
+    while (node := value.producer) is not None and node.scope is conv.scope and node not in taken:
         longer = _longer(head, node, layout) if not head.nodes or len(value.users) == 1 else None
         if longer is None:
             break

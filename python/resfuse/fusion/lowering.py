@@ -1,7 +1,7 @@
-"""Lowering: what a chain computes, by one call of the kernel."""
+"""Lowering: what a chain, a cascade or a layer norm computes, by one call of the kernel."""
 
 import functools
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -15,9 +15,10 @@ from resfuse.fusion.graph import Value
 from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold
 from resfuse.fusion.symbolic.formulas import MEAN, VAR
+from resfuse.fusion.symbolic.layer_norm import LayerNorm
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
-from resfuse.kernel import affine, cascade
+from resfuse.kernel import affine, cascade, layer_norm
 from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
 from resfuse.kernel.packed import Packed, Rows
@@ -26,8 +27,9 @@ from resfuse.ops import conv_bn_act_train
 from resfuse.purpose import Purpose, purpose
 from resfuse.spec import ConvSpec
 
-__all__ = ["compute", "compute_cascade"]
+__all__ = ["FusedCall", "compute", "compute_cascade", "compute_layer_norm"]
 
+FusedCall = Chain | Cascade | LayerNorm
 Read = Callable[[Value], Any]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -83,6 +85,26 @@ def compute_cascade(found: Cascade, read: Read, computed: Container[Value]) -> d
     return _images(last, (y, *others)) | of_rows
 
 
+def compute_layer_norm(norm: LayerNorm, read: Read) -> dict[Value, Any]:
+    """Its result."""
+    channels, deviation = norm.x.aval.shape[-1], norm.affine.deviation
+    static = layer_norm.LayerNorm(deviation.epsilon, deviation.centred, norm.in_place)
+    both = (norm.affine.scale, norm.affine.bias)
+    scale, bias = (_per_channel(each, norm.inputs, channels, read) for each in both)
+    y = _layer_norm(static, read(norm.x), scale, bias)
+    return {norm.result: with_weak_type(y, norm.result.aval.weak_type)}
+
+
+def _per_channel(
+    polynomial: Polynomial, inputs: Mapping[int, Value], channels: int, read: Read
+) -> Array:
+    """Its value, ``(C,)``."""
+    if not polynomial.terms:
+        return jnp.zeros(channels, jnp.float32)
+    array = polynomial.evaluate(lambda index: jnp.reshape(read(inputs[index]), -1))
+    return jnp.broadcast_to(array, (channels,))
+
+
 def _images_of(found: Cascade, read: Read, computed: Container[Value]) -> Array:
     """What its call reads: of a squeeze the sums of rows, as narrow images, if there are any."""
     if found.squeezed is None:
@@ -131,8 +153,7 @@ def _batch_norm(
     chain: Chain, norm: Norm, read: Read, x: Array, kernel: Array, residual: Array | None = None
 ) -> tuple[Array, Array, Array]:
     def per_channel(polynomial: Polynomial) -> Array:
-        array = polynomial.evaluate(lambda index: jnp.reshape(read(norm.inputs[index]), -1))
-        return jnp.broadcast_to(array, (chain.channels,))
+        return _per_channel(polynomial, norm.inputs, chain.channels, read)
 
     return conv_bn_act_train(
         x,
@@ -206,3 +227,9 @@ def _affine(
 def _cascade(static: cascade.Cascade, x: Array, *arrays: PartArrays) -> tuple[Array, ...]:
     """As :func:`resfuse.kernel.cascade.cascade`."""
     return cascade.cascade(x, *arrays, static=static)
+
+
+@functools.partial(_once, static=1)
+def _layer_norm(static: layer_norm.LayerNorm, x: Array, scale: Array, bias: Array) -> Array:
+    """As :func:`resfuse.kernel.layer_norm.layer_norm`."""
+    return layer_norm.layer_norm(x, scale, bias, static=static)

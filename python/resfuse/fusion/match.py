@@ -7,7 +7,7 @@ element is the chain's *tail*: see ``tail.py``.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from resfuse.fusion import layout, weight_gradient
 from resfuse.fusion.chain import Chain
@@ -25,15 +25,15 @@ from resfuse.fusion.tail import tails
 __all__ = ["chains", "finish"]
 
 
-def chains(graph: Graph) -> list[Chain]:
-    """The chains of the graph and of the bodies in it.
+def chains(graph: Graph, taken: Set[Node]) -> list[Chain]:
+    """The chains of the graph and of the bodies in it, without the nodes that are ``taken``.
 
     Of two convolutions that are added the later one takes the addition, with the other's result as
     its operand: hence from the end.
     """
     convs = supported(graph)
-    in_front = heads(convs)
-    claimed = {node for head in in_front.values() for node in head.nodes}
+    in_front = heads(convs, taken)
+    claimed = {*taken} | {node for head in in_front.values() for node in head.nodes}
     found: list[Chain] = []
     for node, whole in reversed(convs.items()):
         x, geometry = unpadded(node, whole)

@@ -13,6 +13,7 @@ from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.captured import Captured, as_argument, is_explicit, is_small
 from resfuse.fusion.graph import Graph, Value
 from resfuse.fusion.prepare import Packs, array_of, is_pending, prepare
+from resfuse.fusion.symbolic import layer_norm
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.garbage import uncollected
 from resfuse.jax_compat import ClosedJaxpr
@@ -51,10 +52,12 @@ class Program:
         self._stays = sliced and self.portable and not spread
         if shared is not None:
             shared.captured.take(self.graph.constants)
-        self.chains = with_statistics(match.chains(self.graph))
+        self.norms = layer_norm.find(self.graph)
+        taken = {node for norm in self.norms for node in norm.nodes}
+        self.chains = with_statistics(match.chains(self.graph, taken), taken)
         if shared is not None:
             prepare(self.chains, shared.packs)
-        self.plan = rewrite.Plan(self.graph, self.chains, sliced)
+        self.plan = rewrite.Plan(self.graph, self.chains, self.norms, sliced)
         self._taken: dict[Purpose, list[Value]] = {}
         self._read: dict[Purpose, list[Any]] = {}
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of

@@ -1,4 +1,4 @@
-"""Runs a graph with its chains on the kernel; everything else as it stands.
+"""Runs a graph with its chains and layer norms on the kernel; everything else as it stands.
 
 This is what ``jax.jit`` traces, once for a shape.
 """
@@ -11,7 +11,9 @@ from resfuse.fusion import cascades, control_flow, lowering, pooling, slices
 from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.lowering import FusedCall
 from resfuse.fusion.prepare import array_of
+from resfuse.fusion.symbolic.layer_norm import LayerNorm
 from resfuse.purpose import Purpose
 
 __all__ = ["Environment", "Plan", "run"]
@@ -20,20 +22,23 @@ Environment = dict[Value, Any]
 
 
 class Plan:
-    """A graph and its chains, and which nodes remain to be run.
+    """A graph, its chains and its layer norms, and which nodes remain to be run.
 
     ``needed`` are the values that they read, and ``run_needs`` those where nothing but the calls
     themselves will run.
     """
 
-    def __init__(self, graph: Graph, chains: Sequence[Chain], sliced: bool) -> None:
+    def __init__(
+        self, graph: Graph, chains: Sequence[Chain], norms: Sequence[LayerNorm], sliced: bool
+    ) -> None:
         self.graph = graph
         self.cascades = cascades.find(chains)
         within = {chain for cascade in self.cascades for chain in cascade.chains}
-        self.calls: dict[Node, Chain | Cascade] = {
-            chain.nodes[-1]: chain for chain in chains if chain not in within
+        calls: list[Chain | LayerNorm] = [*chains, *norms]
+        self.calls: dict[Node, FusedCall] = {
+            call.nodes[-1]: call for call in calls if call not in within
         } | {cascade.chains[-1].nodes[-1]: cascade for cascade in self.cascades}
-        self.inside = {node for chain in chains for node in chain.nodes} - set(self.calls)
+        self.inside = {node for call in calls for node in call.nodes} - set(self.calls)
         self.live: set[Node] = set()
         self.needed: set[Value] = set()
         self.run_needs: set[Value] = set()
@@ -91,6 +96,9 @@ def _step(plan: Plan, node: Node, env: Environment) -> None:
     call = plan.calls.get(node)
     if isinstance(call, Cascade):
         env.update(lowering.compute_cascade(call, read, env))
+        return
+    if isinstance(call, LayerNorm):
+        env.update(lowering.compute_layer_norm(call, read))
         return
     if call is not None:
         env.update(lowering.compute(call, read, plan.needed))

@@ -16,6 +16,7 @@ from resfuse.fusion import pooling
 from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.lowering import FusedCall
 
 __all__ = ["Slices", "find", "run"]
 
@@ -35,7 +36,7 @@ class Slices:
 
 
 def find(
-    graph: Graph, live: set[Node], calls: Mapping[Node, Chain | Cascade], pools: set[Node]
+    graph: Graph, live: set[Node], calls: Mapping[Node, FusedCall], pools: set[Node]
 ) -> Slices | None:
     """The longest start of the graph that is worth it, and that one value leads out of."""
     nodes = [node for node in graph.nodes if node in live]
@@ -85,7 +86,7 @@ def run(
 
 
 def _slices(
-    members: Sequence[Node], start: Value, end: Value, calls: Mapping[Node, Chain | Cascade]
+    members: Sequence[Node], start: Value, end: Value, calls: Mapping[Node, FusedCall]
 ) -> Slices | None:
     batch = start.aval.shape[0]
     images = ([*read, *written] for read, written in (_images(node, calls) for node in members))
@@ -102,10 +103,10 @@ def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:
     return node in pools and pooling.pools_images(node) and node.inputs[0] in batched
 
 
-def _takes(node: Node, calls: Mapping[Node, Chain | Cascade], batched: set[Value]) -> bool:
+def _takes(node: Node, calls: Mapping[Node, FusedCall], batched: set[Value]) -> bool:
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
     call = calls.get(node)
-    parts = call.chains if isinstance(call, Cascade) else [call] if call else []
+    parts = call.chains if isinstance(call, Cascade) else [call] if isinstance(call, Chain) else []
     squeezes = isinstance(call, Cascade) and call.squeezed is not None
     if call is None or squeezes or not all(map(_takes_any_batch, parts)):
         return False
@@ -127,7 +128,7 @@ def _takes_any_batch(chain: Chain) -> bool:
     return any_batch and plain
 
 
-def _images(node: Node, calls: Mapping[Node, Chain | Cascade]) -> tuple[list[Value], list[Value]]:
+def _images(node: Node, calls: Mapping[Node, FusedCall]) -> tuple[list[Value], list[Value]]:
     """What the node reads and what it writes for each image."""
     call = calls.get(node)
     if call is None:
@@ -138,12 +139,12 @@ def _images(node: Node, calls: Mapping[Node, Chain | Cascade]) -> tuple[list[Val
     return [*call.images, *excitation, *operands], [value for value, _ in call.results]
 
 
-def _reads(node: Node, calls: Mapping[Node, Chain | Cascade]) -> Sequence[Value]:
+def _reads(node: Node, calls: Mapping[Node, FusedCall]) -> Sequence[Value]:
     return calls[node].reads if node in calls else node.inputs
 
 
 def _readers(
-    graph: Graph, nodes: Sequence[Node], calls: Mapping[Node, Chain | Cascade]
+    graph: Graph, nodes: Sequence[Node], calls: Mapping[Node, FusedCall]
 ) -> dict[Value, set[Node | None]]:
     """The nodes of the graph that need a value, if only in a body; None: the graph's output."""
     readers = collections.defaultdict[Value, set[Node | None]](set)
@@ -155,7 +156,7 @@ def _readers(
     return readers
 
 
-def _reads_within(node: Node, calls: Mapping[Node, Chain | Cascade]) -> Iterator[Value]:
+def _reads_within(node: Node, calls: Mapping[Node, FusedCall]) -> Iterator[Value]:
     yield from _reads(node, calls)
     for body in node.bodies:
         yield from body.outputs

@@ -9,13 +9,13 @@ import numpy as np
 
 from resfuse.fusion.constants import known_number
 from resfuse.fusion.graph import Node, is_literal
-from resfuse.fusion.layout import Layout
 from resfuse.fusion.symbolic.formulas import MEAN, VAR, Deviation, Form, Formulas, Y
+from resfuse.fusion.symbolic.frames import Frame
 from resfuse.fusion.symbolic.polynomial import Polynomial, number, variable
 
 __all__ = ["add"]
 
-# The expected value of each power of a pixel of the result.
+# The expected value of each power of a number of the images.
 _EXPECTED = {0: number(1), 1: variable(MEAN), 2: variable(VAR) + variable(MEAN, 2)}
 
 
@@ -34,7 +34,7 @@ def _sum(formulas: Formulas, node: Node) -> Form | None:
     if left_and_right is None or left_and_right[0].partial:
         return None
     leading, (left, right) = left_and_right
-    return Form(left - right if node.name == "sub" else left + right, leading.layout)
+    return Form(left - right if node.name == "sub" else left + right, leading.frame)
 
 
 def _product(formulas: Formulas, node: Node) -> Form | None:
@@ -67,11 +67,13 @@ def _square(formulas: Formulas, node: Node) -> Form | None:
 def _root(formulas: Formulas, node: Node) -> Form | None:
     form = formulas.forms[node.inputs[0]]
     rest = form.polynomial - variable(VAR)
+    centred = MEAN not in rest.variables
+    rest = rest if centred else rest - variable(MEAN, 2)
     epsilon = rest.terms.get((), 0.0)
     if rest.variables or epsilon < 0:
         return None
     power = 1 if node.name == "rsqrt" else -1
-    return Form(formulas.variable(Deviation(epsilon), power), form.layout)
+    return Form(formulas.variable(Deviation(epsilon, centred), power), form.frame)
 
 
 def _at_least_zero(formulas: Formulas, node: Node) -> Form | None:
@@ -96,49 +98,48 @@ def _same(formulas: Formulas, node: Node) -> Form | None:
 
 def _reshaped(formulas: Formulas, node: Node) -> Form | None:
     form = formulas.forms[node.inputs[0]]
-    layout = form.layout.reshaped(node.outputs[0].aval.shape)
     reorders = node.name == "reshape" and node.params["dimensions"] is not None
-    if layout is None or reorders or node.params.get("sharding") is not None:
+    if reorders or node.params.get("sharding") is not None:
         return None
-    return dataclasses.replace(form, layout=layout)
+    return _in(form.frame.reshaped(node.outputs[0].aval.shape), form)
 
 
 def _transposed(formulas: Formulas, node: Node) -> Form | None:
     form = formulas.forms[node.inputs[0]]
-    order = tuple(map(int, node.params["permutation"]))
-    return dataclasses.replace(form, layout=form.layout.transposed(order))
+    return _in(form.frame.transposed(tuple(map(int, node.params["permutation"]))), form)
 
 
 def _broadcast(formulas: Formulas, node: Node) -> Form | None:
-    """Statistics may be repeated for every pixel; the result itself may not."""
+    """Statistics may be repeated; the images themselves may not."""
     form, shape = formulas.forms[node.inputs[0]], node.outputs[0].aval.shape
-    if form.of_pixels or node.params["sharding"] is not None:
-        same_size = math.prod(form.layout.shape) == math.prod(shape)
+    if form.of_images or node.params["sharding"] is not None:
+        same_size = math.prod(form.frame.shape) == math.prod(shape)
         return _reshaped(formulas, node) if same_size else None
-    channels = int(node.params["broadcast_dimensions"][form.layout.channels])
-    if shape[channels] != form.layout.shape[form.layout.channels]:
-        return None
-    return Form(form.polynomial, Layout(shape, channels))
+    return _in(form.frame.spread(shape, node.params["broadcast_dimensions"]), form)
+
+
+def _in(frame: Frame | None, form: Form) -> Form | None:
+    return None if frame is None else dataclasses.replace(form, frame=frame)
 
 
 def _reduced(formulas: Formulas, node: Node) -> Form | None:
-    """Over all pixels it is that many times the expected value."""
+    """Over all that is averaged it is that many times the expected value."""
     form, axes = formulas.forms[node.inputs[0]], node.params["axes"]
-    if node.params.get("axis_index_groups") is not None or not form.of_pixels:
+    if node.params.get("axis_index_groups") is not None or not form.of_images:
         return None
     if not all(isinstance(axis, int | np.integer) for axis in axes):
         return None  # a name means examples of a vmap, or parts of a shard_map
-    before, shape = form.layout.channels, node.outputs[0].aval.shape
-    if before in axes:
+    alike = all(map(formulas.is_statistic, form.polynomial.variables - {Y}))
+    frame = form.frame.reduced(axes, node.outputs[0].aval.shape, alike)
+    if frame is None:
         return None
-    layout = Layout(shape, before - sum(axis < before for axis in axes))
-    if math.prod(shape) > shape[layout.channels]:
-        return Form(form.polynomial, layout, partial=True)
+    if not frame.is_reduced:
+        return Form(form.polynomial, frame, partial=True)
     parts = form.polynomial.by_powers(Y)
     if not parts.keys() <= _EXPECTED.keys():
         return None
     expected = sum((_EXPECTED[power] * part for power, part in parts.items()), start=Polynomial({}))
-    return Form(expected * number(formulas.pixels), layout)
+    return Form(expected * number(formulas.averaged), frame)
 
 
 _RULES: dict[str, Callable[[Formulas, Node], Form | None]] = {

@@ -5,27 +5,27 @@ them can only run after the call, also where it stood before the call's other op
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from resfuse.fusion.chain import Chain, Norm
 from resfuse.fusion.graph import Node, Value
-from resfuse.fusion.layout import mesh_axes
+from resfuse.fusion.layout import Layout, mesh_axes
 from resfuse.fusion.match import finish
 from resfuse.fusion.order import settle
 from resfuse.fusion.symbolic import algebra
-from resfuse.fusion.symbolic.formulas import MEAN, VAR, Deviation, Form, Formulas, Y
-from resfuse.fusion.symbolic.polynomial import Polynomial, variable
+from resfuse.fusion.symbolic.formulas import MEAN, VAR, Formulas
+from resfuse.fusion.symbolic.frames import PerChannel
 
 __all__ = ["with_statistics"]
 
 
-def with_statistics(chains: Sequence[Chain]) -> list[Chain]:
-    """The chains, those with a batch norm behind them together with it.
+def with_statistics(chains: Sequence[Chain], taken: Set[Node]) -> list[Chain]:
+    """The chains, those with a batch norm behind them together with it, if no node is ``taken``.
 
     Reorders the nodes of their graphs such that all that a chain computes is read after its last
     node. Works from the end, as :func:`resfuse.fusion.match.chains` does.
     """
-    claimed = {node for chain in chains for node in chain.claims}
+    claimed = {*taken} | {node for chain in chains for node in chain.claims}
     found: list[Chain] = []
     for index, chain in reversed(list(enumerate(chains))):
         normalised = _normalised(chain, claimed)
@@ -41,8 +41,8 @@ def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
     plain = all(step.kind in ("add", "add_any", "sub") and not step.swapped for step in chain.steps)
     if chain.tail is not None or not plain:
         return None
-    formulas = Formulas(chain.start, chain.layout)
-    if formulas.pixels < 2:
+    formulas = Formulas(chain.start, PerChannel(chain.layout))
+    if formulas.averaged < 2:
         return None
     nodes = chain.conv.scope.nodes
     for node in nodes[nodes.index(chain.nodes[-1]) + 1 :]:
@@ -58,7 +58,7 @@ def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
     if mesh_axes(last.outputs[0].aval) != mesh_axes(chain.start.aval):
         return None
     nodes = [*chain.nodes, *(node for node in inside if node is not last), last]
-    layout = formulas.forms[result].layout
+    layout = _layout(formulas, result)
     longer = dataclasses.replace(
         chain, nodes=nodes, start=result, layout=layout, norm=norm, head=None
     )
@@ -69,7 +69,7 @@ def _normalised(chain: Chain, claimed: set[Node]) -> Chain | None:
 def _goes_on(formulas: Formulas, node: Node) -> bool:
     """Whether the node may be part of the norm: it may follow its end if nothing else does."""
     read = [value for value in node.inputs if value in formulas.forms]
-    finished = [value for value in read if _parts(formulas, formulas.forms[value])]
+    finished = [value for value in read if formulas.affine(formulas.forms[value])]
     reduces = node.name in ("reduce_sum", "psum")
     return bool(read) and all(len(value.users) == 1 and not reduces for value in finished)
 
@@ -77,7 +77,7 @@ def _goes_on(formulas: Formulas, node: Node) -> bool:
 def _replaced(formulas: Formulas, node: Node) -> bool:
     """Whether the node's output takes every pixel to compute, or comes from the call's results."""
     form = formulas.forms.get(node.outputs[0]) if node.outputs else None
-    return form is not None and (form.of_pixels or form.polynomial.variables <= {MEAN, VAR})
+    return form is not None and (form.of_images or form.polynomial.variables <= {MEAN, VAR})
 
 
 def _only_result(formulas: Formulas, inside: set[Node]) -> Value | None:
@@ -85,40 +85,25 @@ def _only_result(formulas: Formulas, inside: set[Node]) -> Value | None:
     needed = [
         value
         for value, form in formulas.forms.items()
-        if form.of_pixels and not inside.issuperset(value.users)
+        if form.of_images and not inside.issuperset(value.users)
     ]
     return needed[0] if len(needed) == 1 else None
 
 
 def _norm(formulas: Formulas, result: Value) -> Norm | None:
-    parts = _parts(formulas, formulas.forms[result])
-    if parts is None:
+    affine = formulas.affine(formulas.forms[result])
+    if affine is None or not affine.deviation.centred:
         return None
-    epsilon, scale, bias = parts
-    read = sorted(scale.variables | bias.variables)
-    inputs = {index: formulas.meaning(index) for index in read}
     statistics = {
-        value: (form.polynomial, form.layout.channels)
+        value: (form.polynomial, _layout(formulas, value).channels)
         for value, form in formulas.forms.items()
         if form.polynomial.variables <= {MEAN, VAR}
     }
-    return Norm(epsilon, scale, bias, inputs, statistics)  # type: ignore[arg-type]
+    epsilon = affine.deviation.epsilon
+    return Norm(epsilon, affine.scale, affine.bias, affine.inputs(formulas), statistics)
 
 
-def _parts(formulas: Formulas, form: Form) -> tuple[float, Polynomial, Polynomial] | None:
-    """Epsilon, scale and bias of ``(y - mean) / sqrt(var + epsilon) * scale + bias``."""
-    powers = form.polynomial.by_powers(Y)
-    if form.partial or not powers.keys() <= {0, 1} or 1 not in powers:
-        return None
-    factor, rest = powers[1], powers.get(0, Polynomial({}))
-    deviations = list(filter(formulas.is_deviation, sorted(factor.variables)))
-    if len(factor.terms) != 1 or len(deviations) != 1:
-        return None
-    scale = factor * variable(deviations[0], -1)
-    bias = rest + factor * variable(MEAN)
-    for index in scale.variables | bias.variables:
-        if index in (MEAN, VAR) or formulas.is_deviation(index):
-            return None
-    deviation = formulas.meaning(deviations[0])
-    assert isinstance(deviation, Deviation)
-    return deviation.epsilon, scale, bias
+def _layout(formulas: Formulas, value: Value) -> Layout:
+    frame = formulas.forms[value].frame
+    assert isinstance(frame, PerChannel)
+    return frame.layout

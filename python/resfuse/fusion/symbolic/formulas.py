@@ -1,67 +1,85 @@
-"""What is computed from a convolution's result, as polynomials in it and in its statistics.
+"""What is computed from images, as polynomials in them and in their statistics.
 
 ``mean(y * y) - mean(y) ** 2`` and ``mean((y - mean(y)) ** 2)`` are the same polynomial: the
-variance. So are ``(y - mean) * (r * a) + b`` and ``y * (r * a) + (b - mean * (r * a))``. So a batch
-norm is found by its meaning, whichever library wrote it.
+variance. So are ``(y - mean) * (r * a) + b`` and ``y * (r * a) + (b - mean * (r * a))``. So a norm
+is found by its meaning, whichever library wrote it.
 """
 
 import dataclasses
-import math
 
 from resfuse.fusion.constants import known_number
 from resfuse.fusion.graph import Node, Value
-from resfuse.fusion.layout import Layout
-from resfuse.fusion.operands import per_channel
+from resfuse.fusion.layout import Shape
+from resfuse.fusion.symbolic.frames import Frame
 from resfuse.fusion.symbolic.polynomial import Polynomial, number, variable
 
-__all__ = ["MEAN", "VAR", "Deviation", "Form", "Formulas", "Y"]
+__all__ = ["MEAN", "VAR", "Affine", "Deviation", "Form", "Formulas", "Y"]
 
-# The variables: the result, its mean and variance for each channel, and from 3 on all others.
+# The variables: the images, their means and variances, and from 3 on all others.
 Y, MEAN, VAR, _OTHERS = 0, 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Deviation:
-    """A variable that stands for ``1 / sqrt(var + epsilon)``."""
+    """A variable that stands for ``1 / sqrt(var + epsilon)``, ``centred`` or with a mean of 0."""
 
     epsilon: float
+    centred: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """A value, as a polynomial for each channel; ``layout`` says which axis they are.
+    """A value, as a polynomial for all that has a mean in common; ``frame`` says what that is.
 
-    With ``partial``, it is added up over some of the pixels so far.
+    With ``partial``, it is added up over some of that so far.
     """
 
     polynomial: Polynomial
-    layout: Layout
+    frame: Frame
     partial: bool = False
 
     @property
-    def of_pixels(self) -> bool:
-        """Whether it depends on the result itself, not only on statistics."""
+    def of_images(self) -> bool:
+        """Whether it depends on the images themselves, not only on statistics."""
         return Y in self.polynomial.variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """``(y - mean) / sqrt(var + epsilon) * scale + bias``; what is not centred has a mean of 0."""
+
+    deviation: Deviation
+    scale: Polynomial
+    bias: Polynomial
+
+    def inputs(self, formulas: "Formulas") -> dict[int, Value]:
+        """What scale and bias are computed from, by their variables."""
+        read = sorted(self.scale.variables | self.bias.variables)
+        return {index: formulas.meaning(index) for index in read}  # type: ignore[misc]
 
 
 class Formulas:
     """The forms of the values that depend on ``start``, as far as they have one."""
 
-    def __init__(self, start: Value, layout: Layout) -> None:
-        self.forms = {start: Form(variable(Y), layout)}
-        self.pixels = math.prod(layout.shape) // layout.shape[layout.channels]
+    def __init__(self, start: Value, frame: Frame) -> None:
+        self.forms = {start: Form(variable(Y), frame)}
+        self.averaged = frame.averaged
         self._others: dict[Value | Deviation, Value | Deviation] = {}  # by their origins
 
     def meaning(self, index: int) -> Value | Deviation:
-        """What a variable stands for, other than the result and its statistics."""
+        """What a variable stands for, other than the images and their statistics."""
         return list(self._others.values())[index - _OTHERS]
 
     def is_deviation(self, index: int) -> bool:
         """Whether the variable stands for a deviation."""
         return index >= _OTHERS and isinstance(self.meaning(index), Deviation)
 
+    def is_statistic(self, index: int) -> bool:
+        """Whether it stands for a number that all have in common which have a mean in common."""
+        return index in (MEAN, VAR) or self.is_deviation(index)
+
     def variable(self, meaning: Value | Deviation, power: int = 1) -> Polynomial:
-        """The variable for a value that does not depend on the result, or for a deviation."""
+        """The variable for a value that does not depend on the images, or for a deviation."""
         origin = _origin(meaning) if isinstance(meaning, Value) else meaning
         self._others.setdefault(origin, meaning)
         return variable(_OTHERS + list(self._others).index(origin), power)
@@ -70,19 +88,37 @@ class Formulas:
         """Both operands of an operation on elements, and which of their forms the result has."""
         shape = node.outputs[0].aval.shape
         forms = [self.forms.get(value) for value in node.inputs]
-        full = [form for form in forms if form is not None and form.layout.shape == shape]
+        spread = (_spread(form, shape) for form in forms if form is not None)
+        full = [form for form in spread if form is not None]
         if not full:
             return None
-        leading = max(full, key=lambda form: form.of_pixels)
+        leading = max(full, key=lambda form: form.of_images)
         polynomials = [
-            self._independent(value, leading.layout) if form is None else _beside(form, leading)
+            self._independent(value, leading.frame) if form is None else _beside(form, leading)
             for value, form in zip(node.inputs, forms, strict=True)
         ]
         found = [polynomial for polynomial in polynomials if polynomial is not None]
         return (leading, found) if len(found) == 2 else None
 
-    def _independent(self, value: Value, layout: Layout) -> Polynomial | None:
-        source = per_channel(value, layout)
+    def affine(self, form: Form) -> Affine | None:
+        """The form as a norm of the images; None if it is none."""
+        powers = form.polynomial.by_powers(Y)
+        if form.partial or not powers.keys() <= {0, 1} or 1 not in powers:
+            return None
+        factor, rest = powers[1], powers.get(0, Polynomial({}))
+        deviations = list(filter(self.is_deviation, sorted(factor.variables)))
+        if len(factor.terms) != 1 or len(deviations) != 1:
+            return None
+        deviation = self.meaning(deviations[0])
+        assert isinstance(deviation, Deviation)
+        scale = factor * variable(deviations[0], -1)
+        bias = rest + factor * variable(MEAN) if deviation.centred else rest
+        if any(map(self.is_statistic, scale.variables | bias.variables)):
+            return None
+        return Affine(deviation, scale, bias)
+
+    def _independent(self, value: Value, frame: Frame) -> Polynomial | None:
+        source = frame.independent(value)
         if source is None:
             return None
         if (constant := known_number(source)) is not None:
@@ -105,12 +141,18 @@ def _origin(value: Value) -> Value:
     return value
 
 
+def _spread(form: Form, shape: Shape) -> Form | None:
+    """The form where it is repeated along axes of size 1, as operations do with statistics."""
+    if form.frame.shape == shape or form.of_images or len(form.frame.shape) != len(shape):
+        return form if form.frame.shape == shape else None
+    frame = form.frame.spread(shape, range(len(shape)))
+    return None if frame is None else dataclasses.replace(form, frame=frame)
+
+
 def _beside(form: Form, leading: Form) -> Polynomial | None:
-    """The form's polynomial, if it has the channels, and the pixels, where ``leading`` has them."""
+    """The form's polynomial, if its numbers are where those of ``leading`` are."""
     if form is leading:
         return form.polynomial
-    here, there = form.layout, leading.layout
-    if form.partial or (form.of_pixels and here != there):
+    if form.partial or (form.of_images and form.frame != leading.frame):
         return None
-    aligned = len(here.shape) == len(there.shape) and here.channels == there.channels
-    return form.polynomial if aligned or math.prod(here.shape) == 1 else None
+    return form.polynomial if form.frame.meets(leading.frame) else None
