@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -120,26 +121,8 @@ class Stages {
 
   Share& own_share() { return queues_.front().own_share(); }
 
-  // Takes part in all stages; `own` is the thread's share of the first. The caller waits for the
-  // last as well. Of `make_worker` nothing is touched before a unit is taken, for until then the
-  // caller may have returned.
-  template <typename MakeWorker>
-  void work(Share* own, bool is_caller, const MakeWorker& make_worker) {
-    size_t stage = 0;
-    int64_t unit = take(stage, own);
-    if (unit >= 0) {
-      auto worker = make_worker();
-      for (; unit >= 0; unit = take(stage, own)) {
-        worker(stage, unit);
-        queues_[stage].finish_one();
-      }
-    }
-    if (is_caller) queues_.back().wait();
-  }
-
- private:
   // The next unit, of the first stage that has any left once those before it have ended; -1 when
-  // all are taken.
+  // all are taken. `own` is the thread's share of the stage.
   int64_t take(size_t& stage, Share*& own) {
     int64_t unit = queues_[stage].take(*own);
     while (unit < 0 && stage + 1 < queues_.size()) {
@@ -150,21 +133,52 @@ class Stages {
     return unit;
   }
 
+  void finish_one(size_t stage) { queues_[stage].finish_one(); }
+  void wait() { queues_.back().wait(); }
+
+ private:
   std::deque<Queue> queues_;
 };
 
-// Calls `make_worker()` once on each thread that gets work, and `worker(stage, unit)` once for each
-// unit of each stage. `schedule(task)` hands a task to the pool; workers must not throw.
-template <typename Schedule, typename MakeWorker>
-void parallel_stages(const std::vector<int64_t>& units, int64_t max_threads, Schedule schedule,
-                     const MakeWorker& make_worker) {
+// The units that one thread takes, one after the other.
+class Units {
+ public:
+  Units(Stages& stages, Share& own) : stages_(stages), own_(&own) {}
+
+  // Ends the unit, if there is one, and takes the next; false when all are taken.
+  bool next() {
+    if (unit_ >= 0) stages_.finish_one(stage_);
+    unit_ = stages_.take(stage_, own_);
+    return unit_ >= 0;
+  }
+
+  size_t stage() const { return stage_; }
+  int64_t unit() const { return unit_; }
+
+ private:
+  Stages& stages_;
+  Share* own_;
+  size_t stage_ = 0;
+  int64_t unit_ = -1;
+};
+
+// Hands a task to the pool.
+using Schedule = std::function<void(std::function<void()>)>;
+
+// Calls `work(units)` once on each thread that gets a unit, the first of `units`: it takes the
+// others itself. Of `work` nothing is touched before, for until then the caller may have returned;
+// the caller waits for all units.
+inline void work_in_stages(const std::vector<int64_t>& units, int64_t max_threads,
+                           const Schedule& schedule, const std::function<void(Units&)>& work) {
   const int64_t most = units.empty() ? 0 : *std::max_element(units.begin(), units.end());
   if (most <= 0) return;
   const int64_t threads = std::clamp<int64_t>(max_threads, 1, most);
   const auto stages = std::make_shared<Stages>(units, threads);
-  const auto help = [stages, &make_worker] {
-    stages->work(&stages->own_share(), false, make_worker);
+  const auto take_part = [&work](Stages& in, Share& own) {
+    Units mine(in, own);
+    if (mine.next()) work(mine);
   };
+  const auto help = [stages, take_part] { take_part(*stages, stages->own_share()); };
   Share& own = stages->own_share();
   // Out of memory here only means fewer helpers; those that got work rely on this frame.
   try {
@@ -176,16 +190,27 @@ void parallel_stages(const std::vector<int64_t>& units, int64_t max_threads, Sch
       });
   } catch (...) {
   }
-  stages->work(&own, true, make_worker);
+  take_part(*stages, own);
+  stages->wait();
 }
 
-// The same with a single stage: calls `worker(unit)`.
-template <typename Schedule, typename MakeWorker>
-void parallel_for(int64_t units, int64_t max_threads, Schedule schedule,
-                  const MakeWorker& make_worker) {
-  parallel_stages({units}, max_threads, schedule, [&make_worker] {
-    return [worker = make_worker()](size_t, int64_t unit) mutable { worker(unit); };
+// Calls `make_worker()` once on each thread that gets work, and `worker(stage, unit)` once for each
+// unit of each stage. Workers must not throw.
+template <typename MakeWorker>
+void parallel_stages(const std::vector<int64_t>& units, int64_t max_threads,
+                     const Schedule& schedule, const MakeWorker& make_worker) {
+  work_in_stages(units, max_threads, schedule, [&make_worker](Units& mine) {
+    auto worker = make_worker();
+    do worker(mine.stage(), mine.unit());
+    while (mine.next());
   });
+}
+
+// The same with a single stage, and workers alike: calls `work(unit)`.
+template <typename Work>
+void parallel_for(int64_t units, int64_t max_threads, const Schedule& schedule, const Work& work) {
+  parallel_stages({units}, max_threads, schedule,
+                  [&work] { return [&work](size_t, int64_t unit) { work(unit); }; });
 }
 
 }  // namespace resfuse

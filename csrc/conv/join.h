@@ -11,9 +11,8 @@
 namespace resfuse {
 
 // Writes all parts of `pixels` pixels, which have so many `channels` together.
-template <typename Schedule>
-void join_parts(const Prologue& prologue, int64_t pixels, int64_t channels, int64_t max_threads,
-                Schedule schedule, float* to) {
+inline void join_parts(const Prologue& prologue, int64_t pixels, int64_t channels,
+                       int64_t max_threads, const Schedule& schedule, float* to) {
   const auto copy = [&](int64_t first, int64_t count) {
     float* at = to + first * channels;
     for (int64_t pixel = first; pixel < first + count; ++pixel)

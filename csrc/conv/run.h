@@ -19,29 +19,29 @@
 namespace resfuse {
 
 // Packs all of a kernel's taps, class by class (phases.h); `mirrored` as in Taps.
-template <typename Schedule>
-void pack_all(const Conv& conv, const Layout& layout, bool mirrored, const float* kernel,
-              float* packed, int64_t max_threads, Schedule schedule) {
+inline void pack_all(const Conv& conv, const Layout& layout, bool mirrored, const float* kernel,
+                     float* packed, int64_t max_threads, const Schedule& schedule) {
   const std::vector<Taps> classes = tap_classes(conv, mirrored);
   const auto write = [&](int64_t panel) {
     float* const to = packed + panel * layout.panel_stride();
     for (const Taps& taps : classes)
       pack_panel(conv, layout, taps, kernel, panel, to + taps.before * layout.tap_floats());
   };
-  parallel_for(layout.panels, max_threads, schedule, [&] { return write; });
+  parallel_for(layout.panels, max_threads, schedule, write);
 }
+
+using RunUnit = std::function<void(Memory&, int64_t unit)>;
 
 // Units that need all of the stage before. Their function must not throw.
 struct Stage {
   int64_t units;
-  std::function<void(Memory&, int64_t unit)> run_unit;
+  RunUnit run_unit;
 };
 
 // Runs the stages on so many threads, each with so much scratch. False when one found no memory;
 // the output is then incomplete.
-template <typename Schedule>
-bool run_stages(const std::vector<Stage>& stages, int64_t threads, size_t scratch_bytes,
-                Schedule schedule) {
+inline bool run_stages(const std::vector<Stage>& stages, int64_t threads, size_t scratch_bytes,
+                       const Schedule& schedule) {
   std::atomic<bool> out_of_memory{false};
   struct Worker {
     const std::vector<Stage>& stages;
@@ -66,9 +66,8 @@ bool run_stages(const std::vector<Stage>& stages, int64_t threads, size_t scratc
 }
 
 // A single stage.
-template <typename Schedule, typename RunUnit>
-bool run_units(int64_t units, int64_t threads, size_t scratch_bytes, Schedule schedule,
-               const RunUnit& run_unit) {
+inline bool run_units(int64_t units, int64_t threads, size_t scratch_bytes,
+                      const Schedule& schedule, const RunUnit& run_unit) {
   return run_stages({{units, run_unit}}, threads, scratch_bytes, schedule);
 }
 
@@ -124,8 +123,8 @@ inline size_t scratch_bytes(const Isa& isa, const Jobs& all) {
 }
 
 // False when there is no memory.
-template <typename Schedule>
-bool run(const Isa& isa, const Jobs& all, const Operands& operands, Schedule schedule) {
+inline bool run(const Isa& isa, const Jobs& all, const Operands& operands,
+                const Schedule& schedule) {
   const bool packs = all.packs();
   const Lease lease = Lease::shared(packs ? all.layout.bytes() : 0);
   auto* const packed = reinterpret_cast<float*>(lease.data());

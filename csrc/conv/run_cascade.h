@@ -149,8 +149,7 @@ class CascadeUnit {
   std::vector<int64_t> held_;  // the first row in each buffer
 };
 
-template <typename Schedule>
-bool run_together(const Isa& isa, const Cascade& cascade, Schedule schedule) {
+inline bool run_together(const Isa& isa, const Cascade& cascade, const Schedule& schedule) {
   const CascadePlan& plan = cascade.plan;
   const CascadeMemory layout(isa, plan);
   const auto units = static_cast<int64_t>(plan.units.size());
@@ -194,8 +193,7 @@ inline void add_squeeze(const Isa& isa, const PoolPlan& squeeze, const float* in
 }
 
 // One part after the other, each on all threads.
-template <typename Schedule>
-bool run_apart(const Isa& isa, const Cascade& cascade, Schedule schedule) {
+inline bool run_apart(const Isa& isa, const Cascade& cascade, const Schedule& schedule) {
   const Between between(cascade);
   const Lease lease = Lease::shared(between.bytes());
   char* const bytes = lease.data();
@@ -225,8 +223,7 @@ bool run_apart(const Isa& isa, const Cascade& cascade, Schedule schedule) {
 }
 
 // False when there is no memory.
-template <typename Schedule>
-bool run(const Isa& isa, const Cascade& cascade, Schedule schedule) {
+inline bool run(const Isa& isa, const Cascade& cascade, const Schedule& schedule) {
   return cascade.plan.pays ? run_together(isa, cascade, schedule)
                            : run_apart(isa, cascade, schedule);
 }

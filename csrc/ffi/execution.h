@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "ffi/call.h"
 
 namespace resfuse {
@@ -35,8 +36,8 @@ class Execution {
   }
 
   int64_t max_threads() const { return threads_.num_threads(); }
-  auto schedule() {
-    return [this](auto task) { threads_.Schedule(std::move(task)); };
+  Schedule schedule() {
+    return [this](std::function<void()> task) { threads_.Schedule(std::move(task)); };
   }
 
  private:

@@ -29,6 +29,13 @@ bool has_zero(const Shape& shape, size_t from) {
   return std::find(shape.begin() + static_cast<int64_t>(from), shape.end(), 0) != shape.end();
 }
 
+// As Python writes it.
+std::string tuple(const Shape& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + text + (shape.size() == 1 ? ",)" : ")");
+}
+
 // The number of floats, in doubles, which cannot overflow; empty axes count as if they were not.
 double floats(const Shape& shape) {
   double product = 1.0;
@@ -134,10 +141,14 @@ Shape shape_of(size_t rank, const Problem& problem, int64_t channels) {
 
 }  // namespace
 
-std::string to_text(const Shape& shape) {
-  std::string text;
-  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
-  return "(" + text + (shape.size() == 1 ? ",)" : ")");
+std::string Words::text() const {
+  if (text_) return text_;
+  return shape_ ? tuple(*shape_) : std::to_string(number_);
+}
+
+void Check::complain(std::initializer_list<Words> complaint) {
+  if (!passed()) return;
+  for (const Words& words : complaint) complaint_ += words.text();
 }
 
 Conv make_conv(const Shape& x, const Shape& kernel, const Geometry& geometry, Check& check) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,21 @@ namespace resfuse {
 
 using Shape = std::vector<int64_t>;
 
-inline std::string to_text(const std::string& text) { return text; }
-inline std::string to_text(int64_t number) { return std::to_string(number); }
-std::string to_text(const Shape& shape);  // as Python writes a tuple
+// A part of a complaint; texts and shapes are elsewhere.
+class Words {
+ public:
+  Words(const char* text) : text_(text) {}
+  Words(const std::string& text) : text_(text.c_str()) {}
+  Words(const Shape& shape) : shape_(&shape) {}
+  Words(int64_t number) : number_(number) {}
+
+  std::string text() const;
+
+ private:
+  const char* text_ = nullptr;
+  const Shape* shape_ = nullptr;
+  int64_t number_ = 0;
+};
 
 // Collects what is wrong with a call and keeps the first complaint, from which others may follow.
 class Check {
@@ -25,7 +38,7 @@ class Check {
   // Complains in the words of `complaint`, put together, unless this is `fine`; returns `fine`.
   template <typename... Parts>
   bool that(bool fine, const Parts&... complaint) {
-    if (!fine && passed()) complaint_ = (to_text(complaint) + ...);
+    if (!fine) complain({complaint...});
     return fine;
   }
 
@@ -33,6 +46,8 @@ class Check {
   const std::string& complaint() const { return complaint_; }
 
  private:
+  void complain(std::initializer_list<Words> complaint);
+
   std::string complaint_;
 };
 

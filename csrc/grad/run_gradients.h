@@ -7,24 +7,22 @@
 
 namespace resfuse {
 
-template <typename Schedule>
-void fill_zeros(float* to, int64_t floats, int64_t max_threads, Schedule schedule) {
+inline void fill_zeros(float* to, int64_t floats, int64_t max_threads, const Schedule& schedule) {
   in_pieces(floats, kPieceFloats, floats > 4 * kPieceFloats, max_threads, schedule,
             [&](int64_t first, int64_t count) { std::fill_n(to + first, count, 0.0f); });
 }
 
-template <typename Schedule>
-bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out, const float* kernel,
-                        float* d_in, Choice choice, int64_t max_threads, Schedule schedule) {
+inline bool run_input_gradient(const Isa& isa, const Conv& conv, const float* d_out,
+                               const float* kernel, float* d_in, Choice choice, int64_t max_threads,
+                               const Schedule& schedule) {
   const Jobs jobs = make_jobs(mirrored(conv), true, isa.tile, machine_in_use(),
                               {choice, false, false, max_threads});
   return run(isa, jobs, {d_out, kernel, d_in}, schedule);
 }
 
 // Adds the chunks' results, `chunks.size` floats apart, in their order, in `to`.
-template <typename Schedule>
-void add_results(const float* results, Cut chunks, int64_t floats, float* to, int64_t max_threads,
-                 Schedule schedule) {
+inline void add_results(const float* results, Cut chunks, int64_t floats, float* to,
+                        int64_t max_threads, const Schedule& schedule) {
   const auto add = [&](int64_t first, int64_t count) {
     std::copy_n(results + first, count, to + first);
     for (int64_t chunk = 1; chunk < chunks.count; ++chunk)
@@ -34,9 +32,8 @@ void add_results(const float* results, Cut chunks, int64_t floats, float* to, in
 }
 
 // Adds the chunks' results of a phase in its taps' rows of d_kernel.
-template <typename Schedule>
-void add_phase(const Phase& phase, const float* results, int64_t chunks, float* d_kernel,
-               int64_t max_threads, Schedule schedule) {
+inline void add_phase(const Phase& phase, const float* results, int64_t chunks, float* d_kernel,
+                      int64_t max_threads, const Schedule& schedule) {
   const int64_t tap_floats = phase.conv.group_in() * phase.conv.out_c;
   const Cut cut{phase.conv.taps() * tap_floats, chunks};
   if (phase.taps.are_all())
@@ -48,9 +45,9 @@ void add_phase(const Phase& phase, const float* results, int64_t chunks, float* 
 }
 
 // Writes a phase's weight gradient to its taps' rows of d_kernel.
-template <typename Schedule>
-bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const float* d_out,
-                      float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
+inline bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in,
+                             const float* d_out, float* d_kernel, Choice choice,
+                             int64_t max_threads, const Schedule& schedule) {
   WeightJob job{phase.conv, phase.scatter, make_weight_plan(phase.conv, isa.tile, choice),
                 in,         d_out,         d_kernel};
   const int64_t chunks = job.plan.chunks.count;
@@ -68,9 +65,9 @@ bool run_weight_phase(const Isa& isa, const Phase& phase, const float* in, const
 }
 
 // False when there is no memory.
-template <typename Schedule>
-bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in, const float* d_out,
-                         float* d_kernel, Choice choice, int64_t max_threads, Schedule schedule) {
+inline bool run_weight_gradient(const Isa& isa, const Conv& conv, const float* in,
+                                const float* d_out, float* d_kernel, Choice choice,
+                                int64_t max_threads, const Schedule& schedule) {
   const std::vector<Phase> parts = weight_phases(conv, isa.tile, choice);
   const bool whole = conv.pixels() > 0 && parts.front().taps.are_all();
   // No output meets some taps.

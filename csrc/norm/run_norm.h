@@ -12,23 +12,20 @@ namespace resfuse {
 
 // Calls `work(first, count)` for pieces of an image array. From its end on, where the cache still
 // has what the call before wrote, it took as long.
-template <typename Schedule, typename Work>
-void in_pixels(int64_t pixels, int64_t channels, int64_t max_threads, Schedule schedule,
-               const Work& work) {
+inline void in_pixels(int64_t pixels, int64_t channels, int64_t max_threads,
+                      const Schedule& schedule, const PieceWork& work) {
   const int64_t piece = std::max<int64_t>(1, kPieceFloats / channels);
   in_pieces(pixels, piece, pixels > 2 * piece, max_threads, schedule, work);
 }
 
-template <typename Schedule>
-void run_normalize(const Isa& isa, const Normalize& norm, float* out, int64_t max_threads,
-                   Schedule schedule) {
+inline void run_normalize(const Isa& isa, const Normalize& norm, float* out, int64_t max_threads,
+                          const Schedule& schedule) {
   in_pixels(norm.pixels, norm.channels, max_threads, schedule,
             [&](int64_t first, int64_t count) { isa.normalize(norm, first, count, out); });
 }
 
-template <typename Schedule>
-void run_layer_norm(const Isa& isa, const LayerNorm& norm, float* out, int64_t max_threads,
-                    Schedule schedule) {
+inline void run_layer_norm(const Isa& isa, const LayerNorm& norm, float* out, int64_t max_threads,
+                           const Schedule& schedule) {
   in_pixels(norm.pixels, norm.channels, max_threads, schedule,
             [&](int64_t first, int64_t count) { isa.layer_norm(norm, first, count, out); });
 }
@@ -37,9 +34,8 @@ inline float to_float(double value) { return static_cast<float>(value); }
 
 // Sums are kept by block of pixels, whose number follows from the sizes alone, and added in their
 // order. False when there is no memory.
-template <typename Schedule>
-bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weighted,
-                   int64_t max_threads, Schedule schedule) {
+inline bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weighted,
+                          int64_t max_threads, const Schedule& schedule) {
   constexpr int64_t kBlocks = 32, kMinPixels = 64;
   const int64_t block = std::max(kMinPixels, (norm.pixels + kBlocks - 1) / kBlocks);
   const int64_t blocks = std::max<int64_t>(1, (norm.pixels + block - 1) / block);
@@ -59,9 +55,9 @@ bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weight
   return true;
 }
 
-template <typename Schedule>
-void run_norm_gradient(const Isa& isa, const Norm& norm, const NormCoefficients& by, float* d_conv,
-                       float* d_residual, int64_t max_threads, Schedule schedule) {
+inline void run_norm_gradient(const Isa& isa, const Norm& norm, const NormCoefficients& by,
+                              float* d_conv, float* d_residual, int64_t max_threads,
+                              const Schedule& schedule) {
   in_pixels(norm.pixels, norm.channels, max_threads, schedule, [&](int64_t first, int64_t count) {
     isa.norm_gradient(norm, by, first, count, d_conv, d_residual);
   });

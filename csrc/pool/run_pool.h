@@ -19,17 +19,15 @@ inline void pool_unit(const Isa& isa, const Windows& windows, const float* in, f
   isa.pool_part(windows.pool, in, out, {first, last, 0, windows.pool.channels});
 }
 
-template <typename Schedule>
-void run_windows(const Isa& isa, const Windows& windows, const float* in, float* out,
-                 int64_t max_threads, Schedule schedule) {
+inline void run_windows(const Isa& isa, const Windows& windows, const float* in, float* out,
+                        int64_t max_threads, const Schedule& schedule) {
   const auto run_unit = [&](int64_t unit) { pool_unit(isa, windows, in, out, unit); };
-  parallel_for(windows.units, max_threads, schedule, [&] { return run_unit; });
+  parallel_for(windows.units, max_threads, schedule, run_unit);
 }
 
 // False when there is no memory.
-template <typename Schedule>
-bool run_pool(const Isa& isa, const PoolPlan& plan, const float* in, float* out,
-              int64_t max_threads, Schedule schedule) {
+inline bool run_pool(const Isa& isa, const PoolPlan& plan, const float* in, float* out,
+                     int64_t max_threads, const Schedule& schedule) {
   if (plan.between_floats == 0)
     return run_windows(isa, plan.first, in, out, max_threads, schedule), true;
   const std::unique_ptr<float[]> between(
@@ -41,9 +39,9 @@ bool run_pool(const Isa& isa, const PoolPlan& plan, const float* in, float* out,
 }
 
 // A unit is some channels of one image, within which windows overlap.
-template <typename Schedule>
-void run_max_pool_gradient(const Isa& isa, const Pool& pool, const float* in, const float* d_out,
-                           float* d_in, int64_t max_threads, Schedule schedule) {
+inline void run_max_pool_gradient(const Isa& isa, const Pool& pool, const float* in,
+                                  const float* d_out, float* d_in, int64_t max_threads,
+                                  const Schedule& schedule) {
   constexpr int64_t kChannels = 64;
   const int64_t pieces = ceil_div(pool.channels, kChannels);
   const auto unit = [&](int64_t index) {
@@ -52,8 +50,7 @@ void run_max_pool_gradient(const Isa& isa, const Pool& pool, const float* in, co
                           std::min(first + kChannels, pool.channels));
   };
   const int64_t floats = pool.pixels() * pool.batch * pool.channels;
-  parallel_for(pool.batch * pieces, floats > 2 * kPieceFloats ? max_threads : 1, schedule,
-               [&] { return unit; });
+  parallel_for(pool.batch * pieces, floats > 2 * kPieceFloats ? max_threads : 1, schedule, unit);
 }
 
 }  // namespace resfuse

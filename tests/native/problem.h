@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/parallel.h"
 #include "conv/conv.h"
 #include "conv/plan.h"
 
@@ -112,8 +113,8 @@ class Threads {
   ~Threads() {
     for (std::thread& thread : threads_) thread.join();
   }
-  auto schedule() {
-    return [this](auto task) { threads_.emplace_back(std::move(task)); };
+  Schedule schedule() {
+    return [this](std::function<void()> task) { threads_.emplace_back(std::move(task)); };
   }
 
  private:

@@ -17,11 +17,10 @@ struct Size {
 constexpr Size kSizes[] = {{1, 1}, {1, 8}, {2, 8}, {3, 2}, {37, 4}, {37, 64}, {1000, 3}};
 
 // The units in the order in which they are worked on, where all are worked on by the caller.
-template <typename Schedule>
-std::vector<int64_t> order_alone(Size size, Schedule schedule) {
+std::vector<int64_t> order_alone(Size size, const Schedule& schedule) {
   std::vector<int64_t> order;
   const auto work = [&](int64_t unit) { order.push_back(unit); };
-  parallel_for(size.units, size.threads, schedule, [&] { return work; });
+  parallel_for(size.units, size.threads, schedule, work);
   return order;
 }
 
@@ -33,7 +32,7 @@ bool works_once_on_each(int calls) {
     for (const Size& size : kSizes) {
       std::vector<int> worked(static_cast<size_t>(size.units));
       const auto work = [&](int64_t unit) { ++worked[static_cast<size_t>(unit)]; };
-      parallel_for(size.units, size.threads, workers.schedule(), [&] { return work; });
+      parallel_for(size.units, size.threads, workers.schedule(), work);
       for (const int times : worked) fine = fine && times == 1;
     }
   return fine;
