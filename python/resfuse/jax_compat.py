@@ -49,6 +49,7 @@ __all__ = [
     "has_shardings",
     "is_eager",
     "jaxprs_in_params",
+    "makes_keys",
     "naming_forward_mode",
     "platforms",
     "result_types",
@@ -113,6 +114,15 @@ def has_shardings(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
         eqn.primitive.name in ("shard_map", "sharding_constraint", "reshard")
         or (eqn.primitive.name in CALLS and not _is_without_shardings(eqn.params))
         or any(map(has_shardings, jaxprs_in_params(eqn.params)))
+        for eqn in jaxpr.eqns
+    )
+
+
+def makes_keys(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
+    """Whether it makes keys of random numbers, at any depth: of the default kind, perhaps."""
+    return any(
+        eqn.primitive.name.startswith("random_")
+        or any(map(makes_keys, jaxprs_in_params(eqn.params)))
         for eqn in jaxpr.eqns
     )
 

@@ -18,7 +18,7 @@ import resfuse
 from fuse_chains import KERNEL, A, B, X, cast, conv, loss, table
 from resfuse import ffi
 from resfuse.fusion import prepare
-from resfuse.purpose import Purpose, tracing_for
+from resfuse.purpose import Purpose
 from two_devices import BATCH, mesh
 
 
@@ -121,8 +121,7 @@ def test_only_small_arrays_are_constants_in_the_program():
     fast = resfuse.fuse(function)
     fast(X)
     (program,) = fast._programs.values()
-    with tracing_for(Purpose.RUNNING):
-        text = program._running.lower(program._arrays(Purpose.RUNNING), [X]).as_text()
+    text = program._lowered([X]).as_text()
     constants = re.findall(r"dense<\W[^>]*> : tensor<([\dx]*)xf32>", text)
     assert max(math.prod(map(int, shape.split("x"))) for shape in constants) == small.size
     uniform, weights, other = sorted(map(np.shape, program._arrays(Purpose.RUNNING)), key=len)

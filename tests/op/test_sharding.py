@@ -33,6 +33,20 @@ def test_values(op, kind):
     assert {shard.data.shape for shard in y.addressable_shards} == {(2, 6, 5, 6)}
 
 
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("constraint", [P(), P("batch")], ids=["whole", "split"])
+def test_a_mesh_on_which_no_argument_lies(op, constraint):
+    """JAX then tells a call neither the mesh nor the axes over which its operands are split."""
+    arrays = problem(op, x=(4, 6, 5, 4))
+
+    def function(arrays):
+        x = jax.lax.with_sharding_constraint(arrays["x"], constraint)
+        return call(op, arrays | {"x": x}, "ffi")
+
+    with jax.set_mesh(mesh()):
+        assert_near(jax.tree.map(np.asarray, jax.jit(function)(arrays)), exact(op, arrays))
+
+
 @pytest.mark.parametrize(
     ("op", "kind"),
     [

@@ -13,6 +13,7 @@ from resfuse.fusion import graph, match, rewrite
 from resfuse.fusion.captured import Captured, as_argument, is_explicit, is_small
 from resfuse.fusion.graph import Graph, Value
 from resfuse.fusion.prepare import Packs, array_of, is_pending, prepare
+from resfuse.fusion.repetition import Repetition, compiling, refuse_others
 from resfuse.fusion.symbolic import layer_norm
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.garbage import uncollected
@@ -49,6 +50,7 @@ class Program:
         self.portable = not (tracers or jax_compat.has_axis_names(jaxpr))
         # Whether nothing in it spreads arrays over devices.
         spread = jax_compat.has_shardings(jaxpr) or any(map(is_explicit, self.graph.constants))
+        self._makes_keys = jax_compat.makes_keys(jaxpr)
         self._stays = sliced and self.portable and not spread
         if shared is not None:
             shared.captured.take(self.graph.constants)
@@ -63,7 +65,7 @@ class Program:
         # Inside another program inline: in the functions of a program, XLA leaves convolutions (of
         # gradients) in orders of axes that it has no fast code for.
         self._jitted = jax.jit(self._run, inline=True)
-        self._running = jax.jit(self._run, compiler_options=_heaps(self.graph))
+        self._running = jax.jit(self._traced_once, compiler_options=_heaps(self.graph))
 
     def _closed(self, chosen: Purpose) -> list[Value]:
         """What the program takes: as arguments the arrays at hand are not copied into it."""
@@ -100,6 +102,13 @@ class Program:
             self.out_tree, rewrite.run(self.plan, self.graph, outside, leaves)
         )
 
+    def _traced_once(self, *arrays: Any) -> Any:
+        """What runs: of the values that the program takes and the leaves, one after the other."""
+        refuse_others(self)
+        with tracing_for(Purpose.RUNNING):
+            count = len(self._closed(Purpose.RUNNING))
+            return self._run(arrays[:count], arrays[count:])
+
     def _purpose(self, leaves: Sequence[Any]) -> Purpose:
         """What becomes of the program where it is called here."""
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
@@ -107,27 +116,37 @@ class Program:
         runs = stays and not traced and jax_compat.is_eager()
         return Purpose.RUNNING if runs else Purpose.ANYTHING
 
-    @uncollected()
-    def _compile(self, leaves: Sequence[Any]) -> None:
-        """Takes no arrays, which others are still packing."""
-        avals = [value.aval for value in self._closed(Purpose.RUNNING)]
-        self._running.lower(avals, leaves).compile()
-
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The outputs, in the function's structure."""
-        chosen = self._purpose(leaves)
-        with tracing_for(chosen):
-            call = self._execute if chosen is Purpose.RUNNING else self._inline
-            return call(leaves)
+        running = self._purpose(leaves) is Purpose.RUNNING
+        return self._execute(leaves) if running else self._inline(leaves)
 
     def _execute(self, leaves: Sequence[Any]) -> Any:
-        if Purpose.RUNNING not in self._read:
-            self._compile(leaves)
-        return self._running(self._arrays(Purpose.RUNNING), leaves)
+        with compiling(self):
+            if Purpose.RUNNING not in self._read:
+                self._compile(leaves)
+            return self._running(*self._arrays(Purpose.RUNNING), *leaves)
+
+    @uncollected()
+    def _compile(self, leaves: Sequence[Any]) -> None:
+        self._lowered(leaves).compile()
+
+    def _lowered(self, leaves: Sequence[Any]) -> jax.stages.Lowered:
+        """Takes no arrays, which others are still packing."""
+        with compiling(self):
+            avals = [value.aval for value in self._closed(Purpose.RUNNING)]
+            return self._running.lower(*avals, *leaves)
 
     def _inline(self, leaves: Sequence[Any]) -> Any:
-        with jax_compat.naming_forward_mode(FORWARD_MODE):
+        with tracing_for(Purpose.ANYTHING), jax_compat.naming_forward_mode(FORWARD_MODE):
             return self._jitted(self._arrays(Purpose.ANYTHING), leaves)
+
+    def repetition(self, args: tuple[Any, ...]) -> Repetition | None:
+        """For calls like that with these arguments, which ended; None if those need all checks."""
+        running = Repetition.is_possible(args) and self._purpose(args) is Purpose.RUNNING
+        if not running or self._makes_keys:
+            return None
+        return Repetition(self._running, self._arrays(Purpose.RUNNING), args)
 
 
 def _heaps(graph: Graph) -> dict[str, int]:

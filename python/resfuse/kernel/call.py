@@ -193,7 +193,8 @@ def _summed_and_spread(
 
 
 def _devices_of_batch(mesh: Mesh, images: Any) -> Devices:
-    axes = (tuple(images.sharding.spec) or (None,))[0]
+    # Where `jax.set_mesh` names the mesh, but no argument lies on it, JAX gives neither.
+    axes = (*getattr(images.sharding, "spec", ()), None)[0]
     devices = (axes,) if isinstance(axes, str) else tuple(axes or ())
     parts = 1
     for name in devices:
