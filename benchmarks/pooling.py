@@ -1,4 +1,4 @@
-"""Pooling and layer norm on one thread: through ``fuse``, and as XLA computes it, in turn."""
+"""Pooling, layer norm and group norm on one thread: through ``fuse``, and as XLA computes it, in turn."""
 
 import functools
 import os
@@ -24,6 +24,11 @@ def _layer_norm(x: jax.Array) -> jax.Array:
     return jax.nn.standardize(x, epsilon=1e-6)
 
 
+def _group_norm(x: jax.Array) -> jax.Array:
+    y = x.reshape(*x.shape[:-1], 32, x.shape[-1] // 32)
+    return jax.nn.silu(jax.nn.standardize(y, (1, 2, 4), epsilon=1e-6).reshape(x.shape))
+
+
 # By the size and channels of the images.
 FUNCTIONS: dict[str, tuple[Function, int, int]] = {
     "max 3x3/2": (functools.partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)), 112, 64),
@@ -39,6 +44,10 @@ FUNCTIONS: dict[str, tuple[Function, int, int]] = {
     "layer norm, 28x28": (_layer_norm, 28, 192),
     "layer norm, 14x14": (_layer_norm, 14, 384),
     "layer norm, 7x7": (_layer_norm, 7, 768),
+    "group norm, SiLU, 64x64": (_group_norm, 64, 64),
+    "group norm, SiLU, 32x32": (_group_norm, 32, 128),
+    "group norm, SiLU, 16x16": (_group_norm, 16, 256),
+    "group norm, SiLU, 8x8": (_group_norm, 8, 512),
 }
 
 
@@ -47,7 +56,7 @@ def main(
     batch: Annotated[int, typer.Option(min=1, help="Images.")] = 1,
 ) -> None:
     """Prints the microseconds of a call, and the ratio of the medians."""
-    print(f"{f'images: {batch}':28} resfuse, us    XLA, us  ratio")
+    print(f"{f'images: {batch}':36} resfuse, us    XLA, us  ratio")
     for name, (plain, size, channels) in FUNCTIONS.items():
         x = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
         calls = [jax.jit(function) for function in (resfuse.fuse(plain), plain)]
@@ -59,7 +68,7 @@ def main(
                 seconds.append(1e6 * seconds_per_call(run, 0.02))
         ours, theirs = map(statistics.median, times)
         label = f"{name}, {size}x{size}x{channels}"
-        print(f"{label:28} {ours:11.1f} {theirs:10.1f} {theirs / ours:6.2f}", flush=True)
+        print(f"{label:36} {ours:11.1f} {theirs:10.1f} {theirs / ours:6.2f}", flush=True)
 
 
 def _run(call: Function, x: jax.Array) -> None:

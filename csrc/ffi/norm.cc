@@ -1,8 +1,8 @@
-// The passes of batch norm with the statistics of the batch, whose formulas are in norm.h, and
-// layer norm.
+// The passes of batch norm with the statistics of the batch, whose formulas are in norm.h; layer
+// norm and group norm.
 
 #include "ffi/handler.h"
-#include "norm/run_norm.h"
+#include "norm/run_group_norm.h"
 
 namespace resfuse {
 namespace {
@@ -141,25 +141,53 @@ Bound norm_gradient(Call& call) {
   };
 }
 
+float bind_epsilon(Call& call) {
+  const std::vector<float> epsilon = call.floats("epsilon");
+  const bool one = call.check.that(epsilon.size() == 1, "epsilon must be one number, got ",
+                                   static_cast<int64_t>(epsilon.size()));
+  return one ? epsilon.front() : 0.0f;
+}
+
 constexpr size_t kMaxRank = 16;  // of layer norm's images
 
 // (x, scale, shift) -> y
 Bound layer_norm(Call& call) {
   const Operand x = call.operand("x"), scale = call.operand("scale"), shift = call.operand("shift");
   const Result y = call.result("y");
-  const std::vector<float> epsilon = call.floats("epsilon");
+  const float epsilon = bind_epsilon(call);
   const bool centred = call.flag("centred");
   const Extent extent = extent_of(x, call.check, 2, kMaxRank);
-  call.check.that(epsilon.size() == 1, "epsilon must be one number, got ",
-                  static_cast<int64_t>(epsilon.size()));
   for (const Operand* operand : {&scale, &shift}) call.expect(*operand, {extent.channels});
   call.expect(y, x.shape);
   if (!call.is_valid()) return {};
-  return [=, isa = call.settings.isa, epsilon = epsilon.front()](Execution& now) {
+  return [=, isa = call.settings.isa](Execution& now) {
     const LayerNorm norm{extent.pixels,   extent.channels, now.data(x), now.data(scale),
                          now.data(shift), epsilon,         centred};
     run_layer_norm(*isa, norm, now.data(y), now.max_threads(), now.schedule());
     return ffi::Error::Success();
+  };
+}
+
+// (x, scale, shift) -> y
+Bound group_norm(Call& call) {
+  const Operand x = call.operand("x"), scale = call.operand("scale"), shift = call.operand("shift");
+  const Result y = call.result("y");
+  const float epsilon = bind_epsilon(call);
+  const int64_t groups = call.integer("groups");
+  const Ending ending = bind_ending(call);
+  const Extent extent = extent_of(x, call.check);
+  call.check.that(groups > 0 && extent.channels % std::max<int64_t>(groups, 1) == 0,
+                  "groups=", groups, " do not fit x ", x.shape);
+  for (const Operand* operand : {&scale, &shift}) call.expect(*operand, {extent.channels});
+  call.expect(y, x.shape);
+  if (!call.is_valid()) return {};
+  const int64_t batch = x.shape.front(), pixels = batch > 0 ? extent.pixels / batch : 0;
+  return [=, isa = call.settings.isa](Execution& now) {
+    const GroupNorm norm{
+        batch,           pixels,  extent.channels,       groups,     now.data(x), now.data(scale),
+        now.data(shift), epsilon, ending.gate_or_null(), ending.silu};
+    return success_if(run_group_norm(*isa, norm, now.data(y), now.max_threads(), now.schedule()),
+                      "sums");
   };
 }
 
@@ -169,7 +197,8 @@ std::vector<Handler> norm_handlers() {
   return {{"normalize", execute<normalize>},
           {"norm_sums", execute<norm_sums>},
           {"norm_gradient", execute<norm_gradient>},
-          {"layer_norm", execute<layer_norm>}};
+          {"layer_norm", execute<layer_norm>},
+          {"group_norm", execute<group_norm>}};
 }
 
 }  // namespace resfuse

@@ -32,6 +32,7 @@ struct Isa {
   // These take pixels [first, first + pixels); see norm.h and layer_norm.h.
   void (*normalize)(const Normalize&, int64_t first, int64_t pixels, float* out);
   void (*add_norm_sums)(const Norm&, int64_t first, int64_t pixels, double* sums);
+  void (*add_deviations)(const Deviations&, int64_t first, int64_t pixels, double* sums);
   void (*norm_gradient)(const Norm&, const NormCoefficients&, int64_t first, int64_t pixels,
                         float* d_conv, float* d_residual);
   void (*layer_norm)(const LayerNorm&, int64_t first, int64_t pixels, float* out);

@@ -30,7 +30,8 @@ inline void run_weight_unit(const WeightJob& job, char* work, int64_t index) {
 constexpr Isa make_isa(const char* name) {
   return {name,          {kMR, kNR},        scratch_bytes,   run_unit,
           pool_part,     max_pool_gradient, run_weight_unit, normalize,
-          add_norm_sums, norm_gradient,     layer_norm,      multiply_add};
+          add_norm_sums, add_deviations,    norm_gradient,   layer_norm,
+          multiply_add};
 }
 
 }  // namespace

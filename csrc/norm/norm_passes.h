@@ -70,6 +70,35 @@ struct NormVector {
   }
 };
 
+inline NormVector vector_at(const Norm& norm, int64_t pixel, int64_t channel, int64_t count) {
+  return {norm, pixel, channel, count};
+}
+
+// The same of Deviations, whose g is the deviation itself.
+struct DeviationVector {
+  Vec g, deviation;
+};
+inline DeviationVector vector_at(const Deviations& of, int64_t pixel, int64_t channel,
+                                 int64_t count) {
+  const Vec deviation =
+      load_some(of.in + pixel * of.channels + channel, count) - load_some(of.from + channel, count);
+  return {deviation, deviation};
+}
+
+// And of a single number, in doubles.
+struct DoubleTerms {
+  double g, deviation;
+};
+inline DoubleTerms terms_at(const Norm& norm, int64_t pixel, int64_t channel) {
+  const double conv = norm.conv[pixel * norm.channels + channel];
+  return {vector_at(norm, pixel, channel, 1).g[0], conv - norm.mean[channel]};
+}
+inline DoubleTerms terms_at(const Deviations& of, int64_t pixel, int64_t channel) {
+  const double deviation =
+      static_cast<double>(of.in[pixel * of.channels + channel]) - of.from[channel];
+  return {deviation, deviation};
+}
+
 // Adds the first `count` lanes. Lane by lane this took a quarter of the time of all sums.
 inline void add_to_doubles(double* to, Vec value, int64_t count) {
   if (count == kLanes) {
@@ -79,16 +108,15 @@ inline void add_to_doubles(double* to, Vec value, int64_t count) {
   for (int64_t lane = 0; lane < count; ++lane) to[lane] += value[lane];
 }
 
-// The same as add_norm_sums for `count` channels, where its sums overflow in floats.
-__attribute__((noinline)) inline void add_norm_sums_in_doubles(const Norm& norm, int64_t first,
-                                                               int64_t pixels, int64_t channel,
-                                                               int64_t count, double* sums) {
+// The same as add_sums for `count` channels, where its sums overflow in floats.
+template <typename Norm>
+__attribute__((noinline)) void add_sums_in_doubles(const Norm& norm, int64_t first, int64_t pixels,
+                                                   int64_t channel, int64_t count, double* sums) {
   for (int64_t p = first; p < first + pixels; ++p)
     for (int64_t c = channel; c < channel + count; ++c) {
-      const int64_t at = p * norm.channels + c;
-      const double g = NormVector(norm, p, channel, count).g[c - channel];
-      sums[c] += g;
-      sums[norm.channels + c] += g * (static_cast<double>(norm.conv[at]) - norm.mean[c]);
+      const DoubleTerms at = terms_at(norm, p, c);
+      sums[c] += at.g;
+      sums[norm.channels + c] += at.g * at.deviation;
     }
 }
 
@@ -101,18 +129,21 @@ inline void bring_ahead(const Norm& norm, int64_t pixel, int64_t channel) {
   __builtin_prefetch(norm.conv + at, 0, 2);
   __builtin_prefetch(norm.d_y + at, 0, 2);
 }
+inline void bring_ahead(const Deviations& of, int64_t pixel, int64_t channel) {
+  __builtin_prefetch(of.in + (pixel + kSumPixels) * of.channels + channel, 0, 2);
+}
 
 // Adds the sums over a few pixels of `vectors` vectors of channels, of which the last has `count`:
 // in floats, and those sums in doubles.
-template <int64_t vectors>
-void add_norm_sums_of(const Norm& norm, int64_t first, int64_t pixels, int64_t channel,
-                      int64_t count, double* sums) {
+template <int64_t vectors, typename Norm>
+void add_sums_of(const Norm& norm, int64_t first, int64_t pixels, int64_t channel, int64_t count,
+                 double* sums) {
   Vec plain[vectors] = {}, weighted[vectors] = {};
   for (int64_t p = first; p < first + pixels; ++p)
 #pragma GCC unroll 4
     for (int64_t v = 0; v < vectors; ++v) {
       bring_ahead(norm, p, channel + v * kLanes);
-      const NormVector at(norm, p, channel + v * kLanes, v < vectors - 1 ? kLanes : count);
+      const auto at = vector_at(norm, p, channel + v * kLanes, v < vectors - 1 ? kLanes : count);
       plain[v] += at.g;
       weighted[v] += at.g * at.deviation;
     }
@@ -121,7 +152,7 @@ void add_norm_sums_of(const Norm& norm, int64_t first, int64_t pixels, int64_t c
     const int64_t lanes = v < vectors - 1 ? kLanes : count;
     // Where either is not finite, neither is their sum.
     if (!all_finite(plain[v] + weighted[v])) {
-      add_norm_sums_in_doubles(norm, first, pixels, channel, lanes, sums);
+      add_sums_in_doubles(norm, first, pixels, channel, lanes, sums);
       continue;
     }
     add_to_doubles(sums + channel, plain[v], lanes);
@@ -132,16 +163,24 @@ void add_norm_sums_of(const Norm& norm, int64_t first, int64_t pixels, int64_t c
 // Adds the sums over `pixels` pixels from `first` on to `sums`, two rows of all channels, a few
 // pixels at a time, so that roundings do not grow with their number. Four vectors of channels side
 // by side take 0.87 of the time that one after the other does, each from pixels far apart.
-inline void add_norm_sums(const Norm& norm, int64_t first, int64_t pixels, double* sums) {
+template <typename Norm>
+inline void add_sums(const Norm& norm, int64_t first, int64_t pixels, double* sums) {
   constexpr int64_t kVectors = 4;
   for (int64_t done = 0; done < pixels; done += kSumPixels) {
     const int64_t at = first + done, some = smaller(kSumPixels, pixels - done);
     int64_t channel = 0;
     for (; channel + kVectors * kLanes <= norm.channels; channel += kVectors * kLanes)
-      add_norm_sums_of<kVectors>(norm, at, some, channel, kLanes, sums);
+      add_sums_of<kVectors>(norm, at, some, channel, kLanes, sums);
     for (; channel < norm.channels; channel += kLanes)
-      add_norm_sums_of<1>(norm, at, some, channel, smaller(kLanes, norm.channels - channel), sums);
+      add_sums_of<1>(norm, at, some, channel, smaller(kLanes, norm.channels - channel), sums);
   }
+}
+
+inline void add_norm_sums(const Norm& norm, int64_t first, int64_t pixels, double* sums) {
+  add_sums(norm, first, pixels, sums);
+}
+inline void add_deviations(const Deviations& of, int64_t first, int64_t pixels, double* sums) {
+  add_sums(of, first, pixels, sums);
 }
 
 // Writes the gradient of `pixels` pixels from `first` on; `d_residual` may be null.

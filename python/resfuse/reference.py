@@ -21,6 +21,7 @@ __all__ = [
     "conv_bn_act",
     "conv_bn_act_train",
     "conv_statistics",
+    "group_norm",
     "layer_norm",
     "max_pool",
     "normalize",
@@ -165,6 +166,16 @@ def conv_bn_act_train(
     mean, var = batch_statistics(y)
     y = normalize(y, scale, bias, mean, var, residual, epsilon=epsilon).astype(x.dtype)
     return y if activation is None else activation(y), mean, var
+
+
+def group_norm(x: Array, scale: Array, bias: Array, *, groups: int, epsilon: float) -> Array:
+    """:func:`layer_norm` of ``groups`` of channels, each over all pixels of an image."""
+    parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    deviation = parts - parts.mean(axes, keepdims=True)
+    var = (deviation * deviation).mean(axes, keepdims=True)
+    y = (deviation * lax.rsqrt(var + np.asarray(epsilon, x.dtype))).reshape(x.shape)
+    return y * per_channel(scale, y) + per_channel(bias, y)
 
 
 def layer_norm(x: Array, scale: Array, bias: Array, *, epsilon: float, centred: bool) -> Array:

@@ -32,6 +32,7 @@ from resfuse.kernel import batch_norm
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.cascade import Cascade, Part, PartArrays, cascade_on_cpu
 from resfuse.kernel.epilogue import IDENTITY, RELU
+from resfuse.kernel.group_norm import GroupNorm, group_norm
 from resfuse.kernel.layer_norm import LayerNorm, layer_norm
 from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
 from resfuse.kernel.prologue import Prologue
@@ -100,7 +101,7 @@ def pools(x, *geometry):
 
 
 def norm(conv, d_y, *channels):
-    """All passes of batch norm, with a residual and ReLU, and layer norm."""
+    """All passes of batch norm, with a residual and ReLU, layer norm and group norm."""
     mean, a, b, d = channels
     gate = RELU.gate
     y = batch_norm.normalize(gate, conv, mean, a, d, d_y)
@@ -109,6 +110,7 @@ def norm(conv, d_y, *channels):
         *batch_norm.norm_sums(gate, d_y, conv, mean, y),
         *batch_norm.norm_gradient(gate, True, d_y, conv, mean, a, b, d, y),
         layer_norm(conv, a, b, static=LayerNorm(1e-6)),
+        group_norm(conv, a, b, static=GroupNorm(1, 1e-6, gate)),
     )
 
 

@@ -7,6 +7,7 @@ from ffi_calls import (
     BY_INPUT,
     BY_WEIGHTS,
     CHANNELS,
+    GROUP_NORM,
     KERNEL,
     LAYER_NORM,
     NORM_GRADIENT,
@@ -149,6 +150,16 @@ SHAPES = {
         ([Y, *FOUR[:2]], [X], "y has shape"),
         ([Y, *FOUR[:2]], [Y, Y], "got 2 results"),
     ],
+    GROUP_NORM: [
+        ([(2, 6), (6,), (6,)], None, "x must have rank 3 to 5"),
+        ([(), (6,), (6,)], None, "x must have rank 3 to 5"),
+        ([(2, 5, 4, 0), (0,), (0,)], None, "no channels"),
+        ([Y, (5,), (6,)], None, "scale has shape"),
+        ([Y, (6,), ()], None, "shift has shape"),
+        ([Y, (6,)], None, "shift is missing"),
+        ([Y, *FOUR[:3]], None, "got 4 operands, expected no more than x, scale, shift"),
+        ([Y, *FOUR[:2]], [X], "y has shape"),
+    ],
 }
 
 
@@ -168,6 +179,9 @@ GATES = [
     (LAYER_NORM, {"epsilon": ()}, "epsilon must be one number, got 0"),
     (LAYER_NORM, {"epsilon": (0, 0)}, "epsilon must be one number, got 2"),
     (LAYER_NORM, {"epsilon": (2**32,)}, "epsilon must be the bits of floats"),
+    *((GROUP_NORM, {"groups": n}, f"groups={n} do not fit x") for n in (0, -1, 4, 7, 2**62)),
+    (GROUP_NORM, {"epsilon": ()}, "epsilon must be one number, got 0"),
+    (GROUP_NORM, {"gate": SOME, "silu": True}, "silu must be false beside a gate"),
     (NORM_SUMS, {"gate": SOME}, "scale is missing"),
     (NORM_SUMS, {"gate": SOME, "operands": [Y, Y, CHANNELS, X]}, "y has shape"),
     (NORM_SUMS, {"gate": SOME, "operands": [Y, Y, CHANNELS, CHANNELS]}, "y has shape"),

@@ -14,7 +14,7 @@ from resfuse.fusion.equations import convolutions_within, own_calls
 from resfuse.fusion.graph import Graph, Node
 from resfuse.fusion.linear import images_of, reason_against
 from resfuse.fusion.naming import affine_name, name_of
-from resfuse.fusion.symbolic.layer_norm import LayerNorm
+from resfuse.fusion.symbolic.image_norms import ImageNorm
 from resfuse.jax_compat import JaxprEqn
 from resfuse.kernel import extension
 
@@ -46,7 +46,7 @@ def table(
     graph: Graph,
     chains: Sequence[Chain],
     cascades: Sequence[Cascade],
-    norms: Sequence[LayerNorm],
+    norms: Sequence[ImageNorm],
     elsewhere: str | None,
 ) -> str:
     """A row for each convolution of ``graph`` and each dense layer taken, and lines that sum up.
@@ -55,7 +55,7 @@ def table(
         graph: with the bodies in it.
         chains: what the kernel takes.
         cascades: which of them are one call.
-        norms: the layer norms that the kernel takes.
+        norms: the norms that the kernel takes.
         elsewhere: why the whole program does not run on the kernel, if so.
     """
     taken = {} if elsewhere else {chain.conv: chain for chain in chains}
@@ -67,7 +67,7 @@ def table(
     padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
     summary = _summary(graph, taken, len(cells), elsewhere, cascades)
     if norms and not elsewhere:
-        summary += f", layer norms: {len(norms)}"
+        summary += f", norms: {len(norms)}"
     found = [*_outside(list(taken.values())), *_dense_outside(graph, taken, elsewhere)]
     return "\n".join([*("  ".join(line).rstrip() for line in padded), summary, *found])
 

@@ -51,8 +51,9 @@ def fuse(fn: F) -> F:
 
     Pooling is taken as well, of up to three axes that are next to each other: maxima and averages
     of windows, the gradients of the maxima, and means, sums and maxima over images of
-    32 pixels and more. So are layer norms and RMS norms over the last axis, however they are
-    written, with scale and bias, where nothing else reads their statistics.
+    32 pixels and more. So are norms by an image's own statistics, however they are written, with
+    scale and bias, where nothing else reads the statistics: layer norm and RMS norm over the last
+    axis; group norm and instance norm with channels last, and ReLU, leaky ReLU or SiLU behind them.
 
     Weights that ``fn`` closes over are folded with their batch norm and packed once, for all
     shapes; weights that are arguments, inside each call. Like ``jax.jit``, it captures what ``fn``

@@ -1,4 +1,4 @@
-"""Lowering: what a chain, a cascade or a layer norm computes, by one call of the kernel."""
+"""Lowering: what a chain, a cascade or a norm computes, by one call of the kernel."""
 
 import functools
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -15,21 +15,23 @@ from resfuse.fusion.graph import Value
 from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import fold
 from resfuse.fusion.symbolic.formulas import MEAN, VAR
-from resfuse.fusion.symbolic.layer_norm import LayerNorm
+from resfuse.fusion.symbolic.image_norms import ImageNorm
 from resfuse.fusion.symbolic.polynomial import Polynomial, number
 from resfuse.jax_compat import with_weak_type
-from resfuse.kernel import affine, cascade, layer_norm
+from resfuse.kernel import affine, cascade
 from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
+from resfuse.kernel.group_norm import GroupNorm, group_norm
+from resfuse.kernel.layer_norm import LayerNorm, layer_norm
 from resfuse.kernel.packed import Packed, Rows
 from resfuse.kernel.prologue import Prologue
 from resfuse.ops import conv_bn_act_train
 from resfuse.purpose import Purpose, purpose
 from resfuse.spec import ConvSpec
 
-__all__ = ["FusedCall", "compute", "compute_cascade", "compute_layer_norm"]
+__all__ = ["FusedCall", "compute", "compute_cascade", "compute_norm"]
 
-FusedCall = Chain | Cascade | LayerNorm
+FusedCall = Chain | Cascade | ImageNorm
 Read = Callable[[Value], Any]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -85,13 +87,17 @@ def compute_cascade(found: Cascade, read: Read, computed: Container[Value]) -> d
     return _images(last, (y, *others)) | of_rows
 
 
-def compute_layer_norm(norm: LayerNorm, read: Read) -> dict[Value, Any]:
+def compute_norm(norm: ImageNorm, read: Read) -> dict[Value, Any]:
     """Its result."""
     channels, deviation = norm.x.aval.shape[-1], norm.affine.deviation
-    static = layer_norm.LayerNorm(deviation.epsilon, deviation.centred, norm.in_place)
     both = (norm.affine.scale, norm.affine.bias)
-    scale, bias = (_per_channel(each, norm.inputs, channels, read) for each in both)
-    y = _layer_norm(static, read(norm.x), scale, bias)
+    numbers = (_per_channel(each, norm.inputs, channels, read) for each in both)
+    static = (
+        LayerNorm(deviation.epsilon, deviation.centred, norm.in_place)
+        if norm.groups is None
+        else GroupNorm(norm.groups, deviation.epsilon, norm.ending)
+    )
+    y = _image_norm(static, read(norm.x), *numbers)
     return {norm.result: with_weak_type(y, norm.result.aval.weak_type)}
 
 
@@ -230,6 +236,8 @@ def _cascade(static: cascade.Cascade, x: Array, *arrays: PartArrays) -> tuple[Ar
 
 
 @functools.partial(_once, static=1)
-def _layer_norm(static: layer_norm.LayerNorm, x: Array, scale: Array, bias: Array) -> Array:
-    """As :func:`resfuse.kernel.layer_norm.layer_norm`."""
-    return layer_norm.layer_norm(x, scale, bias, static=static)
+def _image_norm(static: LayerNorm | GroupNorm, x: Array, scale: Array, bias: Array) -> Array:
+    """As :func:`resfuse.kernel.layer_norm.layer_norm`, or group norm's."""
+    if isinstance(static, LayerNorm):
+        return layer_norm(x, scale, bias, static=static)
+    return group_norm(x, scale, bias, static=static)

@@ -14,7 +14,7 @@ from resfuse.fusion.captured import Captured, as_argument, is_explicit, is_small
 from resfuse.fusion.graph import Graph, Value
 from resfuse.fusion.prepare import Packs, array_of, is_pending, prepare
 from resfuse.fusion.repetition import Repetition, compiling, refuse_others
-from resfuse.fusion.symbolic import layer_norm
+from resfuse.fusion.symbolic import image_norms
 from resfuse.fusion.symbolic.batch_norm import with_statistics
 from resfuse.garbage import uncollected
 from resfuse.jax_compat import ClosedJaxpr
@@ -54,7 +54,7 @@ class Program:
         self._stays = sliced and self.portable and not spread
         if shared is not None:
             shared.captured.take(self.graph.constants)
-        self.norms = layer_norm.find(self.graph)
+        self.norms = image_norms.find(self.graph)
         taken = {node for norm in self.norms for node in norm.nodes}
         self.chains = with_statistics(match.chains(self.graph, taken), taken)
         if shared is not None:

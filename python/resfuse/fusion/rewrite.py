@@ -1,4 +1,4 @@
-"""Runs a graph with its chains and layer norms on the kernel; everything else as it stands.
+"""Runs a graph with its chains and norms on the kernel; everything else as it stands.
 
 This is what ``jax.jit`` traces, once for a shape.
 """
@@ -13,7 +13,7 @@ from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.lowering import FusedCall
 from resfuse.fusion.prepare import array_of
-from resfuse.fusion.symbolic.layer_norm import LayerNorm
+from resfuse.fusion.symbolic.image_norms import ImageNorm
 from resfuse.purpose import Purpose
 
 __all__ = ["Environment", "Plan", "run"]
@@ -22,19 +22,19 @@ Environment = dict[Value, Any]
 
 
 class Plan:
-    """A graph, its chains and its layer norms, and which nodes remain to be run.
+    """A graph, its chains and its norms, and which nodes remain to be run.
 
     ``needed`` are the values that they read, and ``run_needs`` those where nothing but the calls
     themselves will run.
     """
 
     def __init__(
-        self, graph: Graph, chains: Sequence[Chain], norms: Sequence[LayerNorm], sliced: bool
+        self, graph: Graph, chains: Sequence[Chain], norms: Sequence[ImageNorm], sliced: bool
     ) -> None:
         self.graph = graph
         self.cascades = cascades.find(chains)
         within = {chain for cascade in self.cascades for chain in cascade.chains}
-        calls: list[Chain | LayerNorm] = [*chains, *norms]
+        calls: list[Chain | ImageNorm] = [*chains, *norms]
         self.calls: dict[Node, FusedCall] = {
             call.nodes[-1]: call for call in calls if call not in within
         } | {cascade.chains[-1].nodes[-1]: cascade for cascade in self.cascades}
@@ -97,8 +97,8 @@ def _step(plan: Plan, node: Node, env: Environment) -> None:
     if isinstance(call, Cascade):
         env.update(lowering.compute_cascade(call, read, env))
         return
-    if isinstance(call, LayerNorm):
-        env.update(lowering.compute_layer_norm(call, read))
+    if isinstance(call, ImageNorm):
+        env.update(lowering.compute_norm(call, read))
         return
     if call is not None:
         env.update(lowering.compute(call, read, plan.needed))

@@ -14,7 +14,7 @@ from resfuse.kernel.call import Call
 from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
 from resfuse.purpose import by_platform
 
-__all__ = ["LayerNorm", "layer_norm"]
+__all__ = ["LayerNorm", "bits", "layer_norm"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +57,20 @@ def layer_norm(x: Array, scale: Array, bias: Array, *, static: LayerNorm) -> Arr
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _on_cpu(static: LayerNorm, x: Array, scale: Array, bias: Array) -> Array:
-    epsilon = np.array([static.epsilon], np.float32).view(np.uint32).tolist()
     pixels = " ".join(string.ascii_lowercase[: x.ndim - 2])
     images = f"n {pixels} z"
     call = Call(
         "layer_norm",
         f"{images}, z, z -> {images}",
-        attributes={"epsilon": tuple(epsilon), "centred": static.centred},
+        attributes={"epsilon": bits(static.epsilon), "centred": static.centred},
         in_place=0 if static.in_place else None,
     )
     return call(x, scale, bias)[0]
+
+
+def bits(number: float) -> tuple[int, ...]:
+    """The number in float32, as handlers take it."""
+    return tuple(np.array([number], np.float32).view(np.uint32).tolist())
 
 
 def _forward(static: LayerNorm, *operands: Array) -> tuple[Array, Any]:

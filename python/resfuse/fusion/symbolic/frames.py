@@ -1,4 +1,4 @@
-"""What a norm averages, and for what: batch norm pixels for each channel, layer norm the channels.
+"""What a norm averages, and for what: batch norm pixels for each channel, others parts of an image.
 
 A form is a polynomial; its frame says what the axes of the array are that it stands for: of the
 images, or of what follows from them. Both frames have the same methods, which return None where
@@ -6,6 +6,7 @@ the axes get lost.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from resfuse.fusion.graph import Value
 from resfuse.fusion.layout import Layout, Shape
 from resfuse.fusion.operands import per_channel
 
-__all__ = ["Frame", "PerChannel", "PerPixel"]
+__all__ = ["Frame", "PerChannel", "PerPart"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,62 +73,131 @@ class PerChannel:
         return per_channel(value, self.layout)
 
 
-@dataclasses.dataclass(frozen=True)
-class PerPixel:
-    """Averages over the channels, the last axis of ``images``, for each pixel.
+Factor = tuple[int | None, int]  # its number and its size; None: numbers that are repeated
+Axis = tuple[Factor, ...]  # the slowest first, none of size 1
 
-    ``shape`` is the images', or has one channel, or lacks the axis.
+
+@dataclasses.dataclass(frozen=True)
+class PerPart:
+    """Averages over parts of an image: over the factors of its axes that are not ``kept``.
+
+    A layer norm's axes are a factor each, and the channels are averaged. Of a group norm's the
+    channels are two, the groups and the channels of each: the batch and the groups are kept.
     """
 
-    images: Shape
-    shape: Shape
+    kept: frozenset[int]
+    averaged: int  # numbers that have a mean in common
+    channels: Axis
+    axes: tuple[Axis, ...]
+
+    @staticmethod
+    def of_pixels(images: Shape) -> "PerPart":
+        """Images for a layer norm."""
+        pixels = range(len(images) - 1)
+        return _of_images(frozenset(pixels), [[each] for each in images])
+
+    @staticmethod
+    def of_groups(images: Shape, groups: int) -> "PerPart":
+        """Images for a group norm."""
+        last = len(images) - 1
+        sizes = [*([each] for each in images[:-1]), [groups, images[-1] // groups]]
+        return _of_images(frozenset((0, last)), sizes)
 
     @property
-    def averaged(self) -> int:
-        """How many numbers of the images have a mean in common."""
-        return self.images[-1]
+    def shape(self) -> Shape:
+        """The array's."""
+        return tuple(map(_size, self.axes))
 
-    @property
-    def _of_pixels(self) -> tuple[Shape, Shape]:
-        return self.images[:-1], (*self.images[:-1], 1)
+    def reshaped(self, shape: Shape) -> "PerPart | None":
+        """After a reshape, which may take repeated numbers apart."""
+        factors = [factor for axis in self.axes for factor in axis]
+        axes = [_taken(factors, size) for size in shape]
+        found = [axis for axis in axes if axis is not None]
+        whole = len(found) == len(axes) and not factors
+        return dataclasses.replace(self, axes=tuple(found)) if whole else None
 
-    def reshaped(self, shape: Shape) -> "PerPixel | None":
-        """After a reshape."""
-        kept = shape == self.shape or {shape, self.shape} <= {*self._of_pixels}
-        return PerPixel(self.images, shape) if kept else None
-
-    def transposed(self, order: Shape) -> "PerPixel | None":
+    def transposed(self, order: Shape) -> "PerPart":
         """After a transposition."""
-        return self if order == tuple(range(len(order))) else None
+        return dataclasses.replace(self, axes=tuple(self.axes[axis] for axis in order))
 
-    def spread(self, shape: Shape, axes: Sequence[int]) -> "PerPixel | None":
+    def spread(self, shape: Shape, axes: Sequence[int]) -> "PerPart | None":
         """After a broadcast of statistics."""
-        in_place = tuple(axes) == tuple(range(len(self.shape)))
-        kept = shape in (self.images, *self._of_pixels)
-        return PerPixel(self.images, shape) if in_place and kept else None
+        after: list[Axis] = [() if size == 1 else ((None, size),) for size in shape]
+        for place, axis in zip(axes, self.axes, strict=True):
+            after[place] = axis or after[place]
+        return dataclasses.replace(self, axes=tuple(after))
 
-    def reduced(self, axes: Sequence[int], shape: Shape, alike: bool) -> "PerPixel | None":
+    def reduced(self, axes: Sequence[int], shape: Shape, alike: bool) -> "PerPart | None":
         """After a sum over axes; ``alike``: of numbers among which none belong to a channel."""
-        whole = self.shape == self.images and tuple(axes) == (len(self.images) - 1,)
-        return PerPixel(self.images, shape) if whole and alike else None
+        del shape
+        gone = {number for axis in axes for number, _ in self.axes[axis]}
+        rest = tuple(axis for place, axis in enumerate(self.axes) if place not in axes)
+        possible = alike and None not in gone and gone.isdisjoint(self.kept)
+        return dataclasses.replace(self, axes=rest) if possible else None
 
     @property
     def is_reduced(self) -> bool:
         """Whether nothing is left to be averaged."""
-        return self.shape in self._of_pixels
+        return all(number in (None, *self.kept) for axis in self.axes for number, _ in axis)
 
     def meets(self, other: Any) -> bool:
         """Whether statistics lie as the other's array does."""
-        return self.shape == other.shape or self.shape == (*other.shape[:-1], 1)
+        if len(self.axes) != len(other.axes):
+            return False
+        pairs = zip(self.axes, other.axes, strict=True)
+        return all(not here or self._parts(here) == self._parts(there) for here, there in pairs)
 
     def independent(self, value: Value) -> Value | None:
         """The numbers for each channel, or the one for all, of which the value is a broadcast."""
+        if not self.axes:
+            return _repeated(value)
         found = per_channel(value, Layout(self.shape, len(self.shape) - 1)) or _repeated(value)
-        by_channel = self.shape == self.images
+        by_channel = self._parts(self.axes[-1]) == self._parts(self.channels)
         return found if found is None or by_channel or found.aval.size == 1 else None
 
+    def _parts(self, axis: Axis) -> list[Factor]:
+        """The kept factors of the axis, and how many numbers lie between them."""
+        parts: list[Factor] = []
+        for number, size in axis:
+            if number in self.kept:
+                parts.append((number, size))
+            elif parts and parts[-1][0] is None:
+                parts[-1] = (None, parts[-1][1] * size)
+            else:
+                parts.append((None, size))
+        return parts
 
-Frame = PerChannel | PerPixel
+
+Frame = PerChannel | PerPart
+
+
+def _of_images(kept: frozenset[int], sizes: Sequence[Sequence[int]]) -> PerPart:
+    numbers = itertools.count()
+    axes = tuple(
+        tuple((number, size) for size in each for number in [next(numbers)] if size != 1)
+        for each in sizes
+    )
+    averaged = math.prod(size for axis in axes for number, size in axis if number not in kept)
+    return PerPart(kept, averaged, axes[-1], axes)
+
+
+def _size(axis: Axis) -> int:
+    return math.prod(size for _, size in axis)
+
+
+def _taken(factors: list[Factor], size: int) -> Axis | None:
+    """Takes from the front what has ``size`` numbers; None if they break up a factor."""
+    axis: list[Factor] = []
+    while size != 1 and factors:
+        number, extent = factors.pop(0)
+        if size % extent and number is None and extent % size == 0:
+            factors.insert(0, (None, extent // size))
+            extent = size
+        if size % extent:
+            return None
+        axis.append((number, extent))
+        size //= extent
+    return tuple(axis) if size == 1 else None
 
 
 def _repeated(value: Value) -> Value | None:

@@ -1,4 +1,7 @@
-"""``fuse`` on layer norms and RMS norms, in the forms that it takes for one; what is only alike."""
+"""``fuse`` on norms by an image's own statistics, in all forms; and on what is only alike.
+
+Layer norm, RMS norm, group norm and instance norm.
+"""
 
 import functools
 
@@ -15,6 +18,7 @@ import resfuse
 from cases import kernel_calls
 from fuse_chains import A, B, X, cast, conv, explained, halved, program_of
 from resfuse.fusion import cascades, slices
+from resfuse.kernel.gate import Gate
 from two_devices import BATCH, mesh
 
 C = X.shape[-1]
@@ -90,7 +94,30 @@ def twice(x):
     return rms(by(slow)(x) + x)
 
 
-# A function and how many calls of layer norm it becomes.
+def in_groups(x):
+    """Reshaped for all of it, and back."""
+    y = x.reshape(*x.shape[:-1], 2, 2)
+    mean, var = (f(y, (1, 2, 4), keepdims=True) for f in (jnp.mean, jnp.var))
+    return ((y - mean) * lax.rsqrt(var + 1e-3)).reshape(x.shape) * A + B
+
+
+def over_pixels(x, **options):
+    return norm(x, x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True, **options))
+
+
+def residual_block(x):
+    """A diffusion model's."""
+    y = conv(jax.nn.silu(by_linen(x, linen.GroupNorm, num_groups=2)))
+    return x + conv(jax.nn.silu(by_linen(y, linen.GroupNorm, num_groups=4)))
+
+
+def by_nnx_in_groups(x):
+    layer = nnx.GroupNorm(C, num_groups=2, rngs=nnx.Rngs(0), use_fast_variance=False)
+    layer.scale, layer.bias = nnx.Param(A), nnx.Param(B)
+    return jax.nn.relu(layer(x))
+
+
+# A function and how many calls of norms it becomes.
 TAKEN = {
     "fast variance": (by(fast, conv), 1),
     "slow variance": (by(slow), 1),
@@ -109,6 +136,14 @@ TAKEN = {
     "ConvNeXt's block": (block, 1),
     "a loop": (in_a_loop, 1),
     "two": (twice, 2),
+    "Linen's groups": (functools.partial(by_linen, kind=linen.GroupNorm, num_groups=2), 1),
+    "one group": (functools.partial(by_linen, kind=linen.GroupNorm, num_groups=1), 1),
+    "Linen's instances": (functools.partial(by_linen, kind=linen.InstanceNorm), 1),
+    "NNX's groups": (by_nnx_in_groups, 1),
+    "in groups": (in_groups, 1),
+    "over the pixels": (over_pixels, 1),
+    "a diffusion model's block": (residual_block, 2),
+    "leaky ReLU": (lambda x: jax.nn.leaky_relu(over_pixels(x)), 1),
     "scaled twice": (lambda x: by(slow)(x) * A, 1),
 }
 
@@ -116,6 +151,11 @@ TAKEN = {
 def mean_needed(x):
     mean, var = slow(x)
     return norm(x, mean, var), mean
+
+
+def mean_of_pixels_needed(x):
+    mean = x.mean((1, 2), keepdims=True)
+    return norm(x, mean, x.var((1, 2), keepdims=True)), mean
 
 
 def of_another(x):
@@ -134,9 +174,8 @@ def unbiased(x):
 
 
 LEFT = {
-    "over the pixels": lambda x: norm(
-        x, x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
-    ),
+    "the mean of the pixels is needed": mean_of_pixels_needed,
+    "over the pixels, unbiased": functools.partial(over_pixels, ddof=1),
     "over everything": lambda x: norm(x, x.mean((1, 2, 3), keepdims=True), x.var()),
     "the mean is needed": mean_needed,
     "of another": of_another,
@@ -152,7 +191,8 @@ KEPT, results_of = halved({name: cast(function) for name, function in FUNCTIONS.
 
 
 def norms(function, *args):
-    return [name for name, _ in kernel_calls(function, *(args or [X]))].count("resfuse_layer_norm")
+    names = (name for name, _ in kernel_calls(function, *(args or [X])))
+    return sum(name in ("resfuse_layer_norm", "resfuse_group_norm") for name in names)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -160,7 +200,7 @@ def test_found(capsys, name):
     expected = dict.fromkeys(LEFT, 0) | {name: count for name, (_, count) in TAKEN.items()}
     assert norms(resfuse.fuse(FUNCTIONS[name])) == expected[name]
     (*_, summary), _ = explained(capsys, FUNCTIONS[name], X)
-    assert (f", layer norms: {expected[name]}" in summary) == bool(expected[name])
+    assert (f", norms: {expected[name]}" in summary) == bool(expected[name])
 
 
 def test_other_types_are_left():
@@ -226,3 +266,20 @@ def test_in_slices(monkeypatch):
     fast = resfuse.fuse(network)
     assert len(program_of(fast, x).plan.slices.nodes) == 8
     agreement.assert_near(fast(x), agreement.in_float64(jax.jit(cast(network)), x))
+
+
+@pytest.mark.parametrize(
+    ("function", "inside"),
+    [
+        (lambda x: jax.nn.silu(over_pixels(x)), True),
+        (lambda x: jax.nn.relu(over_pixels(x)), True),
+        (lambda x: jax.nn.relu6(over_pixels(x)), True),
+        (lambda x: jax.nn.gelu(over_pixels(x)), False),
+        (lambda x: jax.nn.relu(over_pixels(x) + x), False),
+        (lambda x: (lambda y: (y, jax.nn.relu(y)))(over_pixels(x)), False),
+    ],
+    ids=["silu", "relu", "relu6", "gelu", "a residual", "needed before it"],
+)
+def test_what_stands_behind_a_group_norm(function, inside):
+    (found,) = program_of(resfuse.fuse(function), X).norms
+    assert (found.ending != Gate()) == inside

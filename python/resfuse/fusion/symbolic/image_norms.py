@@ -1,4 +1,8 @@
-"""Layer norms and RMS norms over the last axis, however they are written: each becomes one call."""
+"""Norms of images by their own statistics, however they are written: each becomes one call.
+
+Layer norm and RMS norm, of each pixel over the last axis; group norm and instance norm, of groups
+of channels over all pixels, with the activation behind it.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence, Set
@@ -8,29 +12,41 @@ import jax.numpy as jnp
 
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.layout import Layout, mesh_axes
+from resfuse.fusion.region import Region
 from resfuse.fusion.symbolic import algebra
 from resfuse.fusion.symbolic.formulas import Affine, Formulas
-from resfuse.fusion.symbolic.frames import PerPixel
+from resfuse.fusion.symbolic.frames import PerPart
+from resfuse.fusion.tail import Tail, tails
+from resfuse.kernel.batch_norm import Ending
+from resfuse.kernel.gate import Gate
+from resfuse.kernel.silu import SILU
 from resfuse.purpose import Purpose
 
-__all__ = ["LayerNorm", "find"]
+__all__ = ["ImageNorm", "find"]
+
+
+_NOTHING = Gate()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class LayerNorm:
-    """Equations that are one layer norm of ``x``.
+class ImageNorm:
+    """Equations that are one norm of ``x``.
 
     Attributes:
         x: the images, ``(B, ..., C)``.
+        groups: of channels, if it is a group norm.
         nodes: the equations, in order; nothing else needs what they compute, but for the result.
         affine: what it is.
         inputs: what its scale and bias are computed from, by their variables.
+        ending: the function behind it.
     """
 
     x: Value
+    groups: int | None
     nodes: Sequence[Node]
     affine: Affine
     inputs: dict[int, Value]
+    ending: Ending = _NOTHING
 
     @property
     def result(self) -> Value:
@@ -74,13 +90,13 @@ class LayerNorm:
         return self.reads
 
 
-def find(graph: Graph) -> list[LayerNorm]:
+def find(graph: Graph) -> list[ImageNorm]:
     """Those of the graph and of the bodies in it."""
     claimed: set[Node] = set()
     found = []
     for node in graph.walk():
         starts = _starts(node) if node not in claimed else ()
-        norms = (_longest(start, node.scope, claimed) for start in starts)
+        norms = (_longest(*start, node.scope, claimed) for start in starts)
         norm = next(filter(None, norms), None)
         if norm is not None:
             found.append(norm)
@@ -88,17 +104,32 @@ def find(graph: Graph) -> list[LayerNorm]:
     return found
 
 
-def _starts(node: Node) -> Iterator[Value]:
-    """What the sum over channels that the node may be is the mean of: values or their squares."""
-    if node.name != "reduce_sum" or not _is_possible(node.inputs[0]):
+_Start = tuple[Value, int | None]  # images and groups
+
+
+def _starts(node: Node) -> Iterator[_Start]:
+    """What the sum that the node may be is the mean of: images or their squares."""
+    if node.name != "reduce_sum":
         return
-    x = node.inputs[0]
-    if tuple(node.params["axes"]) != (x.aval.ndim - 1,):
-        return
-    yield x
-    squared = x.producer
+    summed = node.inputs[0]
+    yield from _start(summed, tuple(node.params["axes"]))
+    squared = summed.producer
     if squared is not None and squared.name in ("square", "integer_pow", "mul"):
-        yield squared.inputs[0]
+        yield from _start(squared.inputs[0], tuple(node.params["axes"]))
+
+
+def _start(x: Value, axes: tuple[int, ...]) -> Iterator[_Start]:
+    """These images or others that become them by a reshape, if the axes are those of a norm."""
+    last, reshape = x.aval.ndim - 1, x.producer
+    groups: int | None = None
+    if axes == (*range(1, last - 1), last) and reshape is not None and reshape.name == "reshape":
+        x, groups = reshape.inputs[0], x.aval.shape[last - 1]
+    elif axes == tuple(range(1, last)):
+        groups = x.aval.shape[last]
+    elif axes != (last,):
+        return
+    if _is_possible(x) and (groups is None or 3 <= x.aval.ndim <= 5):
+        yield x, groups
 
 
 def _is_possible(x: Value) -> bool:
@@ -106,21 +137,54 @@ def _is_possible(x: Value) -> bool:
     aval = x.aval
     if aval.dtype != jnp.float32 or aval.ndim < 2 or mesh_axes(aval, range(1, aval.ndim)):
         return False
-    return all(isinstance(size, int) for size in aval.shape) and 0 not in aval.shape[1:]
+    return all(isinstance(size, int) for size in aval.shape) and 0 not in aval.shape
 
 
-def _longest(x: Value, scope: Graph, claimed: Set[Node]) -> LayerNorm | None:
+def _longest(x: Value, groups: int | None, scope: Graph, claimed: Set[Node]) -> ImageNorm | None:
     """The norm of these images that has the most equations."""
-    formulas = Formulas(x, PerPixel(x.aval.shape, x.aval.shape))
+    shape = x.aval.shape
+    if groups is not None and shape[-1] % groups:
+        return None
+    frame = PerPart.of_pixels(shape) if groups is None else PerPart.of_groups(shape, groups)
+    formulas = Formulas(x, frame)
     if formulas.averaged < 2:
         return None
     _grow(formulas, x, scope, claimed)
     for value in reversed(list(formulas.forms)):
-        affine = formulas.affine(formulas.forms[value]) if value is not x else None
-        nodes = _between(formulas, value) if affine is not None else []
-        if affine is not None and _is_alone(nodes):
-            return LayerNorm(x, nodes, affine, affine.inputs(formulas))
+        norm = _norm(x, groups, formulas, value)
+        if norm is not None and _is_alone(norm.nodes):
+            return norm if groups is None else _with_ending(norm, claimed)
     return None
+
+
+def _norm(x: Value, groups: int | None, formulas: Formulas, result: Value) -> ImageNorm | None:
+    form = formulas.forms[result]
+    affine = formulas.affine(form)
+    if result is x or affine is None or form.frame != formulas.forms[x].frame:
+        return None
+    if groups is not None and not affine.deviation.centred:
+        return None
+    return ImageNorm(x, groups, _between(formulas, result), affine, affine.inputs(formulas))
+
+
+def _with_ending(norm: ImageNorm, claimed: Set[Node]) -> ImageNorm:
+    """Together with SiLU or a gate behind it."""
+    ((result, layout),) = norm.results
+    region = Region(result, layout)
+    region.grow(norm.nodes, claimed)
+    for tail in tails(region):
+        ending = SILU if _is_silu(tail, result) else tail.epilogue.gate
+        ((_, lies), *others) = tail.outputs
+        if ending is not None and not (others or tail.operands or lies.moves):
+            return dataclasses.replace(norm, nodes=[*norm.nodes, *tail.nodes], ending=ending)
+    return norm
+
+
+def _is_silu(tail: Tail, of: Value) -> bool:
+    if [node.name for node in tail.nodes] != ["logistic", "mul"]:
+        return False
+    logistic, product = tail.nodes
+    return logistic.inputs == [of] and {*product.inputs} == {of, logistic.outputs[0]}
 
 
 def _grow(formulas: Formulas, x: Value, scope: Graph, claimed: Set[Node]) -> None:
