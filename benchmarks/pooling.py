@@ -1,4 +1,4 @@
-"""Pooling, layer norm and group norm on one thread: through ``fuse``, and as XLA computes it, in turn."""
+"""Pooling, layer norm and group norm on one thread: through ``fuse``, and by XLA, in turn."""
 
 import functools
 import os
