@@ -13,6 +13,7 @@ import agreement
 import resfuse
 from fuse_chains import A, B, X, cast, conv
 from resfuse import ffi
+from resfuse.fusion import repetition
 from resfuse.fusion.fuse import _Fused
 from two_devices import BATCH, mesh
 
@@ -119,6 +120,30 @@ def test_what_is_another_is_seen(name):
     agreement.assert_identical(got, expected)
     assert got.sharding.is_equivalent_to(expected.sharding, got.ndim)
     agreement.assert_identical(fast(X), first)
+
+
+def test_what_changes_often_is_asked_everything(monkeypatch):
+    """To be refused costs more than to be asked."""
+    refused, fast = [], resfuse.fuse(network)
+    refuse = repetition.refuse_others
+
+    def refusing(program):
+        try:
+            refuse(program)
+        except repetition.UnlikeError:
+            refused.append(program)
+            raise
+
+    monkeypatch.setattr("resfuse.fusion.program.refuse_others", refusing)
+    first = fast(X)
+    for x in (X[:1], X) * 10:
+        fast(x)
+    assert not refused
+    for _ in range(20):
+        with jax.default_matmul_precision("highest"):
+            fast(X)
+        agreement.assert_identical(fast(X), first)
+    assert 0 < len(refused) < 6
 
 
 def test_nothing_runs_where_it_is_only_traced():

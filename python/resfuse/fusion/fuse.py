@@ -134,6 +134,10 @@ def _function(fn: Any) -> Callable[..., Any]:
     return fn
 
 
+# To be refused takes a millisecond: where settings of JAX change between calls, it does not pay.
+_MOST_REFUSED = 4
+
+
 class _Fused:
     """A fused function, with its programs by the shapes of the arguments."""
 
@@ -144,6 +148,7 @@ class _Fused:
         self._shared = Shared()
         self._programs: dict[Any, Program] = {}
         self._last: Repetition | None = None
+        self._refused = 0  # how often that did not repeat a call
         self._lock = threading.RLock()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -152,13 +157,14 @@ class _Fused:
             try:
                 return last(args)
             except UnlikeError:
-                pass
+                self._refused += 1
         leaves, tree = jax.tree.flatten((args, kwargs))
         if _elsewhere(leaves):
             return self._plain(*args, **kwargs)
         program = self._program(leaves, tree)
         outputs = program(leaves)
-        self._last = None if kwargs else program.repetition(args)
+        often = self._refused >= _MOST_REFUSED
+        self._last = None if kwargs or often else program.repetition(args)
         return outputs
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:

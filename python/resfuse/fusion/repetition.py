@@ -62,7 +62,7 @@ class Repetition:
             args: the call's, all of which are arrays.
         """
         self._run, self._arrays = run, arrays
-        self._types, self._shardings = [*map(type, args)], [*map(_sharding, args)]
+        self._kinds, self._types = [*map(type, args)], [*map(_type, args)]
         self._isa = extension.isa()
 
     @staticmethod
@@ -73,11 +73,12 @@ class Repetition:
     def is_like(self, args: tuple[Any, ...]) -> bool:
         """Whether this may run for these arguments, in all that JAX does not ask by itself.
 
-        But for the default kind of random numbers: after programs that have any there is none.
+        But for the default kind of random numbers: after programs that have any there is none. And
+        in shapes, which change often: to be refused takes a millisecond.
         """
         return (
-            [*map(type, args)] == self._types
-            and [*map(_sharding, args)] == self._shardings
+            [*map(type, args)] == self._kinds
+            and [*map(_type, args)] == self._types
             and extension.isa() == self._isa
             and is_eager()
         )
@@ -91,6 +92,6 @@ class Repetition:
         return self._run(*self._arrays, *args)
 
 
-def _sharding(array: Any) -> Any:
-    """None for one of NumPy's."""
-    return getattr(array, "sharding", None)
+def _type(array: Any) -> tuple[Any, ...]:
+    """NumPy's arrays have no sharding."""
+    return array.shape, array.dtype, getattr(array, "sharding", None)
