@@ -1,6 +1,8 @@
 // The passes of batch norm with the statistics of the batch, whose formulas are in norm.h; layer
 // norm and group norm.
 
+#include <algorithm>
+
 #include "ffi/handler.h"
 #include "norm/run_group_norm.h"
 
@@ -141,52 +143,59 @@ Bound norm_gradient(Call& call) {
   };
 }
 
-float bind_epsilon(Call& call) {
+// What layer norm and group norm take alike: (x, scale, shift) -> y.
+struct BoundImageNorm {
+  Operand x, scale, shift;
+  Result y;
+  float epsilon;
+  Extent extent;
+};
+
+BoundImageNorm bind_image_norm(Call& call, size_t least_rank, size_t most_rank) {
+  const Operand x = call.operand("x"), scale = call.operand("scale"), shift = call.operand("shift");
+  const Result y = call.result("y");
   const std::vector<float> epsilon = call.floats("epsilon");
   const bool one = call.check.that(epsilon.size() == 1, "epsilon must be one number, got ",
                                    static_cast<int64_t>(epsilon.size()));
-  return one ? epsilon.front() : 0.0f;
-}
-
-constexpr size_t kMaxRank = 16;  // of layer norm's images
-
-// (x, scale, shift) -> y
-Bound layer_norm(Call& call) {
-  const Operand x = call.operand("x"), scale = call.operand("scale"), shift = call.operand("shift");
-  const Result y = call.result("y");
-  const float epsilon = bind_epsilon(call);
-  const bool centred = call.flag("centred");
-  const Extent extent = extent_of(x, call.check, 2, kMaxRank);
+  const Extent extent = extent_of(x, call.check, least_rank, most_rank);
   for (const Operand* operand : {&scale, &shift}) call.expect(*operand, {extent.channels});
   call.expect(y, x.shape);
+  return {x, scale, shift, y, one ? epsilon.front() : 0.0f, extent};
+}
+
+Bound layer_norm(Call& call) {
+  constexpr size_t kMaxRank = 16;
+  const BoundImageNorm of = bind_image_norm(call, 2, kMaxRank);
+  const bool centred = call.flag("centred");
   if (!call.is_valid()) return {};
   return [=, isa = call.settings.isa](Execution& now) {
-    const LayerNorm norm{extent.pixels,   extent.channels, now.data(x), now.data(scale),
-                         now.data(shift), epsilon,         centred};
-    run_layer_norm(*isa, norm, now.data(y), now.max_threads(), now.schedule());
+    const LayerNorm norm{of.extent.pixels,   of.extent.channels, now.data(of.x), now.data(of.scale),
+                         now.data(of.shift), of.epsilon,         centred};
+    run_layer_norm(*isa, norm, now.data(of.y), now.max_threads(), now.schedule());
     return ffi::Error::Success();
   };
 }
 
-// (x, scale, shift) -> y
 Bound group_norm(Call& call) {
-  const Operand x = call.operand("x"), scale = call.operand("scale"), shift = call.operand("shift");
-  const Result y = call.result("y");
-  const float epsilon = bind_epsilon(call);
+  const BoundImageNorm of = bind_image_norm(call, 3, 5);
   const int64_t groups = call.integer("groups");
   const Ending ending = bind_ending(call);
-  const Extent extent = extent_of(x, call.check);
-  call.check.that(groups > 0 && extent.channels % std::max<int64_t>(groups, 1) == 0,
-                  "groups=", groups, " do not fit x ", x.shape);
-  for (const Operand* operand : {&scale, &shift}) call.expect(*operand, {extent.channels});
-  call.expect(y, x.shape);
+  call.check.that(groups > 0 && of.extent.channels % std::max<int64_t>(groups, 1) == 0,
+                  "groups=", groups, " do not fit x ", of.x.shape);
   if (!call.is_valid()) return {};
-  const int64_t batch = x.shape.front(), pixels = batch > 0 ? extent.pixels / batch : 0;
+  const int64_t batch = of.x.shape.front(), pixels = batch > 0 ? of.extent.pixels / batch : 0;
   return [=, isa = call.settings.isa](Execution& now) {
-    const GroupNorm norm{
-        batch,           pixels,  extent.channels,       groups,     now.data(x), now.data(scale),
-        now.data(shift), epsilon, ending.gate_or_null(), ending.silu};
-    return success_if(run_group_norm(*isa, norm, now.data(y), now.max_threads(), now.schedule()),
+    const GroupNorm norm{batch,
+                         pixels,
+                         of.extent.channels,
+                         groups,
+                         now.data(of.x),
+                         now.data(of.scale),
+                         now.data(of.shift),
+                         of.epsilon,
+                         ending.gate_or_null(),
+                         ending.silu};
+    return success_if(run_group_norm(*isa, norm, now.data(of.y), now.max_threads(), now.schedule()),
                       "sums");
   };
 }

@@ -12,6 +12,10 @@
 
 #pragma once
 
+#include <cmath>
+#include <memory>
+#include <new>
+
 #include "norm/run_norm.h"
 
 namespace resfuse {

