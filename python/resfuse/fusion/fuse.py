@@ -180,8 +180,7 @@ class _Fused:
         leaves, tree = jax.tree.flatten((args, kwargs))
         reason = _elsewhere(leaves)
         program = self._program(leaves, tree, run=reason is None)
-        plan = program.plan
-        return table(program.graph, program.chains, plan.cascades, program.norms, reason)
+        return table(program.graph, program.chains, program.plan.cascades, program.norms, reason)
 
     def _program(self, leaves: list[Any], tree: Any, run: bool = True) -> Program:
         try:
