@@ -84,24 +84,31 @@ using DepthwiseFunction = void (*)(const Conv&, int64_t, const Tap&, const Weigh
 // Taps that are summed together: some rows of the window, all of them if there are several.
 struct TapBlock {
   int64_t rows, columns;
-  DepthwiseFunction sum, sum_part;  // of a whole vector, and of a part of one
+  DepthwiseFunction sum[2];  // of a whole vector of channels, and of a part of one, or null
 };
 
 template <int R, int T>
 constexpr TapBlock tap_block() {
-  return {R, T, sum_taps<true, R, T>, sum_taps<false, R, T>};
+  return {R, T, {sum_taps<true, R, T>, sum_taps<false, R, T>}};
+}
+
+// Seven taps for whole vectors alone: networks with such windows have no others.
+template <int R>
+constexpr TapBlock seven_taps() {
+  return {R, 7, {sum_taps<true, R, 7>, nullptr}};
 }
 
 // As many as there are, of so many rows and columns that are left of the window. A multiply-add
 // takes four cycles, so fewer than eight accumulators wait for each other.
-inline TapBlock most_taps(const Conv& conv, int64_t rows, int64_t columns) {
-  static constexpr TapBlock kinds[] = {tap_block<3, 3>(), tap_block<2, 7>(), tap_block<2, 5>(),
-                                       tap_block<1, 7>(), tap_block<1, 5>(), tap_block<1, 3>(),
+inline const TapBlock& most_taps(const Conv& conv, int64_t rows, int64_t columns, bool is_part) {
+  static constexpr TapBlock kinds[] = {tap_block<3, 3>(), seven_taps<2>(),   tap_block<2, 5>(),
+                                       seven_taps<1>(),   tap_block<1, 5>(), tap_block<1, 3>(),
                                        tap_block<1, 1>()};
   const TapBlock* kind = kinds;
   const auto fits = [&] {
     const bool is_all = kind->columns == conv.w.kernel;
-    return kind->rows <= rows && kind->columns <= columns && (kind->rows == 1 || is_all);
+    return kind->sum[is_part] && kind->rows <= rows && kind->columns <= columns &&
+           (kind->rows == 1 || is_all);
   };
   while (!fits()) ++kind;
   return *kind;

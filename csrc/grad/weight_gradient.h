@@ -248,10 +248,11 @@ class WeightGradient {
   // Adds those of some rows of the window, from row i of slice k on, whose number it returns. The
   // tile has its result at the row's first tap, and is moved on.
   int64_t add_taps(int64_t first, int64_t k, int64_t i, WeightTile& tile) {
+    const bool is_part = tile.columns < kLanes;
     int64_t rows = 1;
     for (int64_t j = 0; j < conv_.w.kernel;) {
-      const TapBlock taps = most_taps(conv_, conv_.h.kernel - i, conv_.w.kernel - j);
-      (tile.columns >= kLanes ? taps.sum : taps.sum_part)(conv_, first, {k, i, j}, tile);
+      const TapBlock& taps = most_taps(conv_, conv_.h.kernel - i, conv_.w.kernel - j, is_part);
+      taps.sum[is_part](conv_, first, {k, i, j}, tile);
       tile.out += taps.rows * taps.columns * conv_.out_c;
       rows = taps.rows;
       j += taps.columns;
