@@ -1,6 +1,5 @@
 """Group norm and what follows it against float64, within bounds on its roundings; derivatives."""
 
-import itertools
 import math
 
 import jax
@@ -43,10 +42,9 @@ def arrays(shape, ratio=0.0):
 def run(operands):
     """By case and ending, on the ISA in use."""
     return {
-        (case, name): image_norm(*each, static=GroupNorm(case[1], EPSILON, ending))
-        for (case, each), (name, (ending, _)) in itertools.product(
-            operands.items(), ENDINGS.items()
-        )
+        (case, name): image_norm(*operands[case], static=GroupNorm(case[1], EPSILON, ending))
+        for at, case in enumerate(CASES)
+        for name, (ending, _) in list(ENDINGS.items())[at % 2 :: 2]
     }
 
 
@@ -79,11 +77,14 @@ def bound_behind(name, z, bound):
     return 1.1 * bound + 10 * ROUNDING * (1 + np.abs(z)) if name == "silu" else bound
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1000.0])
-def test_right(ratio):
+def test_right():
     """Also with means of a thousand deviations, where ``E[x^2] - mean^2`` would lose everything."""
-    operands = {case: arrays(case[0], ratio) for case in CASES}
     call = jax.jit(run)
+    for ratio in (0.0, 1000.0):
+        assert_right(call, {case: arrays(case[0], ratio) for case in CASES})
+
+
+def assert_right(call, operands):
     for isa, found in on_every_isa(lambda: jax.tree.map(np.asarray, call(operands))).items():
         for (case, name), y in found.items():
             z, bound = exact(*operands[case], case[1])
