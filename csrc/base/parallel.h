@@ -209,8 +209,10 @@ void parallel_stages(const std::vector<int64_t>& units, int64_t max_threads,
 // The same with a single stage, and workers alike: calls `work(unit)`.
 template <typename Work>
 void parallel_for(int64_t units, int64_t max_threads, const Schedule& schedule, const Work& work) {
-  parallel_stages({units}, max_threads, schedule,
-                  [&work] { return [&work](size_t, int64_t unit) { work(unit); }; });
+  work_in_stages({units}, max_threads, schedule, [&work](Units& mine) {
+    do work(mine.unit());
+    while (mine.next());
+  });
 }
 
 }  // namespace resfuse

@@ -21,8 +21,8 @@ inline float sum_of_lanes(Vec value) {
   return value[0];
 }
 
-// The mean of `term` of each channel. At most 64 vectors are added up at a time, so
-// that roundings do not grow with the number of channels.
+// The mean of `term` of each channel. At most 64 vectors are added up at a time, so that
+// roundings do not grow with the number of channels.
 template <typename Term>
 inline float mean_over_channels(const float* from, int64_t channels, Term term) {
   constexpr int kSums = 4;  // as many additions take their time together

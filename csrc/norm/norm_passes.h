@@ -109,8 +109,8 @@ inline void add_to_doubles(double* to, Vec value, int64_t count) {
 }
 
 // The same as add_sums for `count` channels, where its sums overflow in floats.
-template <typename Norm>
-__attribute__((noinline)) void add_sums_in_doubles(const Norm& norm, int64_t first, int64_t pixels,
+template <typename Terms>
+__attribute__((noinline)) void add_sums_in_doubles(const Terms& norm, int64_t first, int64_t pixels,
                                                    int64_t channel, int64_t count, double* sums) {
   for (int64_t p = first; p < first + pixels; ++p)
     for (int64_t c = channel; c < channel + count; ++c) {
@@ -135,8 +135,8 @@ inline void bring_ahead(const Deviations& of, int64_t pixel, int64_t channel) {
 
 // Adds the sums over a few pixels of `vectors` vectors of channels, of which the last has `count`:
 // in floats, and those sums in doubles.
-template <int64_t vectors, typename Norm>
-void add_sums_of(const Norm& norm, int64_t first, int64_t pixels, int64_t channel, int64_t count,
+template <int64_t vectors, typename Terms>
+void add_sums_of(const Terms& norm, int64_t first, int64_t pixels, int64_t channel, int64_t count,
                  double* sums) {
   Vec plain[vectors] = {}, weighted[vectors] = {};
   for (int64_t p = first; p < first + pixels; ++p)
@@ -163,8 +163,8 @@ void add_sums_of(const Norm& norm, int64_t first, int64_t pixels, int64_t channe
 // Adds the sums over `pixels` pixels from `first` on to `sums`, two rows of all channels, a few
 // pixels at a time, so that roundings do not grow with their number. Four vectors of channels side
 // by side take 0.87 of the time that one after the other does, each from pixels far apart.
-template <typename Norm>
-inline void add_sums(const Norm& norm, int64_t first, int64_t pixels, double* sums) {
+template <typename Terms>
+inline void add_sums(const Terms& norm, int64_t first, int64_t pixels, double* sums) {
   constexpr int64_t kVectors = 4;
   for (int64_t done = 0; done < pixels; done += kSumPixels) {
     const int64_t at = first + done, some = smaller(kSumPixels, pixels - done);

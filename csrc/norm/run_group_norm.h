@@ -59,62 +59,55 @@ inline void find_coefficients(const GroupNorm& norm, int64_t image, const double
   }
 }
 
-// Some pixels in a row of each image.
-struct PixelBlocks {
-  int64_t pixels, size;
-
-  int64_t count() const { return ceil_div(pixels, size); }
-  int64_t first(int64_t index) const { return index % count() * size; }
-  int64_t length(int64_t index) const { return std::min(size, pixels - first(index)); }
-};
-
-inline void add_up(const Isa& isa, const GroupNorm& norm, PixelBlocks blocks, double* sums,
-                   bool worth_waking, int64_t max_threads, const Schedule& schedule) {
-  in_pieces(norm.batch * blocks.count(), 1, worth_waking, max_threads, schedule,
+// Calls `work(image, block, first, count)` for blocks of `size` or fewer pixels of each image.
+template <typename Work>
+void in_images(const GroupNorm& norm, int64_t size, int64_t max_threads, const Schedule& schedule,
+               const Work& work) {
+  const int64_t blocks = ceil_div(norm.pixels, size);
+  const bool worth_waking = norm.batch * norm.pixels * norm.channels > 2 * kPieceFloats;
+  in_pieces(norm.batch * blocks, 1, worth_waking, max_threads, schedule,
             [&](int64_t index, int64_t) {
-              const float* const in = norm.image(index / blocks.count());
-              isa.add_deviations({norm.channels, in, in}, blocks.first(index), blocks.length(index),
-                                 sums + index * 2 * norm.channels);
+              const int64_t block = index % blocks, first = block * size;
+              work(index / blocks, block, first, std::min(size, norm.pixels - first));
             });
 }
 
-inline void write_images(const Isa& isa, const GroupNorm& norm, PixelBlocks blocks,
-                         const float* coefficients, float* out, bool worth_waking,
-                         int64_t max_threads, const Schedule& schedule) {
-  in_pieces(norm.batch * blocks.count(), 1, worth_waking, max_threads, schedule,
-            [&](int64_t index, int64_t) {
-              const int64_t image = index / blocks.count();
-              const float* const mean = coefficients + image * 2 * norm.channels;
-              const Normalize as_batch_norm{
-                  norm.pixels, norm.channels, norm.image(image), mean,     mean + norm.channels,
-                  norm.shift,  nullptr,       norm.gate,         norm.silu};
-              isa.normalize(as_batch_norm, blocks.first(index), blocks.length(index),
-                            out + image * norm.pixels * norm.channels);
-            });
+// As batch norm's, of one image.
+inline Normalize as_batch_norm(const GroupNorm& norm, int64_t image, ImageCoefficients by) {
+  return {norm.pixels, norm.channels, norm.image(image), by.mean,  by.scale,
+          norm.shift,  nullptr,       norm.gate,         norm.silu};
 }
 
 // False when there is no memory.
 inline bool run_group_norm(const Isa& isa, const GroupNorm& norm, float* out, int64_t max_threads,
                            const Schedule& schedule) {
   constexpr int64_t kBlocks = 16, kMinPixels = 64;
-  const PixelBlocks sums_of{norm.pixels, std::max(kMinPixels, ceil_div(norm.pixels, kBlocks))};
-  const int64_t row = 2 * norm.channels, rows = norm.batch * sums_of.count();
+  const int64_t size = std::max(kMinPixels, ceil_div(norm.pixels, kBlocks));
+  const int64_t blocks = ceil_div(norm.pixels, size), row = 2 * norm.channels;
   const std::unique_ptr<double[]> sums(
-      new (std::nothrow) double[static_cast<size_t>(rows * row)]());
-  const std::unique_ptr<float[]> coefficients(
+      new (std::nothrow) double[static_cast<size_t>(norm.batch * blocks * row)]());
+  const std::unique_ptr<float[]> numbers(
       new (std::nothrow) float[static_cast<size_t>(norm.batch * row)]);
-  if (!sums || !coefficients) return false;
-  const bool worth_waking = norm.batch * norm.pixels * norm.channels > 2 * kPieceFloats;
-  add_up(isa, norm, sums_of, sums.get(), worth_waking, max_threads, schedule);
+  if (!sums || !numbers) return false;
+  const auto sums_of = [&](int64_t image) { return sums.get() + image * blocks * row; };
+  const auto coefficients_of = [&](int64_t image) -> ImageCoefficients {
+    return {numbers.get() + image * row, numbers.get() + image * row + norm.channels};
+  };
+  in_images(norm, size, max_threads, schedule,
+            [&](int64_t image, int64_t block, int64_t first, int64_t count) {
+              const float* const in = norm.image(image);
+              isa.add_deviations({norm.channels, in, in}, first, count,
+                                 sums_of(image) + block * row);
+            });
   for (int64_t image = 0; image < norm.batch && norm.pixels > 0; ++image) {
-    double* const total = sums.get() + image * sums_of.count() * row;
-    for (int64_t block = 1; block < sums_of.count(); ++block)
-      for (int64_t k = 0; k < row; ++k) total[k] += total[block * row + k];
-    float* const mean = coefficients.get() + image * row;
-    find_coefficients(norm, image, total, {mean, mean + norm.channels});
+    add_rows_of_sums(sums_of(image), blocks, row);
+    find_coefficients(norm, image, sums_of(image), coefficients_of(image));
   }
-  const PixelBlocks pieces{norm.pixels, std::max<int64_t>(1, kPieceFloats / norm.channels)};
-  write_images(isa, norm, pieces, coefficients.get(), out, worth_waking, max_threads, schedule);
+  in_images(norm, std::max<int64_t>(1, kPieceFloats / norm.channels), max_threads, schedule,
+            [&](int64_t image, int64_t, int64_t first, int64_t count) {
+              isa.normalize(as_batch_norm(norm, image, coefficients_of(image)), first, count,
+                            out + image * norm.pixels * norm.channels);
+            });
   return true;
 }
 

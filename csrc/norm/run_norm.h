@@ -32,6 +32,12 @@ inline void run_layer_norm(const Isa& isa, const LayerNorm& norm, float* out, in
 
 inline float to_float(double value) { return static_cast<float>(value); }
 
+// Adds rows of sums to the first of them, in their order.
+inline void add_rows_of_sums(double* sums, int64_t rows, int64_t length) {
+  for (int64_t row = 1; row < rows; ++row)
+    for (int64_t k = 0; k < length; ++k) sums[k] += sums[row * length + k];
+}
+
 // Sums are kept by block of pixels, whose number follows from the sizes alone, and added in their
 // order. False when there is no memory.
 inline bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float* weighted,
@@ -48,8 +54,7 @@ inline bool run_norm_sums(const Isa& isa, const Norm& norm, float* plain, float*
             schedule, [&](int64_t first, int64_t count) {
               isa.add_norm_sums(norm, first, count, sums + first / block * row);
             });
-  for (int64_t index = 1; index < blocks; ++index)
-    for (int64_t k = 0; k < row; ++k) sums[k] += sums[index * row + k];
+  add_rows_of_sums(sums, blocks, row);
   std::transform(sums, sums + norm.channels, plain, to_float);
   std::transform(sums + norm.channels, sums + row, weighted, to_float);
   return true;

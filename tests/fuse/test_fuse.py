@@ -18,6 +18,7 @@ import resfuse
 from fuse_chains import KERNEL, A, B, X, cast, conv, loss, table
 from resfuse import ffi
 from resfuse.fusion import prepare
+from resfuse.fusion.repetition import compiling
 from resfuse.purpose import Purpose
 from two_devices import BATCH, mesh
 
@@ -121,7 +122,8 @@ def test_only_small_arrays_are_constants_in_the_program():
     fast = resfuse.fuse(function)
     fast(X)
     (program,) = fast._programs.values()
-    text = program._lowered([X]).as_text()
+    with compiling(program):
+        text = program._running.lower(*program._arrays(Purpose.RUNNING), X).as_text()
     constants = re.findall(r"dense<\W[^>]*> : tensor<([\dx]*)xf32>", text)
     assert max(math.prod(map(int, shape.split("x"))) for shape in constants) == small.size
     uniform, weights, other = sorted(map(np.shape, program._arrays(Purpose.RUNNING)), key=len)

@@ -1,5 +1,6 @@
 """Calls like the one before need few checks; whatever is another is seen."""
 
+import concurrent.futures
 import contextlib
 import functools
 
@@ -170,8 +171,6 @@ def test_threads_of_unlike_calls():
 
     def calls(place):
         return [np.array_equal(fast(args[place]), expected[place]) for _ in range(50)]
-
-    import concurrent.futures
 
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         assert all(map(all, threads.map(calls, range(4))))

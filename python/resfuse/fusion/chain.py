@@ -9,6 +9,7 @@ from resfuse.fusion.head import Head
 from resfuse.fusion.layout import Layout
 from resfuse.fusion.operands import Operand
 from resfuse.fusion.steps import Step
+from resfuse.fusion.symbolic.formulas import Affine
 from resfuse.fusion.symbolic.polynomial import Polynomial
 from resfuse.fusion.tail import Tail
 from resfuse.purpose import Purpose
@@ -21,15 +22,11 @@ __all__ = ["Chain", "Norm", "Packed"]
 class Norm:
     """Batch norm with the statistics of the batch, which comes after the steps.
 
-    ``symbolic/batch_norm.py`` finds it. ``scale`` and ``bias`` are products and sums of ``inputs``;
-    ``statistics`` are the values that follow from mean and variance alone, and how, each with the
-    axis of its channels.
+    ``symbolic/batch_norm.py`` finds it. ``statistics`` are the values that follow from mean and
+    variance alone, and how, each with the axis of its channels.
     """
 
-    epsilon: float
-    scale: Polynomial
-    bias: Polynomial
-    inputs: Mapping[int, Value]  # by the indices of their variables
+    affine: Affine
     statistics: Mapping[Value, tuple[Polynomial, int]]
 
 
@@ -105,7 +102,7 @@ class Chain:
     def numbers(self) -> list[Value]:
         """What the steps read, and the norm."""
         operands = [step.operand for step in self.steps if step.operand is not None]
-        return [*operands, *(self.norm.inputs.values() if self.norm else ())]
+        return [*operands, *(self.norm.affine.inputs.values() if self.norm else ())]
 
     @property
     def reads(self) -> list[Value]:

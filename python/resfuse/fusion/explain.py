@@ -65,9 +65,7 @@ def table(
     lines = [[name.replace("_", " ") for name in _COLUMNS], *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
-    summary = _summary(graph, taken, len(cells), elsewhere, cascades)
-    if norms and not elsewhere:
-        summary += f", norms: {len(norms)}"
+    summary = _summary(graph, taken, len(cells), elsewhere, cascades, norms)
     found = [*_outside(list(taken.values())), *_dense_outside(graph, taken, elsewhere)]
     return "\n".join([*("  ".join(line).rstrip() for line in padded), summary, *found])
 
@@ -177,6 +175,7 @@ def _summary(
     count: int,
     elsewhere: str | None,
     cascades: Sequence[Cascade],
+    norms: Sequence[ImageNorm],
 ) -> str:
     sizes = {
         chain.packed.value: chain.packed.value.aval.size * 4
@@ -188,10 +187,11 @@ def _summary(
     alone = [node for node in pools if not is_squeezed(node, cascades)]
     dense = sum(map(is_dense, taken))
     layers = f" and {dense} dense layers" if dense else ""
+    normed = f", norms: {len(norms)}" if norms and not elsewhere else ""
     return (
         f"{len(taken) - dense} of {count - dense} convolutions{layers} on the kernel "
         f"({extension.isa() or 'not loaded'}), "
-        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; pools: {len(alone)}"
+        f"with {sum(sizes.values()) / 1e6:.1f} MB of packed weights; pools: {len(alone)}{normed}"
     )
 
 

@@ -101,9 +101,9 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     number; before a colon, what stands in front of the convolution, such as ``concat+bn+relu:``),
     the kernel's algorithm (and the cascade, if several convolutions are one call, a few rows of
     each at a time; or the squeeze, if sums over all pixels and dense layers are one) and the size
-    of the packed weights; or why it stays with XLA. A line sums up, and counts pools and layer
-    norms on the kernel; others say which elementwise operations on a convolution's result stayed
-    outside, which dense layers, and why.
+    of the packed weights; or why it stays with XLA. A line sums up, and counts pools and norms
+    on the kernel; others say which elementwise operations on a convolution's result stayed outside,
+    which dense layers, and why.
 
     Args:
         fn: a function, or what :func:`fuse` made of one, which keeps the weights packed here.

@@ -42,6 +42,10 @@ class Value:
             return False
         return self.given and getattr(self.array, "is_fully_addressable", True)
 
+    def readers(self, scope: "Graph") -> "set[Node]":
+        """The nodes of that graph that read the value."""
+        return {node for node in self.users if node is not None and node.scope is scope}
+
     @property
     def known(self) -> bool:
         """Whether it depends on nothing but constants."""

@@ -88,16 +88,15 @@ def compute_cascade(found: Cascade, read: Read, computed: Container[Value]) -> d
 
 def compute_norm(norm: ImageNorm, read: Read) -> dict[Value, Any]:
     """Its result."""
-    channels, deviation = norm.x.aval.shape[-1], norm.affine.deviation
-    both = (norm.affine.scale, norm.affine.bias)
-    numbers = (_per_channel(each, norm.inputs, channels, read) for each in both)
+    channels, meaning = norm.x.aval.shape[-1], norm.affine
+    deviation, both = meaning.deviation, (meaning.scale, meaning.bias)
+    numbers = (_per_channel(each, meaning.inputs, channels, read) for each in both)
     static = (
         LayerNorm(deviation.epsilon, deviation.centred, norm.in_place)
         if norm.groups is None
         else GroupNorm(norm.groups, deviation.epsilon, norm.ending)
     )
-    y = _image_norm(static, read(norm.x), *numbers)
-    return {norm.result: with_weak_type(y, norm.result.aval.weak_type)}
+    return _images(norm, (_image_norm(static, read(norm.x), *numbers),))
 
 
 def _per_channel(
@@ -158,13 +157,14 @@ def _batch_norm(
     chain: Chain, norm: Norm, read: Read, x: Array, kernel: Array, residual: Array | None = None
 ) -> tuple[Array, Array, Array]:
     def per_channel(polynomial: Polynomial) -> Array:
-        return _per_channel(polynomial, norm.inputs, chain.channels, read)
+        return _per_channel(polynomial, meaning.inputs, chain.channels, read)
 
+    meaning = norm.affine
     return conv_bn_act_train(
         x,
         kernel,
-        None if norm.scale == number(1) else per_channel(norm.scale),
-        None if norm.bias == number(0) else per_channel(norm.bias),
+        None if meaning.scale == number(1) else per_channel(meaning.scale),
+        None if meaning.bias == number(0) else per_channel(meaning.bias),
         conv_bias=fold(chain.steps, chain.channels, read)[1] if chain.steps else None,
         residual=residual,
         strides=chain.spec.strides,
@@ -173,7 +173,7 @@ def _batch_norm(
         kernel_dilation=chain.spec.kernel_dilation,
         feature_group_count=chain.spec.feature_group_count,
         precision=chain.spec.precision,
-        epsilon=norm.epsilon,
+        epsilon=meaning.deviation.epsilon,
         activation=None if chain.tail is None else chain.tail.epilogue.gate,
     )
 
@@ -183,11 +183,11 @@ def _in_place(chain: Chain) -> bool:
     return tail is not None and tail.in_place and tail.operands[-1].value not in chain.images
 
 
-def _images(chain: Chain, arrays: Sequence[Array]) -> dict[Value, Any]:
-    """The chain's images as the program has them."""
+def _images(call: Chain | ImageNorm, arrays: Sequence[Array]) -> dict[Value, Any]:
+    """The call's images as the program has them."""
     return {
         value: with_weak_type(lies.apply(array), value.aval.weak_type)
-        for (value, lies), array in zip(chain.results, arrays, strict=True)
+        for (value, lies), array in zip(call.results, arrays, strict=True)
     }
 
 

@@ -129,13 +129,9 @@ class Program:
 
     @uncollected()
     def _compile(self, leaves: Sequence[Any]) -> None:
-        self._lowered(leaves).compile()
-
-    def _lowered(self, leaves: Sequence[Any]) -> jax.stages.Lowered:
         """Takes no arrays, which others are still packing."""
-        with compiling(self):
-            avals = [value.aval for value in self._closed(Purpose.RUNNING)]
-            return self._running.lower(*avals, *leaves)
+        avals = [value.aval for value in self._closed(Purpose.RUNNING)]
+        self._running.lower(*avals, *leaves).compile()
 
     def _inline(self, leaves: Sequence[Any]) -> Any:
         with tracing_for(Purpose.ANYTHING), jax_compat.naming_forward_mode(FORWARD_MODE):

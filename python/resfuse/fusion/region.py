@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 import jax.numpy as jnp
 
 from resfuse.fusion.constants import known_number
-from resfuse.fusion.graph import Graph, Node, Value
+from resfuse.fusion.graph import Node, Value
 from resfuse.fusion.layout import Layout, mesh_axes
 from resfuse.fusion.moves import is_move, moved
 from resfuse.fusion.operands import Operand, operand_of
@@ -100,7 +100,7 @@ class Region:
         result. ``claimed`` are nodes of other chains.
         """
         nodes = after[-1].scope.nodes
-        waiting = _readers(self.start, nodes[0].scope)
+        waiting = self.start.readers(nodes[0].scope)
         outside = {value for node in after for value in node.outputs} - {self.start}
         for node in nodes[nodes.index(after[-1]) + 1 :]:
             if not waiting:
@@ -110,7 +110,7 @@ class Region:
                 waiting.remove(node)
                 reason = _TWICE if reads_outside else _CLAIMED if node in claimed else None
                 if self._join(node, reason):
-                    waiting |= _readers(node.outputs[0], node.scope)
+                    waiting |= node.outputs[0].readers(node.scope)
                 else:
                     outside.update(node.outputs)
             elif reads_outside:
@@ -133,11 +133,6 @@ class Region:
 
 _TWICE = "as its operands depend on the result in two ways"
 _CLAIMED = "as it is part of another chain"
-
-
-def _readers(value: Value, scope: Graph) -> set[Node]:
-    """The nodes of that graph that read the value."""
-    return {node for node in value.users if node is not None and node.scope is scope}
 
 
 def _member(node: Node, start: Value, layouts: dict[Value, Layout]) -> Member | str:

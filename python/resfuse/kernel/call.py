@@ -29,7 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from resfuse.jax_compat import result_types, without_mesh
 from resfuse.purpose import Purpose, purpose
 
-__all__ = ["Attribute", "Call", "Results"]
+__all__ = ["Attribute", "Call", "Results", "bits"]
 
 Attribute = bool | int | tuple[int, ...]
 Results = tuple[Array, ...]
@@ -176,6 +176,11 @@ class Call:
         else:
             results = _in_turn(call, batched, operands)
         return results, (True,) * len(results)
+
+
+def bits(*numbers: float) -> tuple[int, ...]:
+    """Numbers in float32, as handlers take them in an attribute."""
+    return tuple(np.array(numbers, np.float32).view(np.uint32).tolist())
 
 
 def _typed(value: Attribute) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from resfuse.kernel.builder import Builder
-from resfuse.kernel.call import Attribute
+from resfuse.kernel.call import Attribute, bits
 from resfuse.kernel.elementwise import trace_elementwise
 from resfuse.kernel.program import Program
 
@@ -41,8 +41,7 @@ class Gate:
         bounds = dict(self.tests)
         low = bounds.get("gt", bounds.get("ge", np.nan))
         numbers = (low, bounds.get("lt", np.nan), self.otherwise) if bounds else ()
-        bits = np.array(numbers, np.float32).view(np.uint32).tolist()
-        return {"gate": tuple(bits), "at_least": "ge" in bounds, "silu": False}
+        return {"gate": bits(*numbers), "at_least": "ge" in bounds, "silu": False}
 
     def __call__(self, x: Array) -> Array:
         """The function itself, where it is closed the nearer bound or ``otherwise * x``."""

@@ -10,12 +10,11 @@ import string
 from typing import Any
 
 import jax
-import numpy as np
 from jax import Array
 
 from resfuse import reference
 from resfuse.kernel.batch_norm import Ending
-from resfuse.kernel.call import Attribute, Call
+from resfuse.kernel.call import Attribute, Call, bits
 from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
 from resfuse.purpose import by_platform
 
@@ -42,7 +41,7 @@ class LayerNorm:
 
     def call(self, rule: str) -> Call:
         """The call of that rule."""
-        own: dict[str, Attribute] = {"epsilon": _bits(self.epsilon), "centred": self.centred}
+        own: dict[str, Attribute] = {"epsilon": bits(self.epsilon), "centred": self.centred}
         place = 0 if self.in_place else None
         return Call("layer_norm", rule, attributes=own, in_place=place)
 
@@ -68,7 +67,7 @@ class GroupNorm:
 
     def call(self, rule: str) -> Call:
         """The call of that rule."""
-        own: dict[str, Attribute] = {"epsilon": _bits(self.epsilon), "groups": self.groups}
+        own: dict[str, Attribute] = {"epsilon": bits(self.epsilon), "groups": self.groups}
         return Call("group_norm", rule, attributes=own | self.ending.attributes)
 
 
@@ -98,11 +97,6 @@ def image_norm(x: Array, scale: Array, bias: Array, *, static: Static) -> Array:
 def _on_cpu(static: Static, x: Array, scale: Array, bias: Array) -> Array:
     images = " ".join(["n", *string.ascii_lowercase[: x.ndim - 2], "z"])
     return static.call(f"{images}, z, z -> {images}")(x, scale, bias)[0]
-
-
-def _bits(number: float) -> tuple[int, ...]:
-    """The number in float32, as handlers take it."""
-    return tuple(np.array([number], np.float32).view(np.uint32).tolist())
 
 
 def _forward(static: Static, *operands: Array) -> tuple[Array, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 from resfuse.fusion.constants import known_number
 from resfuse.fusion.graph import Node, is_literal
 from resfuse.fusion.symbolic.formulas import MEAN, VAR, Deviation, Form, Formulas, Y
-from resfuse.fusion.symbolic.frames import Frame
 from resfuse.fusion.symbolic.polynomial import Polynomial, number, variable
 
 __all__ = ["add"]
@@ -101,12 +100,12 @@ def _reshaped(formulas: Formulas, node: Node) -> Form | None:
     reorders = node.name == "reshape" and node.params["dimensions"] is not None
     if reorders or node.params.get("sharding") is not None:
         return None
-    return _in(form.frame.reshaped(node.outputs[0].aval.shape), form)
+    return form.within(form.frame.reshaped(node.outputs[0].aval.shape))
 
 
 def _transposed(formulas: Formulas, node: Node) -> Form | None:
     form = formulas.forms[node.inputs[0]]
-    return _in(form.frame.transposed(tuple(map(int, node.params["permutation"]))), form)
+    return form.within(form.frame.transposed(tuple(map(int, node.params["permutation"]))))
 
 
 def _broadcast(formulas: Formulas, node: Node) -> Form | None:
@@ -115,11 +114,7 @@ def _broadcast(formulas: Formulas, node: Node) -> Form | None:
     if form.of_images or node.params["sharding"] is not None:
         same_size = math.prod(form.frame.shape) == math.prod(shape)
         return _reshaped(formulas, node) if same_size else None
-    return _in(form.frame.spread(shape, node.params["broadcast_dimensions"]), form)
-
-
-def _in(frame: Frame | None, form: Form) -> Form | None:
-    return None if frame is None else dataclasses.replace(form, frame=frame)
+    return form.within(form.frame.spread(shape, node.params["broadcast_dimensions"]))
 
 
 def _reduced(formulas: Formulas, node: Node) -> Form | None:
@@ -130,7 +125,7 @@ def _reduced(formulas: Formulas, node: Node) -> Form | None:
     if not all(isinstance(axis, int | np.integer) for axis in axes):
         return None  # a name means examples of a vmap, or parts of a shard_map
     alike = all(map(formulas.is_statistic, form.polynomial.variables - {Y}))
-    frame = form.frame.reduced(axes, node.outputs[0].aval.shape, alike)
+    frame = form.frame.reduced(axes, alike)
     if frame is None:
         return None
     if not frame.is_reduced:

@@ -99,8 +99,7 @@ def _norm(formulas: Formulas, result: Value) -> Norm | None:
         for value, form in formulas.forms.items()
         if form.polynomial.variables <= {MEAN, VAR}
     }
-    epsilon = affine.deviation.epsilon
-    return Norm(epsilon, affine.scale, affine.bias, affine.inputs(formulas), statistics)
+    return Norm(affine, statistics)
 
 
 def _layout(formulas: Formulas, value: Value) -> Layout:

@@ -6,6 +6,7 @@ is found by its meaning, whichever library wrote it.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from resfuse.fusion.constants import known_number
 from resfuse.fusion.graph import Node, Value
@@ -43,19 +44,22 @@ class Form:
         """Whether it depends on the images themselves, not only on statistics."""
         return Y in self.polynomial.variables
 
+    def within(self, frame: Frame | None) -> "Form | None":
+        """The same in a frame, if there is one."""
+        return None if frame is None else dataclasses.replace(self, frame=frame)
+
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """``(y - mean) / sqrt(var + epsilon) * scale + bias``; what is not centred has a mean of 0."""
+    """``(y - mean) / sqrt(var + epsilon) * scale + bias``; what is not centred has a mean of 0.
+
+    ``scale`` and ``bias`` are products and sums of ``inputs``.
+    """
 
     deviation: Deviation
     scale: Polynomial
     bias: Polynomial
-
-    def inputs(self, formulas: "Formulas") -> dict[int, Value]:
-        """What scale and bias are computed from, by their variables."""
-        read = sorted(self.scale.variables | self.bias.variables)
-        return {index: formulas.meaning(index) for index in read}  # type: ignore[misc]
+    inputs: Mapping[int, Value]  # by the indices of their variables
 
 
 class Formulas:
@@ -113,9 +117,11 @@ class Formulas:
         assert isinstance(deviation, Deviation)
         scale = factor * variable(deviations[0], -1)
         bias = rest + factor * variable(MEAN) if deviation.centred else rest
-        if any(map(self.is_statistic, scale.variables | bias.variables)):
+        read = sorted(scale.variables | bias.variables)
+        if any(map(self.is_statistic, read)):
             return None
-        return Affine(deviation, scale, bias)
+        inputs = {index: self.meaning(index) for index in read}
+        return Affine(deviation, scale, bias, inputs)  # type: ignore[arg-type]
 
     def _independent(self, value: Value, frame: Frame) -> Polynomial | None:
         source = frame.independent(value)
@@ -143,10 +149,11 @@ def _origin(value: Value) -> Value:
 
 def _spread(form: Form, shape: Shape) -> Form | None:
     """The form where it is repeated along axes of size 1, as operations do with statistics."""
-    if form.frame.shape == shape or form.of_images or len(form.frame.shape) != len(shape):
-        return form if form.frame.shape == shape else None
-    frame = form.frame.spread(shape, range(len(shape)))
-    return None if frame is None else dataclasses.replace(form, frame=frame)
+    if form.frame.shape == shape:
+        return form
+    if form.of_images or len(form.frame.shape) != len(shape):
+        return None
+    return form.within(form.frame.spread(shape, range(len(shape))))
 
 
 def _beside(form: Form, leading: Form) -> Polynomial | None:

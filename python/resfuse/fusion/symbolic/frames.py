@@ -49,12 +49,13 @@ class PerChannel:
         kept = shape[channels] == self.shape[self.layout.channels]
         return PerChannel(Layout(shape, channels)) if kept else None
 
-    def reduced(self, axes: Sequence[int], shape: Shape, alike: bool) -> "PerChannel | None":
+    def reduced(self, axes: Sequence[int], alike: bool) -> "PerChannel | None":
         """After a sum over axes; ``alike``: of numbers among which none belong to a channel."""
         del alike  # a channel's are the same for all that is averaged
         before = self.layout.channels
         if before in axes:
             return None
+        shape = tuple(size for axis, size in enumerate(self.shape) if axis not in axes)
         return PerChannel(Layout(shape, before - sum(axis < before for axis in axes)))
 
     @property
@@ -127,9 +128,8 @@ class PerPart:
             after[place] = axis or after[place]
         return dataclasses.replace(self, axes=tuple(after))
 
-    def reduced(self, axes: Sequence[int], shape: Shape, alike: bool) -> "PerPart | None":
+    def reduced(self, axes: Sequence[int], alike: bool) -> "PerPart | None":
         """After a sum over axes; ``alike``: of numbers among which none belong to a channel."""
-        del shape
         gone = {number for axis in axes for number, _ in self.axes[axis]}
         rest = tuple(axis for place, axis in enumerate(self.axes) if place not in axes)
         possible = alike and None not in gone and gone.isdisjoint(self.kept)

@@ -37,7 +37,6 @@ class ImageNorm:
         groups: of channels, if it is a group norm.
         nodes: the equations, in order; nothing else needs what they compute, but for the result.
         affine: what it is.
-        inputs: what its scale and bias are computed from, by their variables.
         ending: the function behind it.
     """
 
@@ -45,7 +44,6 @@ class ImageNorm:
     groups: int | None
     nodes: Sequence[Node]
     affine: Affine
-    inputs: dict[int, Value]
     ending: Ending = _NOTHING
 
     @property
@@ -82,7 +80,7 @@ class ImageNorm:
     @property
     def reads(self) -> list[Value]:
         """As a chain's."""
-        return [self.x, *self.inputs.values()]
+        return [self.x, *self.affine.inputs.values()]
 
     def reads_for(self, purpose: Purpose) -> list[Value]:
         """As a chain's."""
@@ -164,7 +162,7 @@ def _norm(x: Value, groups: int | None, formulas: Formulas, result: Value) -> Im
         return None
     if groups is not None and not affine.deviation.centred:
         return None
-    return ImageNorm(x, groups, _between(formulas, result), affine, affine.inputs(formulas))
+    return ImageNorm(x, groups, _between(formulas, result), affine)
 
 
 def _with_ending(norm: ImageNorm, claimed: Set[Node]) -> ImageNorm:
@@ -190,7 +188,7 @@ def _is_silu(tail: Tail, of: Value) -> bool:
 def _grow(formulas: Formulas, x: Value, scope: Graph, claimed: Set[Node]) -> None:
     """Adds the forms of what follows from the images."""
     nodes = scope.nodes
-    waiting = _readers(x, scope)
+    waiting = x.readers(scope)
     first = 0 if x.producer is None or x.producer.scope is not scope else nodes.index(x.producer)
     for node in nodes[first:]:
         if not waiting:
@@ -200,11 +198,7 @@ def _grow(formulas: Formulas, x: Value, scope: Graph, claimed: Set[Node]) -> Non
             if node not in claimed:
                 algebra.add(node, formulas)
             if node.outputs and node.outputs[0] in formulas.forms:
-                waiting |= _readers(node.outputs[0], scope)
-
-
-def _readers(value: Value, scope: Graph) -> set[Node]:
-    return {node for node in value.users if node is not None and node.scope is scope}
+                waiting |= node.outputs[0].readers(scope)
 
 
 def _between(formulas: Formulas, result: Value) -> list[Node]:
