@@ -46,7 +46,8 @@ inline Vec in_register(Vec value) {
 }
 
 // The same for a pointer, whose multiples compilers would rather keep.
-inline const float* in_register(const float* pointer) {
+template <typename T>
+inline T* in_register(T* pointer) {
   asm("" : "+r"(pointer));
   return pointer;
 }

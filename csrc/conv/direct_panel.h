@@ -31,12 +31,12 @@ class DirectPanel {
         turn_(turn),
         first_sum_(first_sum),
         panel_(panel),
-        vectors_(panel_.columns <= kLanes ? 1 : kVectors),
+        vectors_(vectors_of(panel_)),
         first_input_(plan_.layout.grouped ? panel_.channel : panel_.group * conv_.group_in()),
         row_runs_(conv_.row_runs()),
         sum_(plan_.layout.grouped ? sum_function(conv_.group_in()) : nullptr),
         ahead_(ahead_of(packed, 0)),
-        output_(job, panel_, scratch.registers) {}
+        output_(job, panel_, vectors_, scratch.registers) {}
 
   // Compiled once, for all that call it.
   __attribute__((noinline)) void run(int64_t begin, int64_t end) {
@@ -181,6 +181,7 @@ class DirectPanel {
     if (!scatter_.dense) scatter(pixel, m, tile);
     tile.sums = operands_.sums ? scratch_.sums + first_sum_ : nullptr;
     tile.sum = sum_;
+    tile.finish_in_memory(INT64_MAX);
     return tile;
   }
 

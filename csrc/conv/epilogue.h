@@ -12,6 +12,9 @@
 namespace resfuse {
 namespace {
 
+// Of a panel's tiles.
+inline int64_t vectors_of(const Panel& panel) { return panel.columns <= kLanes ? 1 : kVectors; }
+
 // The operands as a panel sees them, each at its first channel. Without an epilogue scale is null
 // and the accumulator itself is stored.
 struct Output {
@@ -20,12 +23,13 @@ struct Output {
   Bounds bounds;
   const Program* program;  // or null; then what follows means nothing
   Registers& registers;
-  int64_t channel, columns, vectors;  // the panel's
+  int64_t channel, columns;  // the panel's, or a strip's
+  int64_t vectors;           // a tile's
   int64_t image_floats, out_c;
   bool is_hard_swish = false;  // the program
   HardSwish function = {};     // then
 
-  Output(const Job& job, const Panel& panel, Registers& registers)
+  Output(const Job& job, const Panel& panel, int64_t vectors, Registers& registers)
       : out(job.operands.out + panel.channel),
         residual(nullptr),
         scale(nullptr),
@@ -35,7 +39,7 @@ struct Output {
         registers(registers),
         channel(panel.channel),
         columns(panel.columns),
-        vectors(panel.columns <= kLanes ? 1 : kVectors),
+        vectors(vectors),
         image_floats(job.scatter.image),
         out_c(job.conv.out_c) {
     const Epilogue* epilogue = job.operands.epilogue;
@@ -60,7 +64,9 @@ struct Output {
     is_hard_swish = recognise(*program, function);
   }
 
-  bool is_whole() const { return columns == vectors * kLanes; }
+  bool is_whole() const { return columns % kLanes == 0; }
+  // Whether the epilogue is one that is compiled.
+  bool is_compiled() const { return !program || is_hard_swish; }
 
   // Copies a row of an operand, whose numbers for the panel begin at `at`.
   void gather(const ProgramOperand& operand, int64_t row, int64_t at) const {
@@ -87,7 +93,7 @@ __attribute__((always_inline)) inline void scale_tile(const Output& to, int64_t 
   if (!to.scale) return;
 #pragma GCC unroll 2
   for (int n = 0; n < N; ++n) {
-    const int64_t at = channel + n * kLanes, count = to.columns - n * kLanes;
+    const int64_t at = channel + n * kLanes, count = to.columns - at;
     const Vec scale = load_some(to.scale + at, count), shift = load_some(to.shift + at, count);
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) acc[m][n] = acc[m][n] * scale + shift;
@@ -136,28 +142,34 @@ inline void finish_vector(const Output& to, int64_t at, int64_t count, Vec value
 template <int M, int N>
 __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel,
                                                        int64_t stride, Vec (&acc)[M][N]) {
-  // Calls function(acc, at) with each vector's place.
-  const auto each = [&](auto function) {
-    int64_t at = pixel;
+  // Calls function(acc, at) with each vector and its place in an array of outputs.
+  const auto each_in = [&](auto* array, auto function) {
+    auto* row = array + pixel;
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m, at += stride)
+    for (int m = 0; m < M; ++m, row = in_register(row + stride))
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) function(acc[m][n], at + n * kLanes);
+      for (int n = 0; n < N; ++n) function(acc[m][n], row + n * kLanes);
+  };
+  const auto each = [&](auto function) {
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[m][n] = function(acc[m][n]);
   };
   if (to.is_hard_swish) {
     const HardSwish function = to.function;
-    each([&](Vec& value, int64_t) { value = hard_swish(function, value); });
+    each([&](Vec value) { return hard_swish(function, value); });
   }
-  if (to.residual) each([&](Vec& value, int64_t at) { value += load(to.residual + at); });
+  if (to.residual) each_in(to.residual, [](Vec& value, const float* at) { value += load(at); });
   if (is_bound(to.bounds.low)) {
     const Vec low = splat(to.bounds.low);
-    each([&](Vec& value, int64_t) { value = upper(low, value); });
+    each([&](Vec value) { return upper(low, value); });
   }
   if (is_bound(to.bounds.high)) {
     const Vec high = splat(to.bounds.high);
-    each([&](Vec& value, int64_t) { value = lower(high, value); });
+    each([&](Vec value) { return lower(high, value); });
   }
-  each([&](Vec& value, int64_t at) { store(to.out + at, value); });
+  each_in(to.out, [](Vec value, float* at) { store(at, value); });
 }
 
 }  // namespace

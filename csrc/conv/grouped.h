@@ -145,7 +145,7 @@ inline SumFunction sum_function(int64_t group) {
 template <int N>
 void finish_sums(Tile& tile, int height) {
   const Output output = *tile.output;  // a local, for outputs might alias members
-  const bool is_plain = tile.is_plain();
+  const bool is_plain = tile.in_memory == 0;
   float* at = tile.acc;
   int64_t pixel = tile.pixel;
   for (int m = 0; m < height; ++m, at += N * kLanes, pixel += tile.pixel_stride) {

@@ -69,12 +69,11 @@ struct AlongRow {
 // Computes a tile, and those of the vectors that follow it.
 template <typename Kind, int M>
 void compute_along_row(Tile& tile) {
-  const bool is_plain = tile.is_plain();
   for (;;) {
     Vec acc[M][1] = {};
     Kind::accumulate(tile, acc);
     scale_tile(*tile.output, tile.channel, acc);
-    if (is_plain) {
+    if (tile.count > tile.in_memory) {
       finish_tile(*tile.output, tile.pixel, tile.pixel_stride, acc);
     } else {
 #pragma GCC unroll 16

@@ -28,6 +28,7 @@ class DepthwiseRows {
         first_(unit.first_panel * kNR),
         last_(smaller(unit.last_panel * kNR, job.conv.out_c)),
         strip_(channels_of_strip(job)),
+        joins_part_(!job.operands.sums && has_compiled_epilogue(job)),
         panel_stride_(job.plan.layout.panel_stride()) {}
 
   void run(int64_t block, int64_t begin, int64_t end) {
@@ -41,13 +42,20 @@ class DepthwiseRows {
   }
 
  private:
-  // Whole vectors of channels, or what is left of one. Tiles of the same strip differ in little.
+  // Vectors of channels, of which the last may be a part if no program ends it; or else whole ones,
+  // or what is left of one. Tiles of the same strip differ in little.
   struct Strip {
     Panel panel;
     Output output;
     AlongRows along;
     Tile tile;
   };
+
+  static bool has_compiled_epilogue(const Job& job) {
+    const Program* const program = job.operands.epilogue ? job.operands.epilogue->program : nullptr;
+    HardSwish function;
+    return !program || recognise(*program, function);
+  }
 
   // As the plan has it, unless something is kept for each channel for which there is less room:
   // sums, or a program's numbers, of one vector.
@@ -59,17 +67,17 @@ class DepthwiseRows {
     return job.operands.sums ? smaller(strip, kMaxSums * kLanes) : strip;
   }
 
-  // The strip that begins with a channel; without channels behind the last.
+  // The strip that begins with a channel; without channels behind the last. A part of a vector is
+  // none of its own where it can join others.
   Panel strip_at(int64_t channel) const {
-    const int64_t columns = smaller(strip_, last_ - channel);
-    return {0, channel, columns < kLanes ? columns : columns / kLanes * kLanes};
+    const int64_t left = last_ - channel, columns = smaller(strip_, left);
+    if (joins_part_) return {0, channel, left - columns < kLanes ? left : columns};
+    return {0, channel, columns < kLanes ? columns : whole_vectors(columns)};
   }
 
   void run_strip(const Panel& panel, int64_t begin, int64_t end) {
-    Strip strip{panel,
-                Output(job_, vector_of(panel, 0), scratch_.registers),
-                {rows_, conv_.in_c, 0, kZeros},
-                {}};
+    Strip strip{
+        panel, Output(job_, panel, 1, scratch_.registers), {rows_, conv_.in_c, 0, kZeros}, {}};
     prepare(strip);
     for_each_row(conv_, begin, end, [&](int64_t pixel, int64_t count) {
       point_at_rows(pixel / conv_.w.out);
@@ -92,6 +100,7 @@ class DepthwiseRows {
     tile.sums = job_.operands.sums ? scratch_.sums : nullptr;
     tile.along = &strip.along;
     tile.panel_stride = panel_stride_;
+    tile.finish_in_memory(1);
   }
 
   static Panel vector_of(const Panel& strip, int64_t n) {
@@ -119,10 +128,12 @@ class DepthwiseRows {
     const int64_t width = (m - 1) * conv_.w.stride + conv_.w.kernel;
     const int64_t first = -left, last = conv_.w.in - left;  // columns in the image
     const Panel& panel = strip.panel;
-    if (!is_readable(panel, first, last, width)) return run_by_pointers(panel, pixel, m);
+    const int64_t columns = readable(panel, first, last, width);
+    if (columns < panel.columns) run_by_pointers(panel, columns, pixel, m);
+    if (columns == 0) return;
     strip.along.outside = before(first) | ~before(last);
     Tile& tile = strip.tile;
-    tile.count = ceil_div(panel.columns, kLanes);
+    tile.count = ceil_div(columns, kLanes);
     tile.pixel =
         job_.scatter.dense ? pixel * conv_.out_c : place_of_output(conv_, job_.scatter, pixel);
     tile.panel = weights_of(panel);
@@ -138,8 +149,8 @@ class DepthwiseRows {
     return column > 0 ? (uint32_t{1} << column) - 1 : 0;
   }
 
-  void run_by_pointers(const Panel& strip, int64_t pixel, int64_t m) {
-    for (int64_t n = 0; n < strip.columns; n += kLanes) {
+  void run_by_pointers(const Panel& strip, int64_t from, int64_t pixel, int64_t m) {
+    for (int64_t n = from; n < strip.columns; n += kLanes) {
       const Panel vector = vector_of(strip, n);
       DirectPanel(job_, scratch_, windows_, vector, weights_of(vector), {}, n / kLanes)
           .run(pixel, pixel + m);
@@ -151,15 +162,19 @@ class DepthwiseRows {
     return packed_ + from_first / kNR * panel_stride_ + from_first % kNR;
   }
 
-  // Whether a tile may read whole vectors: the last one of a pixel's channels comes with what
-  // follows, and after the last pixel of all nothing does. Nor does it look for the image's edges
-  // in more than half of a window's columns at either end, as many as the usual padding has.
-  bool is_readable(const Panel& strip, int64_t first, int64_t last, int64_t width) const {
-    if (first > conv_.w.kernel / 2 || width - last > conv_.w.kernel / 2) return false;
-    if (!last_row_ || strip.columns % kLanes == 0) return true;
+  static int64_t whole_vectors(int64_t columns) { return columns / kLanes * kLanes; }
+
+  // The columns that a tile may read in whole vectors: the last one of a pixel's channels comes
+  // with what follows, and after the last pixel of all nothing does. Nor does it look for the
+  // image's edges in more than half of a window's columns at either end, as many as the usual
+  // padding has.
+  int64_t readable(const Panel& strip, int64_t first, int64_t last, int64_t width) const {
+    if (first > conv_.w.kernel / 2 || width - last > conv_.w.kernel / 2) return 0;
+    if (!last_row_ || strip.columns % kLanes == 0) return strip.columns;
+    const int64_t whole = whole_vectors(strip.columns);
     const int64_t column = smaller(last, width) - first - 1;
-    return last_row_ + column * conv_.in_c + strip.channel + kLanes <=
-           job_.operands.in + conv_.in_floats();
+    const float* const end = last_row_ + column * conv_.in_c + strip.channel + whole + kLanes;
+    return end <= job_.operands.in + conv_.in_floats() ? strip.columns : whole;
   }
 
   const Job& job_;
@@ -168,6 +183,7 @@ class DepthwiseRows {
   const BlockWindows& windows_;
   const float* const packed_;           // the unit's first panel
   const int64_t first_, last_, strip_;  // channels
+  const bool joins_part_;
   const int64_t panel_stride_;
   ImageRow rows_[kMaxPassRuns];
   const float* last_row_;  // of those in the image, or null
