@@ -23,6 +23,7 @@ POOL_GRADIENT, NORMALIZE, NORM_SUMS, NORM_GRADIENT = (
     f"resfuse_{name}" for name in ("max_pool_gradient", "normalize", "norm_sums", "norm_gradient")
 )
 LAYER_NORM, GROUP_NORM = "resfuse_layer_norm", "resfuse_group_norm"
+EMPTY = "resfuse_empty"
 SUM_POOL, SUM_POOL_GRADIENT = "resfuse_sum_pool", "resfuse_sum_pool_gradient"
 X, KERNEL, Y, CHANNELS = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6), (6,)
 GRADIENTS = [BY_INPUT, BY_WEIGHTS, BY_BOTH]
@@ -73,6 +74,7 @@ CALLS = {
     NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], GATE),
     LAYER_NORM: ([Y, CHANNELS, CHANNELS], [Y], {"epsilon": (0,), "centred": True}),
     GROUP_NORM: ([Y, CHANNELS, CHANNELS], [Y], GATE | {"epsilon": (0,), "groups": 2}),
+    EMPTY: ([], [Y], {}),
 }
 
 # The names of what each call takes and gives, optional ones in brackets.
@@ -93,6 +95,7 @@ NAMES = {
     NORM_GRADIENT: ("d_y conv mean a b d", "d_conv [d_residual]"),
     LAYER_NORM: ("x scale shift", "y"),
     GROUP_NORM: ("x scale shift", "y"),
+    EMPTY: ("", "y"),
 }
 
 

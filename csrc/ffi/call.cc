@@ -1,11 +1,19 @@
 #include "ffi/call.h"
 
 #include <cstring>
+#include <functional>
+#include <numeric>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 namespace resfuse {
 namespace {
+
+Shape shape_of(const ffi::AnyBuffer& buffer) {
+  const auto sizes = buffer.dimensions();
+  return {sizes.begin(), sizes.end()};
+}
 
 std::string to_text(ffi::DataType type) {
   std::ostringstream text;
@@ -22,6 +30,41 @@ Call::Call(const Settings& settings_in_use, const ffi::RemainingArgs& operands,
     operands_.given.push_back(*operands.get<ffi::AnyBuffer>(i));
   for (size_t i = 0; i < results.size(); ++i)
     results_.given.push_back(**results.get<ffi::AnyBuffer>(i));
+  if (attributes_.contains("portion_images")) take_portion();
+}
+
+void Call::take_portion() {
+  auto& given = operands_.given;
+  const Portion portion{integer("portion_images"), flag("portion_reads"), flag("portion_writes")};
+  if (!check.that(portion.images > 0, "portion_images must be positive, got ", portion.images) ||
+      !check.that(given.size() >= size_t{2} + portion.writes && !results_.given.empty(),
+                  "a portion needs an operand that says which, and another to be written into"))
+    return;
+  portion_ = portion;
+  portion_.index = given.size() - 1;
+  const ffi::AnyBuffer which = given.back();
+  given.pop_back();
+  check.that(which.element_type() == ffi::S32 && which.dimensions().size() == 0,
+             "portion must be one number of S32, got ", to_text(which.element_type()), " of ",
+             shape_of(which));
+  if (!portion.writes) return;
+  const Shape into = shape_of(given.back()), result = shape_of(results_.given.front());
+  given.pop_back();
+  check.that(into == result, "the portion is written into an array of ", into,
+             ", expected the result's ", result);
+}
+
+// Leaves the images of a portion; returns their floats.
+int64_t Call::cut(Shape& shape, const std::string& name) {
+  const bool fits = !shape.empty() && shape[0] > 0 && shape[0] % portion_.images == 0;
+  if (!check.that(fits, name, " has shape ", shape, ", expected a multiple of ", portion_.images,
+                  " images"))
+    return 0;
+  const int64_t count = std::exchange(shape[0], portion_.images) / portion_.images;
+  check.that(portion_.count == 0 || portion_.count == count, name, " has ", count,
+             " portions, expected ", portion_.count);
+  portion_.count = count;
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
 template <typename Float>
@@ -36,8 +79,11 @@ Array<Float> Call::take(Buffers& from, const char* plain, bool optional) {
   const ffi::AnyBuffer& buffer = from.given[index];
   check.that(buffer.element_type() == ffi::F32, name, " has dtype ", to_text(buffer.element_type()),
              ", expected F32");
-  const auto sizes = buffer.dimensions();
-  return {name, {sizes.begin(), sizes.end()}, index, false};
+  Shape shape = shape_of(buffer);
+  const bool is_operand = &from == &operands_;
+  if (index == 0 && (is_operand ? portion_.reads : portion_.writes))
+    (is_operand ? portion_.read_floats : portion_.written_floats) = cut(shape, name);
+  return {name, shape, index, false};
 }
 
 Operand Call::operand(const char* name) { return take<const float>(operands_, name, false); }

@@ -27,6 +27,18 @@ struct Array {
 using Operand = Array<const float>;
 using Result = Array<float>;
 
+// Where the first operand, the first result, or both are whole batches, of which a call reads or
+// writes the images of one portion alone: the last operand says which. Then a loop over them
+// copies no images. What is written comes as the operand before, in whose memory the result is, for
+// those of all other portions stay.
+struct Portion {
+  int64_t images = 0;  // of each; 0 where there are none
+  bool reads = false, writes = false;
+  int64_t count = 0;  // of portions
+  int64_t read_floats = 0, written_floats = 0;
+  size_t index = 0;  // the place of the operand that says which
+};
+
 class Call {
  public:
   Call(const Settings& settings, const ffi::RemainingArgs& operands,
@@ -61,6 +73,8 @@ class Call {
   bool is_valid();
   ffi::Error invalid() const;
 
+  const Portion& portion() const { return portion_; }
+
   const Settings settings;
   Check check;
 
@@ -73,9 +87,12 @@ class Call {
   Array<Float> take(Buffers& from, const char* name, bool optional);
   template <typename T>
   T attribute(const char* name);
+  void take_portion();
+  int64_t cut(Shape& shape, const std::string& name);
   void check_all_taken(const char* what, const Buffers& buffers);
 
   Buffers operands_, results_;
+  Portion portion_;
   ffi::Dictionary attributes_;
   std::vector<bool> taken_attributes_;  // by their places
   std::string suffix_;

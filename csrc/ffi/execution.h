@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
@@ -24,15 +25,26 @@ class Execution {
     }
   }
 
+  // Goes to the portion that an operand says. False if there is none of that number.
+  bool move_to(const Portion& portion) {
+    int32_t index = 0;
+    std::memcpy(&index, operands_.get<ffi::AnyBuffer>(portion.index)->untyped_data(),
+                sizeof(index));
+    read_before_ = index * portion.read_floats, written_before_ = index * portion.written_floats;
+    return index >= 0 && index < portion.count;
+  }
+
   // Is null if the array is absent.
   const float* data(const Operand& operand) const {
     if (operand.absent) return nullptr;
     const void* const array = operands_.get<ffi::AnyBuffer>(operand.place)->untyped_data();
-    return static_cast<const float*>(array) + operand.before;
+    return static_cast<const float*>(array) + operand.before +
+           (operand.place == 0 ? read_before_ : 0);
   }
   float* data(const Result& result) const {
     if (result.absent) return nullptr;
-    return static_cast<float*>((*results_.get<ffi::AnyBuffer>(result.place))->untyped_data());
+    void* const array = (*results_.get<ffi::AnyBuffer>(result.place))->untyped_data();
+    return static_cast<float*>(array) + (result.place == 0 ? written_before_ : 0);
   }
 
   int64_t max_threads() const { return threads_.num_threads(); }
@@ -44,6 +56,7 @@ class Execution {
   ffi::ThreadPool threads_;
   const ffi::RemainingArgs& operands_;
   const ffi::RemainingRets& results_;
+  int64_t read_before_ = 0, written_before_ = 0;  // floats
 };
 
 // A call as binding leaves it: all that does not depend on its numbers is done. Several threads may

@@ -8,6 +8,16 @@
 namespace resfuse {
 namespace {
 
+// What was bound, on the portion that an operand says, if it does.
+Bound on_portion(const Call& call, Bound bound) {
+  const Portion portion = call.portion();
+  if (portion.images == 0 || !bound) return bound;
+  return [=](Execution& now) {
+    if (now.move_to(portion)) return bound(now);
+    return ffi::Error::InvalidArgument("resfuse: there is no portion of that number");
+  };
+}
+
 ffi::Error bind_and_run(Bind bind, State& state, ffi::ThreadPool threads,
                         const ffi::RemainingArgs& operands, const ffi::RemainingRets& results,
                         ffi::Dictionary attributes) {
@@ -15,7 +25,7 @@ ffi::Error bind_and_run(Bind bind, State& state, ffi::ThreadPool threads,
   std::shared_ptr<const Bound> bound = state.find(settings);
   if (!bound) {
     Call call(settings, operands, results, attributes);
-    bound = std::make_shared<const Bound>(bind(call));
+    bound = std::make_shared<const Bound>(on_portion(call, bind(call)));
     if (!*bound) return call.invalid();
     state.keep(settings, bound);
   }

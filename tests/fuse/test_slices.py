@@ -10,6 +10,7 @@ import resfuse
 from agreement import EPSILON, images, on_device
 from fuse_chains import program_of
 from resfuse.fusion import cascades, slices
+from resfuse.kernel.portion import Portion
 from two_devices import mesh
 
 BATCH, SIZE, CHANNELS = 6, 64, 16
@@ -127,6 +128,39 @@ def test_slices(function):
     assert (len(found.nodes) if found else 0) == FUNCTIONS[function]
     assert not found or 1 <= found.images < BATCH
     agree(fused(x), function(x))
+
+
+@pytest.fixture
+def portions(monkeypatch):
+    """The first reading, and the first result, of calls that copy no images there."""
+    found, lowered = [], Portion.lowered
+
+    def record(portion, call):
+        changed = lowered(portion, call)
+        if changed is not call:
+            found.append(
+                (changed.attributes["portion_reads"], changed.attributes["portion_writes"])
+            )
+        return changed
+
+    monkeypatch.setattr(Portion, "lowered", record)
+    return found
+
+
+def ends_in_a_pool(x):
+    y = pool(block(jax.nn.relu(conv(x, 3, 3, 3, CHANNELS))))
+    return y * y.mean()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [(last_is_needed_twice, [(True, False), (False, True)]), (ends_in_a_pool, [(True, False)])],
+)
+def test_calls_read_and_write_whole_arrays(portions, function, expected):
+    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(function)
+    agree(fused(x), function(x))
+    assert portions == expected
 
 
 @pytest.mark.usefixtures("small")

@@ -10,13 +10,15 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jax import lax
+from jax import Array, lax
 
 from resfuse.fusion import pooling
 from resfuse.fusion.cascades import Cascade
 from resfuse.fusion.chain import Chain
 from resfuse.fusion.graph import Graph, Node, Value
 from resfuse.fusion.lowering import FusedCall
+from resfuse.kernel.portion import Portion, empty
+from resfuse.purpose import Purpose, purpose
 
 __all__ = ["Slices", "find", "run"]
 
@@ -27,12 +29,16 @@ _MOST, _LEAST = 8 << 20, 16 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Slices:
-    """Nodes to run on ``images`` images at a time, from ``input`` to ``output``."""
+    """Nodes to run on ``images`` images at a time, from ``input`` to ``output``.
+
+    ``is_written``: the output is the first result of a call, which can write it where it belongs.
+    """
 
     nodes: Sequence[Node]
     input: Value
     output: Value
     images: int
+    is_written: bool
 
 
 def find(
@@ -73,16 +79,24 @@ def run(
     slices: Slices, step: Callable[[Node, dict[Value, Any]], None], env: dict[Value, Any]
 ) -> Any:
     """The output; ``step`` runs a node in an environment."""
+    x, images = env.get(slices.input, slices.input.array), slices.images
+    in_place = slices.is_written and purpose() is Purpose.RUNNING
+    *before, last = slices.nodes
 
-    def images(x: Any) -> Any:
-        inner = env | {slices.input: x}
-        for node in slices.nodes:
-            step(node, inner)
-        return inner[slices.output]
+    def add(index: Array, y: Array) -> Array:
+        part = lax.dynamic_slice_in_dim(x, index * images, images)
+        inner, portion = env | {slices.input: part}, Portion(index, images, x, part)
+        with portion.in_use():
+            for node in before:
+                step(node, inner)
+        with dataclasses.replace(portion, into=y if in_place else None).in_use():
+            step(last, inner)
+        found = inner[slices.output]
+        return found if in_place else lax.dynamic_update_slice_in_dim(y, found, index * images, 0)
 
-    x = env.get(slices.input, slices.input.array)
-    y = lax.map(images, x.reshape(-1, slices.images, *x.shape[1:]))
-    return y.reshape(slices.output.aval.shape)
+    aval = slices.output.aval
+    y = empty(aval.shape) if in_place else lax.empty(aval.shape, aval.dtype)
+    return lax.fori_loop(0, x.shape[0] // images, add, y)
 
 
 def _slices(
@@ -95,7 +109,9 @@ def _slices(
     fitting = [n for n in range(1, batch) if batch % n == 0 and most // batch * n <= _MOST]
     if most < _LEAST or batch < 2:
         return None
-    return Slices(members, start, end, max(fitting, default=1))
+    last = calls.get(members[-1])
+    is_written = last is not None and last.results[0][0] is end
+    return Slices(members, start, end, max(fitting, default=1), is_written)
 
 
 def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:

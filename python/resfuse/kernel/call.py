@@ -27,6 +27,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from resfuse.jax_compat import result_types, without_mesh
+from resfuse.kernel.portion import Native, on_portion
 from resfuse.purpose import Purpose, purpose
 
 __all__ = ["Attribute", "Call", "Results", "bits"]
@@ -95,12 +96,12 @@ class Call:
 
     def _native(self, *operands: Array) -> Results:
         """The call itself, on one device."""
+        aliases = self._aliases(len(operands))
+        call = on_portion(Native(operands, self._types(operands), aliases, self.attributes))
         native = jax.ffi.ffi_call(
-            f"resfuse_{self.target}",
-            self._types(operands),
-            input_output_aliases=self._aliases(len(operands)),
+            f"resfuse_{self.target}", call.types, input_output_aliases=dict(call.aliases)
         )
-        return tuple(native(*operands, **{k: _typed(v) for k, v in self.attributes.items()}))
+        return tuple(native(*call.operands, **{k: _typed(v) for k, v in call.attributes.items()}))
 
     def _aliases(self, operands: int) -> dict[int, int]:
         return {} if self.in_place is None else {range(operands)[self.in_place]: 0}
