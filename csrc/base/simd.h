@@ -111,6 +111,13 @@ inline void store_part(float* to, Vec value, int64_t count) {
 }
 #endif
 
+// Whether parts are loaded as fast as whole vectors, and stored nearly so.
+#if defined(__AVX512F__)
+constexpr bool kHasMasks = true;
+#else
+constexpr bool kHasMasks = false;
+#endif
+
 inline Vec load_some(const float* from, int64_t count) {
   return count >= kLanes ? load(from) : load_part(from, count);
 }

@@ -137,18 +137,21 @@ inline void finish_vector(const Output& to, int64_t at, int64_t count, Vec value
   store_some(to.out + at, bounded(to.bounds, value), count);
 }
 
-// Finishes M pixels, `stride` apart, of N whole vectors each, scaled and shifted, and asks what the
-// branches ask once.
+// Finishes M pixels, `stride` apart, of N vectors each, scaled and shifted, and asks what the
+// branches ask once. All vectors are whole, but that with masks the last may be what is left of
+// `columns`. Were it stored by a mask where it is whole, too, 1x1 layers would take 2 percent
+// longer.
 template <int M, int N>
-__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t pixel,
-                                                       int64_t stride, Vec (&acc)[M][N]) {
-  // Calls function(acc, at) with each vector and its place in an array of outputs.
+__attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t columns,
+                                                       int64_t pixel, int64_t stride,
+                                                       Vec (&acc)[M][N]) {
+  // Calls function(acc, at, is_last) with each vector and its place in an array of outputs.
   const auto each_in = [&](auto* array, auto function) {
     auto* row = array + pixel;
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m, row = in_register(row + stride))
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) function(acc[m][n], row + n * kLanes);
+      for (int n = 0; n < N; ++n) function(acc[m][n], row + n * kLanes, n + 1 == N);
   };
   const auto each = [&](auto function) {
 #pragma GCC unroll 16
@@ -160,7 +163,11 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
     const HardSwish function = to.function;
     each([&](Vec value) { return hard_swish(function, value); });
   }
-  if (to.residual) each_in(to.residual, [](Vec& value, const float* at) { value += load(at); });
+  const int64_t last = columns - (N - 1) * kLanes;
+  if (to.residual)
+    each_in(to.residual, [&](Vec& value, const float* at, bool is_last) {
+      value += kHasMasks && is_last ? load_part(at, last) : load(at);
+    });
   if (is_bound(to.bounds.low)) {
     const Vec low = splat(to.bounds.low);
     each([&](Vec value) { return upper(low, value); });
@@ -169,7 +176,11 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
     const Vec high = splat(to.bounds.high);
     each([&](Vec value) { return lower(high, value); });
   }
-  each_in(to.out, [](Vec value, float* at) { store(at, value); });
+  if (!kHasMasks || last == kLanes)
+    return each_in(to.out, [](Vec value, float* at, bool) { store(at, value); });
+  each_in(to.out, [&](Vec value, float* at, bool is_last) {
+    is_last ? store_part(at, value, last) : store(at, value);
+  });
 }
 
 }  // namespace

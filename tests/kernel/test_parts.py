@@ -1,0 +1,51 @@
+"""Channels that end in a part of a vector, with each epilogue that is compiled into the tile."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import oracle
+from agreement import EPSILON
+from kernel_case import Case, integers, on_every_isa
+from resfuse.kernel.affine import affine_on_cpu
+from resfuse.kernel.epilogue import compile_elementwise
+
+# Vectors have 16, 8 or 4 channels, panels two of them.
+CHANNELS = (1, 3, 5, 7, 9, 15, 17, 20, 24, 31, 33, 40, 47, 56, 72, 101)
+SIZE = (5, 13)
+# And which operands they have; of integers all but hard swish is exact.
+ENDINGS = {
+    "nothing": (lambda y: y, ()),
+    "relu": (jax.nn.relu, ()),
+    "relu6": (jax.nn.relu6, ()),
+    "add": (lambda y, t: y + t, ("tensor",)),
+    "add, clip": (lambda y, t: jnp.clip(y + t, -7, 5), ("tensor",)),
+    "hard swish": (jax.nn.hard_swish, ()),
+}
+
+
+def cases():
+    same = ((1, 1), (1, 1))
+    for channels, batch in itertools.product(CHANNELS, (1, 2)):
+        yield Case(batch, SIZE, (6, channels), (1, 1))
+        yield Case(batch, SIZE, (channels, channels), (3, 3), None, same, channels)
+
+
+@pytest.mark.parametrize(("ending", "kinds"), ENDINGS.values(), ids=ENDINGS)
+def test_parts(ending, kinds):
+    def run(case, *operands):
+        epilogue = compile_elementwise(ending, case.shapes[-1], *kinds)
+        spec = case.spec(*operands[:2], "highest")
+        return affine_on_cpu(*operands, spec=spec, epilogue=epilogue)
+
+    given = [(case, integers(case)[: 4 + len(kinds)]) for case in cases()]
+    program = jax.jit(lambda: [run(case, *operands) for case, operands in given])
+    for isa, results in on_every_isa(program).items():
+        for (case, (x, kernel, scale, shift, *more)), got in zip(given, results, strict=True):
+            acc = oracle.affine(case.convolve(x, kernel), scale, shift, relu=False)
+            expected = np.asarray(ending(jnp.float32(acc), *more))
+            # Hard swish rounds three products and a sixth.
+            np.testing.assert_allclose(got, expected, 4 * EPSILON, err_msg=f"{case} on {isa}")
