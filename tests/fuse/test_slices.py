@@ -147,6 +147,14 @@ def portions(monkeypatch):
     return found
 
 
+def ends_in_a_folded_call(x):
+    """Four outputs of the transposed convolution are one pixel of the call (kernel/fold.py)."""
+    y = block(jax.nn.relu(conv(x, 3, 3, 3, CHANNELS)))
+    kernel = on_device(np.random.default_rng(2).normal(0, 0.1, (4, 4, CHANNELS, 3)))
+    y = jax.lax.conv_transpose(y, kernel, (2, 2), "SAME")
+    return y * y.mean()
+
+
 def ends_in_a_pool(x):
     y = pool(block(jax.nn.relu(conv(x, 3, 3, 3, CHANNELS))))
     return y * y.mean()
@@ -155,7 +163,11 @@ def ends_in_a_pool(x):
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("function", "expected"),
-    [(last_is_needed_twice, [(True, False), (False, True)]), (ends_in_a_pool, [(True, False)])],
+    [
+        (last_is_needed_twice, [(True, False), (False, True)]),
+        (ends_in_a_pool, [(True, False)]),
+        (ends_in_a_folded_call, [(True, False)]),
+    ],
 )
 def test_calls_read_and_write_whole_arrays(portions, function, expected):
     x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(function)

@@ -31,7 +31,7 @@ _MOST, _LEAST = 8 << 20, 16 << 20
 class Slices:
     """Nodes to run on ``images`` images at a time, from ``input`` to ``output``.
 
-    ``is_written``: the output is the first result of a call, which can write it where it belongs.
+    ``is_written``: the output is the first result of a call, which may write it where it belongs.
     """
 
     nodes: Sequence[Node]
@@ -92,7 +92,8 @@ def run(
         with dataclasses.replace(portion, into=y if in_place else None).in_use():
             step(last, inner)
         found = inner[slices.output]
-        return found if in_place else lax.dynamic_update_slice_in_dim(y, found, index * images, 0)
+        is_whole = found.shape == y.shape
+        return found if is_whole else lax.dynamic_update_slice_in_dim(y, found, index * images, 0)
 
     aval = slices.output.aval
     y = empty(aval.shape) if in_place else lax.empty(aval.shape, aval.dtype)

@@ -34,8 +34,8 @@ class Portion:
         images: of a portion.
         whole: an array with all images.
         part: this portion of it. A call whose first operand it is reads ``whole`` in its place.
-        into: an array with all images: a call writes its first result there, and returns all of it.
-            None if the result is the portion alone.
+        into: an array with all images: a call whose first result is a portion of it writes that
+            there, and returns all of it. None if results are the portion alone.
     """
 
     index: Array
@@ -56,19 +56,24 @@ class Portion:
     def lowered(self, call: Native) -> Native:
         """The call as it is on whole arrays, where it can be."""
         operands, types, aliases = list(call.operands), list(call.types), call.aliases
-        reads, writes = operands[0] is self.part, self.into is not None
-        if not (reads or writes):
+        reads, into = operands[0] is self.part, self._into(types[0])
+        if not reads and into is None:
             return call
         if reads:
             operands[0] = self.whole
-        if self.into is not None:
-            types[0] = jax.ShapeDtypeStruct(self.into.shape, self.into.dtype)
+        if into is not None:
+            types[0] = jax.ShapeDtypeStruct(into.shape, into.dtype)
             aliases = {len(operands): 0}
-            operands.append(self.into)
+            operands.append(into)
         operands.append(self.index.astype(jnp.int32))
-        numbers = {"images": self.images, "reads": reads, "writes": writes}
+        numbers = {"images": self.images, "reads": reads, "writes": into is not None}
         attributes = {f"portion_{name}": value for name, value in numbers.items()}
         return Native(operands, types, aliases, {**call.attributes, **attributes})
+
+    def _into(self, result: Any) -> Array | None:
+        """``into``, if a result of this type is a portion of it: a folded call's is not (fold.py)."""
+        fits = self.into is not None and result.shape[1:] == self.into.shape[1:]
+        return self.into if fits else None
 
 
 _IN_USE: contextvars.ContextVar[Portion | None] = contextvars.ContextVar("portion", default=None)
