@@ -181,7 +181,7 @@ class DirectPanel {
     if (!scatter_.dense) scatter(pixel, m, tile);
     tile.sums = operands_.sums ? scratch_.sums + first_sum_ : nullptr;
     tile.sum = sum_;
-    tile.finish_in_memory(INT64_MAX);
+    tile.set_in_memory(Tile::kAll);
     return tile;
   }
 

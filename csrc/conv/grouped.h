@@ -154,7 +154,7 @@ void finish_sums(Tile& tile, int height) {
     for (int n = 0; n < N; ++n) acc[0][n] = load(at + n * kLanes);
     scale_tile(output, 0, acc);
     if (is_plain) {
-      finish_tile(output, output.columns, pixel, 0, acc);
+      finish_tile(output, 0, pixel, 0, acc);
       continue;
     }
 #pragma GCC unroll 2

@@ -74,8 +74,7 @@ void compute_along_row(Tile& tile) {
     Kind::accumulate(tile, acc);
     scale_tile(*tile.output, tile.channel, acc);
     if (tile.count > tile.in_memory) {
-      finish_tile(*tile.output, smaller(tile.output->columns - tile.channel, kLanes), tile.pixel,
-                  tile.pixel_stride, acc);
+      finish_tile(*tile.output, tile.channel, tile.pixel, tile.pixel_stride, acc);
     } else {
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) store(tile.acc + m * kLanes, acc[m][0]);

@@ -51,16 +51,19 @@ class DepthwiseRows {
     Tile tile;
   };
 
+  static const Program* program_of(const Job& job) {
+    return job.operands.epilogue ? job.operands.epilogue->program : nullptr;
+  }
+
   static bool has_compiled_epilogue(const Job& job) {
-    const Program* const program = job.operands.epilogue ? job.operands.epilogue->program : nullptr;
     HardSwish function;
-    return !program || recognise(*program, function);
+    return !program_of(job) || recognise(*program_of(job), function);
   }
 
   // As the plan has it, unless something is kept for each channel for which there is less room:
   // sums, or a program's numbers, of one vector.
   static int64_t channels_of_strip(const Job& job) {
-    const Program* const program = job.operands.epilogue ? job.operands.epilogue->program : nullptr;
+    const Program* const program = program_of(job);
     for (int i = 0; program && i < program->operands; ++i)
       if (program->operand[i].per != Per::kOutput) return kLanes;
     const int64_t strip = job.plan.direct.strip;
@@ -100,7 +103,7 @@ class DepthwiseRows {
     tile.sums = job_.operands.sums ? scratch_.sums : nullptr;
     tile.along = &strip.along;
     tile.panel_stride = panel_stride_;
-    tile.finish_in_memory(1);
+    tile.set_in_memory(1);
   }
 
   static Panel vector_of(const Panel& strip, int64_t n) {
