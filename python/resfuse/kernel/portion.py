@@ -71,7 +71,7 @@ class Portion:
         return Native(operands, types, aliases, {**call.attributes, **attributes})
 
     def _into(self, result: Any) -> Array | None:
-        """``into``, if a result of this type is a portion of it: a folded call (fold.py) has none."""
+        """``into``, if such a result is a portion of it: a folded call (fold.py) has none."""
         fits = self.into is not None and result.shape[1:] == self.into.shape[1:]
         return self.into if fits else None
 
