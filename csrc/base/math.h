@@ -101,18 +101,23 @@ inline Vec log1p(Vec x) {
   return absolute(x) < 1e-8f ? x : result;
 }
 
-// 1 / (1 + e^-x), the exponential of degree 5 and off by 2^-23, relatively. Where the result is not
-// normal, below -87.3, it is less than 2^-126, as it should be, and no more is said: XLA's threads
-// take such numbers for zero.
+// 1 / (1 + 2^n e^r), the exponential of degree 5 and off by 2^-23, relatively. Where the result is
+// not normal, below -87.3, it is less than 2^-126, as it should be, and no more is said: XLA's
+// threads take such numbers for zero.
 inline Vec logistic(Vec x) {
   // Of e^-r: the signs alternate, which saves to negate x.
   constexpr float kTerms[] = {1.0000001f,   -0.9999997f,  0.49998891f,
                               -0.16667576f, 0.041915625f, -0.008297529f};
+  // The last bits of a sum with this are those of a whole number, 127 + n: the exponent of 2^n.
+  constexpr float kRoundToExponent = kRound + 127.0f;
   const Vec inside = clamp(x, -88.3f, 87.0f);
-  const Vec n = nearest(inside * -kLog2E);
+  const Vec rounded = inside * -kLog2E + kRoundToExponent, n = rounded - kRoundToExponent;
   const Vec r = inside + n * kLn2High + n * kLn2Low;
-  return reciprocal(1.0f + scaled_normal(polynomial(r, kTerms), n));
+  const Vec power = (Vec)((Bits)rounded << 23);
+  return reciprocal(1.0f + polynomial(r, kTerms) * power);
 }
+
+inline Vec silu(Vec x) { return x * logistic(x); }
 
 // e / (2 - e) for e = 1 - e^(-2 |x|), which is 1 from |x| = 9 on.
 inline Vec tanh(Vec x) {

@@ -1,10 +1,10 @@
 // From an accumulator to the output: the one place where an output is stored. What is common (scale
 // and shift, a tensor to add, bounds such as ReLU's, hard swish) is compiled for accumulators in
-// registers. All else is a program, which runs on a tile of them in L1.
+// registers, and SiLU for those in L1. All else is a program, which runs on a tile of them there.
 
 #pragma once
 
-#include "conv/hard_swish.h"
+#include "conv/activations.h"
 #include "conv/pack.h"
 #include "conv/plan.h"
 #include "conv/run_program.h"
@@ -26,8 +26,7 @@ struct Output {
   int64_t channel, columns;  // the panel's, or a strip's
   int64_t vectors;           // a tile's
   int64_t image_floats, out_c;
-  bool is_hard_swish = false;  // the program
-  HardSwish function = {};     // then
+  Activation activation;  // the program, if it is one of those that are compiled
 
   Output(const Job& job, const Panel& panel, int64_t vectors, Registers& registers)
       : out(job.operands.out + panel.channel),
@@ -61,7 +60,7 @@ struct Output {
       if (operand.per == Per::kChannel)
         for (int64_t row = 0; row < kMR * kVectors / vectors; ++row) gather(operand, row, channel);
     }
-    is_hard_swish = recognise(*program, function);
+    activation = activation_of(*program);
   }
 
   bool is_whole() const { return columns % kLanes == 0; }
@@ -69,8 +68,9 @@ struct Output {
   int64_t last_columns(int64_t from, int64_t count) const {
     return smaller(columns - from, count * kLanes) - (count - 1) * kLanes;
   }
-  // Whether the epilogue is one that is compiled.
-  bool is_compiled() const { return !program || is_hard_swish; }
+  // Whether the epilogue is one that is compiled, and for registers.
+  bool is_compiled() const { return !program || activation.kind != Activation::kNone; }
+  bool ends_in_registers() const { return !program || activation.kind == Activation::kHardSwish; }
 
   // Copies a row of an operand, whose numbers for the panel begin at `at`.
   void gather(const ProgramOperand& operand, int64_t row, int64_t at) const {
@@ -163,9 +163,9 @@ __attribute__((always_inline)) inline void finish_tile(const Output& to, int64_t
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) acc[m][n] = function(acc[m][n]);
   };
-  if (to.is_hard_swish) {
-    const HardSwish function = to.function;
-    each([&](Vec value) { return hard_swish(function, value); });
+  if (to.activation.kind == Activation::kHardSwish) {
+    const Activation activation = to.activation;
+    each([&](Vec value) { return hard_swish(activation, value); });
   }
   const int64_t last = to.last_columns(channel, N);
   if (to.residual)

@@ -34,41 +34,43 @@ inline void run_or_wait(Tile& tile, int64_t waiting, int64_t count) {
   if (!waits) finish_by_program(output, waiting + count);
 }
 
-// Finishes a plain tile whose last vectors are parts, where there are no masks: asks for the
-// epilogue once, and not for each vector.
-inline void finish_parts(const Tile& tile, int height, int vectors) {
-  const Output output = *tile.output;  // a local, for outputs might alias members
+// Finishes a plain tile, with SiLU or of vectors that are parts where there are no masks: asks for
+// the epilogue once, and not for each vector.
+__attribute__((noinline)) inline void finish_plain(const Tile& tile, int height, int vectors) {
+  // Locals, for outputs might alias members.
+  const Output& output = *tile.output;
+  const float* const residual = output.residual;
+  const Activation activation = output.activation;
   const int64_t last = output.last_columns(tile.channel, vectors);
-  const auto each = [&](auto function) {
+  const auto each = [&, out = output.out, stride = tile.pixel_stride](auto function) {
     const float* from = tile.acc;
     int64_t pixel = tile.pixel;
-    for (int m = 0; m < height; ++m, pixel += tile.pixel_stride) {
+    for (int m = 0; m < height; ++m, pixel += stride) {
       int64_t at = pixel;
       for (int n = 1; n < vectors; ++n, at += kLanes, from += kLanes)
-        store(output.out + at, function(load(from), at, kLanes));
-      store_part(output.out + at, function(load(from), at, last), last);
+        store(out + at, function(load(from), at, kLanes));
+      store_some(out + at, function(load(from), at, last), last);
       from += kLanes;
     }
   };
+  if (activation.kind == Activation::kSilu)
+    return each([](Vec value, int64_t, int64_t) { return silu(value); });
+  if (activation.kind == Activation::kHardSwish)
+    return each([&](Vec value, int64_t, int64_t) { return hard_swish(activation, value); });
   const Vec low = splat(output.bounds.low), high = splat(output.bounds.high);
   const auto bounded = [&](Vec value) { return lower(high, upper(low, value)); };
   const auto with_residual = [&](Vec value, int64_t at, int64_t count) {
-    return bounded(value + load_some(output.residual + at, count));
+    return bounded(value + load_some(residual + at, count));
   };
-  if (output.is_hard_swish)
-    each([&](Vec value, int64_t, int64_t) { return hard_swish(output.function, value); });
-  else if (output.residual)
+  if (residual)
     each(with_residual);
   else
     each([&](Vec value, int64_t, int64_t) { return bounded(value); });
 }
 
-// Finishes a tile that is in memory, scaled and shifted, in slot 0 or behind what waits there: what
-// a program ends, what lies scattered, what a panel's last vector has but in part, and all in
-// training. One function, which all tiles call.
-__attribute__((noinline)) inline void finish_some(Tile& tile, int height, int vectors) {
+// Finishes any other tile: what a program ends, what lies scattered, and all in training.
+__attribute__((noinline)) inline void finish_other(Tile& tile, int height, int vectors) {
   const Output& output = *tile.output;
-  if (!kHasMasks && tile.is_plain()) return finish_parts(tile, height, vectors);
   if (tile.sums) {
     add_tile_to_sums(tile, height, vectors);
     if (!tile.pixels && output.is_whole()) return store_tile(tile, height, vectors);
@@ -84,6 +86,12 @@ __attribute__((noinline)) inline void finish_some(Tile& tile, int height, int ve
   for (int m = 0, i = 0; m < height; ++m)
     for (int n = 0; n < vectors; ++n, ++i)
       finish_vector(output, places[i], output.columns - n * kLanes, load(tile.acc + i * kLanes));
+}
+
+// Finishes a tile that is in memory, scaled and shifted, in slot 0 or behind what waits there. One
+// function, which all tiles call.
+__attribute__((noinline)) inline void finish_some(Tile& tile, int height, int vectors) {
+  tile.is_plain() ? finish_plain(tile, height, vectors) : finish_other(tile, height, vectors);
 }
 
 }  // namespace

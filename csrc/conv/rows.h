@@ -56,8 +56,8 @@ class DepthwiseRows {
   }
 
   static bool has_compiled_epilogue(const Job& job) {
-    HardSwish function;
-    return !program_of(job) || recognise(*program_of(job), function);
+    const Program* const program = program_of(job);
+    return !program || activation_of(*program).kind != Activation::kNone;
   }
 
   // As the plan has it, unless something is kept for each channel for which there is less room:

@@ -76,12 +76,13 @@ struct Tile {
   int64_t vector, panel_stride;
   int64_t channel;  // of the first sum, among the output's
 
-  // Whether registers are all that it takes to finish its whole vectors.
+  // Whether what ends it is compiled, and its rows are a stride apart.
   bool is_plain() const { return !sums && !pixels && output->is_compiled(); }
   // Says which are finished in memory, of tiles of which so many end with a part of a vector.
   static constexpr int64_t kAll = INT64_MAX;
   void set_in_memory(int64_t parts) {
-    in_memory = !is_plain() ? kAll : kHasMasks || output->is_whole() ? 0 : parts;
+    const bool fits = is_plain() && output->ends_in_registers();
+    in_memory = !fits ? kAll : kHasMasks || output->is_whole() ? 0 : parts;
   }
 };
 

@@ -26,8 +26,6 @@ inline Vec apply(const Gate& gate, Vec value) {
   return is_open(gate, value) ? inside : gate.otherwise * value;
 }
 
-inline Vec silu(Vec z) { return z * logistic(z); }
-
 inline Vec silu_derivative(Vec z) {
   const Vec l = logistic(z);
   return l * (1.0f + z * (1.0f - l));

@@ -16,7 +16,8 @@ from resfuse.kernel.epilogue import compile_elementwise
 # Vectors have 16, 8 or 4 channels, panels two of them.
 CHANNELS = (1, 3, 5, 7, 9, 15, 17, 20, 24, 31, 33, 40, 47, 56, 72, 101)
 SIZE = (5, 13)
-# And which operands they have; of integers all but hard swish is exact.
+TINY = float(np.finfo(np.float32).tiny)
+# And which operands they have; of integers all but hard swish and SiLU is exact.
 ENDINGS = {
     "nothing": (lambda y: y, ()),
     "relu": (jax.nn.relu, ()),
@@ -24,6 +25,7 @@ ENDINGS = {
     "add": (lambda y, t: y + t, ("tensor",)),
     "add, clip": (lambda y, t: jnp.clip(y + t, -7, 5), ("tensor",)),
     "hard swish": (jax.nn.hard_swish, ()),
+    "silu": (jax.nn.silu, ()),
 }
 
 
@@ -47,5 +49,7 @@ def test_parts(ending, kinds):
         for (case, (x, kernel, scale, shift, *more)), got in zip(given, results, strict=True):
             acc = oracle.affine(case.convolve(x, kernel), scale, shift, relu=False)
             expected = np.asarray(ending(jnp.float32(acc), *more))
-            # Hard swish rounds three products and a sixth.
-            np.testing.assert_allclose(got, expected, 4 * EPSILON, err_msg=f"{case} on {isa}")
+            # Hard swish rounds three products and a sixth. A logistic is off by 2 units in the last
+            # place, XLA's as well, and where it is not normal either may be zero.
+            lost = TINY * np.abs(acc).max()
+            np.testing.assert_allclose(got, expected, 5 * EPSILON, lost, err_msg=f"{case} on {isa}")
