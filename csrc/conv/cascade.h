@@ -7,6 +7,9 @@
 //         keep those rows of its output that the next part needs again
 //         compute those that it needs and that are not there yet
 //
+// Expansion and depthwise convolution of a few channels in turn, whose rows would stay in L1, took
+// 1.02 of MobileNets' time with these bands, and 1.2 with lower ones.
+//
 // What a step computes is a convolution of its own: of rows of the image that its outputs meet,
 // padded above and below only where those lie at the image's edge. It runs by the part's own
 // algorithm, which is direct: so an output is the same sum in the same order wherever bands and

@@ -111,7 +111,7 @@ class DirectPanel {
   // brings its own, some ks early: those of 25088 channels would fill an L2, and the next panel's
   // be gone again when their turn comes.
   Ahead ahead_of_tiles(int64_t pixels) const {
-    constexpr int64_t kEarly = 48;
+    constexpr int64_t kEarly = 96;
     if (pixels <= kMR) return share_ahead(packed_ + kEarly * kNR, 1);
     return turn_.next ? share_ahead(turn_.next, pixels) : ahead_of(packed_, 0);
   }

@@ -33,7 +33,7 @@ struct Dense {
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) in[m] = rows[m] + offset;
     for (int64_t k = 0; k < length; ++k, panel += kNR) {
-      ahead.bring();
+      ahead.bring<M>();
       Vec w[N];
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);
@@ -67,7 +67,7 @@ struct Matrix {
 #pragma GCC unroll 4
     for (int m = 0; m < M; m += 3) in[m / 3] = first + m * stride;
     for (int64_t k = 0; k < length; ++k, panel += kNR) {
-      ahead.bring();
+      ahead.bring<M>();
       Vec w[N];
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) w[n] = load(panel + n * kLanes);

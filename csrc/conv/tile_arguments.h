@@ -24,13 +24,17 @@ struct AlongRows {
 };
 
 // What a tile brings into L2 for those after it while it computes: a line for each k, `step` bytes
-// apart. There is always a line to ask for, if one that is there: a branch would cost more.
+// apart; if it has a single row, as many as the k's weights have. There is always a line to ask
+// for, if one that is there: a branch would cost more.
 struct Ahead {
   const char* at;
   int64_t step;
 
+  template <int M = kMR>
   void bring() {
-    __builtin_prefetch(at, 0, 2);
+    constexpr int kLineFloats = 16, kLines = M == 1 && kNR > kLineFloats ? kNR / kLineFloats : 1;
+#pragma GCC unroll 2
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at + i * 64, 0, 2);
     at += step;
   }
   void skip(int64_t ks) { at += ks * step; }
