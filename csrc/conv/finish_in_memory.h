@@ -35,7 +35,8 @@ inline void run_or_wait(Tile& tile, int64_t waiting, int64_t count) {
 }
 
 // Finishes a plain tile, with SiLU or of vectors that are parts where there are no masks: asks for
-// the epilogue once, and not for each vector.
+// the epilogue once, and not for each vector. Out of line: inlined in its caller, EfficientNet-B0
+// with AVX2 took 1.05 of the time.
 __attribute__((noinline)) inline void finish_plain(const Tile& tile, int height, int vectors) {
   // Locals, for outputs might alias members.
   const Output& output = *tile.output;
