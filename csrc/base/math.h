@@ -101,7 +101,7 @@ inline Vec log1p(Vec x) {
   return absolute(x) < 1e-8f ? x : result;
 }
 
-// 1 / (1 + 2^n e^r), the exponential of degree 5 and off by 2^-23, relatively. Where the result is
+// 1 / (1 + 2^n e^-r), the exponential of degree 5 and off by 2^-23, relatively. Where the result is
 // not normal, below -87.3, it is less than 2^-126, as it should be, and no more is said: XLA's
 // threads take such numbers for zero.
 inline Vec logistic(Vec x) {

@@ -58,15 +58,14 @@ __attribute__((noinline)) inline void finish_plain(const Tile& tile, int height,
     return each([](Vec value, int64_t, int64_t) { return silu(value); });
   if (activation.kind == Activation::kHardSwish)
     return each([&](Vec value, int64_t, int64_t) { return hard_swish(activation, value); });
-  const Vec low = splat(output.bounds.low), high = splat(output.bounds.high);
-  const auto bounded = [&](Vec value) { return lower(high, upper(low, value)); };
+  const Bounds bounds = output.bounds;
   const auto with_residual = [&](Vec value, int64_t at, int64_t count) {
-    return bounded(value + load_some(residual + at, count));
+    return bounded(bounds, value + load_some(residual + at, count));
   };
   if (residual)
     each(with_residual);
   else
-    each([&](Vec value, int64_t, int64_t) { return bounded(value); });
+    each([&](Vec value, int64_t, int64_t) { return bounded(bounds, value); });
 }
 
 // Finishes any other tile: what a program ends, what lies scattered, and all in training.

@@ -32,9 +32,9 @@ struct Ahead {
 
   template <int M = kMR>
   void bring() {
-    constexpr int kLineFloats = 16, kLines = M == 1 && kNR > kLineFloats ? kNR / kLineFloats : 1;
+    constexpr int64_t kLine = 64, kLines = M == 1 ? ceil_div(kNR * sizeof(float), kLine) : 1;
 #pragma GCC unroll 2
-    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at + i * 64, 0, 2);
+    for (int64_t i = 0; i < kLines; ++i) __builtin_prefetch(at + i * kLine, 0, 2);
     at += step;
   }
   void skip(int64_t ks) { at += ks * step; }
