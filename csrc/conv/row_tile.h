@@ -6,8 +6,8 @@
 //       acc[m] += in[column] * weights[column - m S]      for each m whose window it is in
 //
 // Those are (M - 1) S + 2 W loads for W M multiply-adds; two of each start in a cycle. With 32
-// registers M is up to 12: with S = 1 a window of 3 takes 0.47 loads for a multiply-add, one of 7
-// takes 0.30. With 16 it is up to 11 and 7, and 0.48 and 0.41. Each output's sum runs over its taps
+// registers M is up to 14: with S = 1 a window of 3 takes 0.45 loads for a multiply-add, one of 7
+// takes 0.28. With 16 it is up to 11 and 7, and 0.48 and 0.41. Each output's sum runs over its taps
 // in their order, as in the other tiles.
 
 #pragma once
@@ -19,10 +19,13 @@ namespace {
 
 // The highest tile for windows of so many columns: sums, weights and two inputs fill the registers.
 // Room for one input made compilers spill: with AVX2, 12 neighbours of a 3x3 window took longer
-// than 11 by a third.
+// than 11 by a third. With 32 registers 14, for images are often 7 times a power of two wide: rows
+// of 14 in tiles of 7 took longer by a sixth.
 constexpr int highest_along_row(int64_t columns) {
+  constexpr int kMost = kRegisters == 32 ? 14 : kMaxMR;
+  static_assert(kMost <= kVectors * kMR, "a tile's sums have room in memory");
   const int left = kRegisters - 2 - static_cast<int>(columns);
-  return left < kMaxMR ? left : kMaxMR;
+  return left < kMost ? left : kMost;
 }
 
 template <int W, int S>
@@ -42,7 +45,7 @@ struct AlongRow {
   template <int M>
   static void accumulate(const Tile& tile, Vec (&acc)[M][1]) {
     constexpr int kColumns = (M - 1) * S + W;
-    static_assert(kColumns <= 32, "a bit for each");
+    static_assert(kColumns <= 64, "a bit for each");
     const AlongRows along = *tile.along;
     const float* panel = tile.panel;
     for (int64_t run = 0; run < tile.runs; ++run, panel += W * kNR) {

@@ -22,8 +22,8 @@ from resfuse import fuse
 from resfuse.kernel.affine import affine_on_cpu
 from resfuse.kernel.epilogue import compile_elementwise
 
-# Tiles have up to 12, 11, 9 or 7 pixels; rows of so many outputs are cut into one to four of them.
-WIDTHS = (1, 7, 8, 9, 10, 11, 12, 13, 25)
+# Tiles have up to 14, 11, 9 or 7 pixels; rows of so many outputs are cut into one to four of them.
+WIDTHS = (1, 7, 8, 9, 10, 11, 12, 13, 14, 15, 25)
 # Vectors have 16, 8 or 4 channels, panels two of them, strips with sums up to 16.
 CHANNELS = (2, 3, 4, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 70, 101, 273)
 WINDOWS = (1, 2, 3, 5, 7)
