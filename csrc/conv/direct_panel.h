@@ -4,6 +4,7 @@
 
 #include "conv/block_windows.h"
 #include "conv/grouped.h"
+#include "conv/paired_tile.h"
 #include "conv/scratch.h"
 #include "conv/strided_runs.h"
 
@@ -64,6 +65,7 @@ class DirectPanel {
  private:
   // Reads each window in one run, `stride` floats from the last.
   void run_whole(int64_t begin, int64_t end, const float* in, int64_t stride) {
+    const Tiles tiles = tiles_of_one_run(panel_.columns, conv_.reduction());
     const auto compute = [&](int64_t first, int64_t m, int64_t count) {
       Tile tile = tile_at(begin + first, m);
       tile.length = conv_.reduction();
@@ -73,13 +75,12 @@ class DirectPanel {
       tile.row_stride = stride;
       tile.count = count;
       if (reads_image_first() && m < end - begin) tile.ahead = next_rows(tile, m);
-      tile_function<Matrix, kMaxMR>(m, vectors_)(tile);
+      tiles.of_height(m)(tile);
       ahead_.skip(count * conv_.reduction());
     };
-    // Half a panel's tiles are higher, or too few sums would wait for each other.
-    const int64_t highest = vectors_ == 1 ? kMaxMR : kMR;
-    if (scatter_.dense) return for_each_height(end - begin, compute, highest);
-    for_each_tile(end - begin, [&](int64_t first, int64_t m) { compute(first, m, 1); });
+    if (scatter_.dense) return for_each_height(end - begin, compute, tiles.highest);
+    const auto one = [&](int64_t first, int64_t m) { compute(first, m, 1); };
+    for_each_tile(end - begin, one, smaller(tiles.highest, kMR));  // Scratch::pixels
   }
 
   void run_rows(int64_t begin, int64_t end) {
@@ -101,7 +102,7 @@ class DirectPanel {
       tile.first = tile.last = true;
       tile.row_stride = runs.stride();
       tile.count = count = runs.point(pixel % conv_.w.out, m, tiles);
-      tile_function<Matrix>(m, vectors_)(tile);
+      tiles_of<Matrix>(vectors_).of_height(m)(tile);
       ahead_.skip(count * conv_.reduction());
     }
   }
@@ -196,7 +197,7 @@ class DirectPanel {
   }
 
   void compute(Tile& tile, int64_t m) const {
-    if (!plan_.layout.grouped) return tile_function<Dense>(m, vectors_)(tile);
+    if (!plan_.layout.grouped) return tiles_of<Dense>(vectors_).of_height(m)(tile);
     compute_grouped(tile, static_cast<int>(m), static_cast<int>(vectors_));
   }
 

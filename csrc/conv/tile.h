@@ -16,6 +16,7 @@ namespace {
 // Accumulates rows[run][m][k] * panel[k][:] for each run and k < length.
 struct Dense {
   static constexpr bool kIsFollowed = false;
+  static constexpr int kHighestOfOne = kMR;
 
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
@@ -51,6 +52,7 @@ struct Dense {
 // pointers to every third reach all of them, so that none comes from memory.
 struct Matrix {
   static constexpr bool kIsFollowed = true;
+  static constexpr int kHighestOfOne = kMaxMR;
 
   template <int M, int N>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
@@ -123,18 +125,25 @@ void compute_tile(Tile& tile) {
 
 using TileFunction = void (*)(Tile&);
 
-// Every height up to the highest is compiled, so that a remainder costs only what it computes.
+// Tiles of each height up to the highest, so that a remainder costs only what it computes.
+struct Tiles {
+  const TileFunction* functions;
+  int64_t highest;
+
+  TileFunction of_height(int64_t m) const { return functions[m - 1]; }
+};
+
 template <typename Kind, int N, int... M>
-TileFunction pick_height(int64_t m, std::integer_sequence<int, M...>) {
+Tiles tiles_up_to(std::integer_sequence<int, M...>) {
   static constexpr TileFunction functions[] = {compute_tile<Kind, M + 1, N>...};
-  return functions[m - 1];
+  return {functions, sizeof...(M)};
 }
 
-template <typename Kind, int kHighestOfOne = kMR>
-inline TileFunction tile_function(int64_t m, int64_t vectors) {
+template <typename Kind>
+inline Tiles tiles_of(int64_t vectors) {
   if (vectors == 1)
-    return pick_height<Kind, 1>(m, std::make_integer_sequence<int, kHighestOfOne>{});
-  return pick_height<Kind, 2>(m, std::make_integer_sequence<int, kMR>{});
+    return tiles_up_to<Kind, 1>(std::make_integer_sequence<int, Kind::kHighestOfOne>{});
+  return tiles_up_to<Kind, 2>(std::make_integer_sequence<int, kMR>{});
 }
 
 // Cuts `rows` into tiles of nearly equal height, 13 into 7 and 6 and not into 12 and 1, and calls

@@ -215,7 +215,7 @@ class Winograd {
     for_each_tile(slices * tiles, [&](int64_t first, int64_t m) {
       tile.offset = first * tile.length;
       tile.acc = products + first * kNR;
-      tile_function<Matrix>(m, kVectors)(tile);
+      tiles_of<Matrix>(kVectors).of_height(m)(tile);
       tile.ahead.skip(tile.runs * tile.length);
     });
   }

@@ -92,13 +92,13 @@ def test_windows_in_many_passes(cases):
 @in_programs(
     [
         Case(1, (pixels,), (inputs, outputs), (1,), residual=pixels % 2 == 1)
-        for pixels in (5, 7, 11, 13, 25, 38, 49)
-        for inputs, outputs in ((1, 24), (5, 40), (16, 15))
+        for pixels in (5, 7, 9, 10, 11, 13, 25, 38, 49)
+        for inputs, outputs in ((1, 24), (5, 40), (16, 15), (2, 8), (6, 24), (30, 55), (4, 33))
     ],
     size=21,
 )
 def test_tiles_that_follow_each_other(cases):
-    """Of one or two heights, with a panel that ends inside a tile."""
+    """Of one or two heights, with a panel that ends inside a tile or a vector's half."""
     assert_exact(*cases)
 
 
