@@ -77,6 +77,14 @@ def one_number_for_each_image(x):
     return block(jax.nn.silu(conv(x, 3, 3, 3, CHANNELS)) * (gate * jnp.ones(CHANNELS)))
 
 
+def excited(x):
+    """Squeeze and excitation, whose sums are over each image's own pixels."""
+    y = jax.nn.relu(conv(conv(x, 1, 1, 3, CHANNELS), 3, 3, CHANNELS, CHANNELS))
+    gate = jax.nn.relu(conv(y.mean((1, 2), keepdims=True), 1, 1, CHANNELS, CHANNELS // 2))
+    gate = jax.nn.sigmoid(conv(gate, 1, 1, CHANNELS // 2, CHANNELS))
+    return block(conv(y * gate, 1, 1, CHANNELS, CHANNELS))
+
+
 @jax.custom_jvp
 def traced_for_one_shape(y):
     return jnp.tanh(y)
@@ -99,6 +107,7 @@ FUNCTIONS = {
     many_weights: 0,
     activations: 3,
     one_number_for_each_image: 0,
+    excited: 6,
     function_of_its_own: 0,
 }
 
@@ -187,11 +196,23 @@ def test_cascades_in_slices(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_gradients_and_batching():
-    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(network)
-    gradient, expected = (jax.grad(lambda x, f=f: f(x).sum())(x) for f in (fused, network))
+def test_squeezes_in_slices(monkeypatch):
+    """A cascade that adds up its rows, what reads those sums, the excitation and the block."""
+    monkeypatch.setattr(cascades, "_LEAST", 1)
+    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(excited)
+    plan = program_of(fused, x).plan
+    assert [cascade.row_sums is not None for cascade in plan.cascades] == [True, False, True]
+    assert len(plan.slices.nodes) == 4
+    agree(fused(x), excited(x))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("function", [network, excited])
+def test_gradients_and_batching(function):
+    x, fused = images(BATCH, SIZE, SIZE, 3), resfuse.fuse(function)
+    gradient, expected = (jax.grad(lambda x, f=f: f(x).sum())(x) for f in (fused, function))
     agree(gradient, expected)
-    agree(jax.vmap(fused)(x[None]), network(x)[None])
+    agree(jax.vmap(fused)(x[None]), function(x)[None])
 
 
 @pytest.mark.usefixtures("small")

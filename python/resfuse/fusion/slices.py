@@ -22,8 +22,8 @@ from resfuse.purpose import Purpose, purpose
 
 __all__ = ["Slices", "find", "run"]
 
-# Bytes that a layer reads and writes: those of a slice are at most a share of L3, and slices pay if
-# those of the whole batch are at least so many.
+# Bytes that a layer reads and writes: those of a slice are at most a share of L3. Of the whole
+# batch one layer has at least so many, or slices would not pay, and the last one half as many.
 _MOST, _LEAST = 8 << 20, 16 << 20
 
 
@@ -61,7 +61,8 @@ def find(
         members.append(node)
         batched.update(_images(node, calls)[1])
         needed = [value for value in batched if not readers[value] <= set(members)]
-        if len(needed) == 1 and _worth_copying(start, batched, needed[0]):
+        is_end = len(needed) == 1 and 2 * _bytes_moved(node, calls) >= _LEAST
+        if is_end and _worth_copying(start, batched, needed[0]):
             length, output = len(members), needed[0]
     return _slices(members[:length], start, output, calls)
 
@@ -104,15 +105,19 @@ def _slices(
     members: Sequence[Node], start: Value, end: Value, calls: Mapping[Node, FusedCall]
 ) -> Slices | None:
     batch = start.aval.shape[0]
-    images = ([*read, *written] for read, written in (_images(node, calls) for node in members))
-    bytes_moved = [4 * sum(value.aval.size for value in values) for values in images]
-    most = max(bytes_moved, default=0)
+    most = max((_bytes_moved(node, calls) for node in members), default=0)
     fitting = [n for n in range(1, batch) if batch % n == 0 and most // batch * n <= _MOST]
     if most < _LEAST or batch < 2:
         return None
     last = calls.get(members[-1])
     is_written = last is not None and last.results[0][0] is end
     return Slices(members, start, end, max(fitting, default=1), is_written)
+
+
+def _bytes_moved(node: Node, calls: Mapping[Node, FusedCall]) -> int:
+    """What it reads and writes, of the whole batch."""
+    read, written = _images(node, calls)
+    return 4 * sum(value.aval.size for value in (*read, *written))
 
 
 def _pools(node: Node, pools: set[Node], batched: set[Value]) -> bool:
@@ -124,8 +129,7 @@ def _takes(node: Node, calls: Mapping[Node, FusedCall], batched: set[Value]) -> 
     """Whether a slice of the node's output needs only that slice of its inputs, and is worth it."""
     call = calls.get(node)
     parts = call.chains if isinstance(call, Cascade) else [call] if isinstance(call, Chain) else []
-    squeezes = isinstance(call, Cascade) and call.squeezed is not None
-    if call is None or squeezes or not all(map(_takes_any_batch, parts)):
+    if call is None or not all(map(_takes_any_batch, parts)):
         return False
     images, results = _images(node, calls)
     weights = set(call.reads) - set(images)
