@@ -85,6 +85,14 @@ Packing choose_packing(const Conv& conv, const Plan& plan, bool packed) {
   return pays ? Packing::kCall : Packing::kUnit;
 }
 
+// Whether the weights are multiplied in place of an image's pixels, of which there need be no copy:
+// where these are many more than output channels, for each thread has all weights to multiply, and
+// so many that no unit packs its own.
+bool scales_weights(const Conv& conv, Images images) {
+  return images == Images::kScaled && conv.is_pointwise() &&
+         conv.pixels() >= conv.batch * std::max(4 * conv.out_c, kPackFirstPixels);
+}
+
 // Weights that are packed for all phases lie farther apart than those of one.
 void lie_among_all(const Taps& taps, Layout& layout) {
   layout.all_taps = taps.whole();
@@ -134,7 +142,8 @@ void set_scratch(const Conv& conv, Plan& plan) {
   const int64_t packed = plan.unit_panels.size * plan.layout.panel_floats();
   const int64_t work = plan.algorithm == Algorithm::kWinograd ? winograd_work_floats(conv, plan)
                                                               : direct_work_floats(plan);
-  plan.packed_floats = plan.packing == Packing::kUnit ? static_cast<size_t>(packed) : 0;
+  const bool holds = plan.packing == Packing::kUnit || plan.scales_weights;
+  plan.packed_floats = holds ? static_cast<size_t>(packed) : 0;
   plan.work_floats = static_cast<size_t>(work);
 }
 
@@ -184,7 +193,9 @@ Plan make_plan(const Conv& conv, const Taps& taps, TileShape tile, const Machine
     plan.blocks = cut_tiles(conv, tile, plan.winograd, caches, threads);
   } else {
     plan.algorithm = plan.layout.grouped ? Algorithm::kGrouped : Algorithm::kDirect;
-    plan.direct = plan_direct(conv, plan.layout, tile, caches, in_one, request.prologue);
+    plan.scales_weights = scales_weights(conv, request.images);
+    const bool copies = request.images != Images::kPlain && !plan.scales_weights;
+    plan.direct = plan_direct(conv, plan.layout, tile, caches, in_one, copies);
     plan.blocks = cut_pixels(conv, tile, plan, caches, request.training);
   }
   plan.packing = choose_packing(conv, plan, request.packed);

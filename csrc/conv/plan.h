@@ -99,6 +99,7 @@ struct Plan {
   Cut blocks;                    // of pixels, or of Winograd's tiles
   Cut unit_panels, unit_blocks;  // a unit is one of these times one of those
   int64_t threads;
+  bool scales_weights;                // by a prologue's numbers, for each image
   size_t packed_floats, work_floats;  // scratch of one thread
   DirectPlan direct;                  // of direct and grouped convolution
   WinogradPlan winograd;
@@ -106,13 +107,20 @@ struct Plan {
   int64_t units() const { return unit_panels.count * unit_blocks.count; }
 };
 
+// What stands before a convolution, of single pixels.
+enum class Images {
+  kPlain,        // nothing
+  kScaled,       // one part, whose channels are scaled
+  kTransformed,  // anything else
+};
+
 struct Request {
   Choice choice;
   bool packed;  // the weights came so
   bool training;
   int64_t max_threads;
-  bool prologue = false;  // the images have one
-  double others = 0.0;    // the work of other convolutions, for which the threads are awake as well
+  Images images = Images::kPlain;
+  double others = 0.0;  // the work of other convolutions, for which the threads are awake as well
 };
 
 // `taps` are the convolution's, among all that are packed.
@@ -142,7 +150,7 @@ void pack_panel(const Job& job, int64_t panel, float* to);
 struct Memory {
   char* bytes;
   size_t job = 0;
-  int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1;
+  int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1, scaled_image = -1;
 };
 
 // Those of all outputs, one each at least; or those that pass while the weights come from memory.

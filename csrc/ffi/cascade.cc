@@ -56,7 +56,7 @@ void BoundCascade::make_plans(const Settings& settings) {
   for (const Conv& conv : parts) work += work_of(conv);
   for (const Conv& conv : parts)
     apart.push_back(make_jobs(conv, false, isa->tile, *settings.machine,
-                              {Choice::kDirect, true, false, settings.threads, false,
+                              {Choice::kDirect, true, false, settings.threads, Images::kPlain,
                                squeeze ? work - work_of(conv) : 0.0}));
 }
 

@@ -50,9 +50,8 @@ Bound conv_affine(Call& call) {
   const BoundEpilogue ending = bind_epilogue(call, conv, weights, output, y);
   if (!call.is_valid()) return {};
 
-  const bool gathers = images.has_prologue && is_pixelwise(conv);
   const Jobs jobs = make_jobs(conv, false, isa.tile, *settings.machine,
-                              {choice, is_packed, false, settings.threads, gathers});
+                              {choice, is_packed, false, settings.threads, images.kind(conv)});
   const bool joins = !images.are_read_apart(jobs, isa.tile);
   const int64_t joined_floats = joins ? conv.in_floats() : 0;
   return [=, &isa](Execution& now) {

@@ -37,6 +37,11 @@ bool is_pixel(const Side& side) {
 
 }  // namespace
 
+Images BoundImages::kind(const Conv& conv) const {
+  if (!has_prologue || !is_pixelwise(conv)) return Images::kPlain;
+  return before == Before::kScale && parts.size() == 1 ? Images::kScaled : Images::kTransformed;
+}
+
 Prologue BoundImages::at(const Execution& now) const {
   const int64_t image_scale = scale.shape.size() == 2 ? shape.back() : 0;
   Prologue prologue{before, 0, {}, now.data(scale), now.data(shift), image_scale};

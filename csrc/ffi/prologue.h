@@ -15,6 +15,8 @@ struct BoundImages {
   Before before = Before::kCopy;
   Operand scale{"", {}, 0, true}, shift{"", {}, 0, true};
 
+  // As a plan for the convolution sees them.
+  Images kind(const Conv& conv) const;
   // Without a prologue, of one part.
   Prologue at(const Execution& now) const;
   // Whether the algorithms of these jobs read the parts where they are; else they are joined first.

@@ -31,6 +31,13 @@ CASES = [
     ((1024, 64), Case(2, (19, 12), (1088, 32), (1, 1), strides=(1, 2))),  # several blocks
     (tuple(range(1, MAX_PARTS + 1)), Case(1, (4, 3), (351, 18), (1, 1))),
     ((8, 9), Case(2, (11,), (17, 3), (1,), strides=(2,))),
+    # Scales go into the weights of images with four times as many pixels as outputs: in one block
+    # and in several, which end within images; in just as many, and one less; in none.
+    ((24,), Case(3, (12, 11), (24, 33), (1, 1))),
+    ((300,), Case(3, (23, 21), (300, 40), (1, 1))),
+    ((17,), Case(2, (8, 8), (17, 16), (1, 1))),
+    ((17,), Case(2, (9, 7), (17, 16), (1, 1), residual=False)),
+    ((8,), Case(0, (9, 8), (8, 5), (1, 1))),
     ((5, 6), Case(2, (2, 3, 4), (11, 10), (1, 1, 1), strides=(2, 1, 1))),
 ]
 
@@ -76,7 +83,8 @@ def transformed(x, prologue, found):
     """The oracle's."""
     if prologue.scale:
         scale = found[0]
-        x = x * (scale.reshape(len(scale), *[1] * (x.ndim - 2), -1) if scale.ndim > 1 else scale)
+        by_image = scale.ndim > 1
+        x = x * (np.expand_dims(scale, tuple(range(1, x.ndim - 1))) if by_image else scale)
     if prologue.shift:
         x = x + found[1]
     return np.maximum(x, 0) if prologue.relu else x
