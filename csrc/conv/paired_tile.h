@@ -25,8 +25,9 @@ template <int kHalves>
 struct Paired {
   static constexpr bool kIsFollowed = true;
   static constexpr int N = (kHalves + 1) / 2;
-  // As many as there are registers for beside the weights and an input.
-  static constexpr int kHighest = kHalves < 3 ? kMR : (kRegisters - 4) / 3;
+  // Two or three sums a row take as long with 8 rows as with those that fill the registers, 12 and
+  // 9; one alone has more rows to a load of weights.
+  static constexpr int kHighest = kHalves == 1 ? kMR : 8;
 
   template <int M>
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {

@@ -89,7 +89,7 @@ class DepthwiseRows {
         for (int64_t end_of = first + tiles * m; first < end_of; first += m)
           run_tile(strip, function, pixel + first, pixel % conv_.w.out + first, m);
       };
-      for_each_height(count, compute, highest_along_row(conv_.w.kernel));
+      for_each_height(count, compute, highest_along_row(conv_.w.kernel, conv_.w.stride));
     });
   }
 
