@@ -66,8 +66,7 @@ class Direct {
   // probably takes next is the one beside this.
   const float* next_of(const float* packed, int64_t panel) const {
     const Plan& plan = job_.plan;
-    const bool are_others_behind = plan.packing != Packing::kUnit && !plan.scales_weights;
-    const int64_t last = are_others_behind ? plan.layout.panels : unit_.last_panel;
+    const int64_t last = plan.copies_weights() ? unit_.last_panel : plan.layout.panels;
     return panel + 1 < last ? weights_of(packed, panel + 1) : nullptr;
   }
 
@@ -80,9 +79,8 @@ class Direct {
   const float* scaled_weights(int64_t image) {
     const Prologue& prologue = *job_.operands.prologue;
     const float* const scale = prologue.scale + image * prologue.image_scale;
-    const Layout& layout = job_.plan.layout;
-    if (!replace(memory_.scaled_image, image * layout.panels + unit_.first_panel))
-      return scratch_.packed;
+    const int64_t others = prologue.image_scale > 0 ? image * job_.plan.layout.panels : 0;
+    if (!replace(memory_.scaled_panel, others + unit_.first_panel)) return scratch_.packed;
     const float* from = packed_;
     float* to = scratch_.packed;
     for (int64_t panel = unit_.first_panel; panel < unit_.last_panel; ++panel)

@@ -65,7 +65,7 @@ class DirectPanel {
  private:
   // Reads each window in one run, `stride` floats from the last.
   void run_whole(int64_t begin, int64_t end, const float* in, int64_t stride) {
-    const Tiles tiles = tiles_of_one_run(panel_.columns, conv_.reduction());
+    const Tiles tiles = tiles_of_one_run(panel_, conv_.reduction());
     const auto compute = [&](int64_t first, int64_t m, int64_t count) {
       Tile tile = tile_at(begin + first, m);
       tile.length = conv_.reduction();

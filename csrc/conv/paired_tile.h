@@ -22,8 +22,7 @@ constexpr bool kHasPairs = true;
 
 // A panel of so many half vectors.
 template <int kHalves>
-struct Paired {
-  static constexpr bool kIsFollowed = true;
+struct Paired : Matrix {
   static constexpr int N = (kHalves + 1) / 2;
   // Two or three sums a row take as long with 8 rows as with those that fill the registers, 12 and
   // 9; one alone has more rows to a load of weights.
@@ -53,11 +52,6 @@ struct Paired {
     }
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) add_pairs(sums[m], acc[m]);
-  }
-
-  template <int M>
-  static void advance(Tile& tile) {
-    Matrix::advance<M>(tile);
   }
 
  private:
@@ -110,15 +104,15 @@ Tiles paired_tiles();
 
 #endif
 
-// The tiles of a panel of so many output channels whose windows are a run of so many inputs each.
-inline Tiles tiles_of_one_run(int64_t columns, int64_t length) {
+// The tiles of a panel whose windows are a run of so many inputs each.
+inline Tiles tiles_of_one_run(const Panel& panel, int64_t length) {
   if constexpr (kHasPairs) {
-    const int64_t halves = length % 2 == 0 ? ceil_div(columns, kLanes / 2) : 0;
+    const int64_t halves = length % 2 == 0 ? ceil_div(panel.columns, kLanes / 2) : 0;
     if (halves == 1) return paired_tiles<1>();
     if (halves == 2) return paired_tiles<2>();
     if (halves == 3) return paired_tiles<3>();
   }
-  return tiles_of<Matrix>(columns <= kLanes ? 1 : kVectors);
+  return tiles_of<Matrix>(vectors_of(panel));
 }
 
 }  // namespace

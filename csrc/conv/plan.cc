@@ -142,8 +142,7 @@ void set_scratch(const Conv& conv, Plan& plan) {
   const int64_t packed = plan.unit_panels.size * plan.layout.panel_floats();
   const int64_t work = plan.algorithm == Algorithm::kWinograd ? winograd_work_floats(conv, plan)
                                                               : direct_work_floats(plan);
-  const bool holds = plan.packing == Packing::kUnit || plan.scales_weights;
-  plan.packed_floats = holds ? static_cast<size_t>(packed) : 0;
+  plan.packed_floats = plan.copies_weights() ? static_cast<size_t>(packed) : 0;
   plan.work_floats = static_cast<size_t>(work);
 }
 

@@ -105,6 +105,8 @@ struct Plan {
   WinogradPlan winograd;
 
   int64_t units() const { return unit_panels.count * unit_blocks.count; }
+  // Whether a unit has its weights in the scratch.
+  bool copies_weights() const { return packing == Packing::kUnit || scales_weights; }
 };
 
 // What stands before a convolution, of single pixels.
@@ -146,11 +148,12 @@ struct Job {
 void pack_panel(const Job& job, int64_t panel, float* to);
 
 // One thread's scratch, 64-byte aligned, and what is still in it from the unit before: of which
-// job, the first of the packed or transformed panels, and the block whose inputs are prepared.
+// job, the first of the packed or transformed panels, the block whose inputs are prepared, and the
+// first of the scaled panels, counted through all images.
 struct Memory {
   char* bytes;
   size_t job = 0;
-  int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1, scaled_image = -1;
+  int64_t packed_panel = -1, transformed_panel = -1, prepared_block = -1, scaled_panel = -1;
 };
 
 // Those of all outputs, one each at least; or those that pass while the weights come from memory.

@@ -48,7 +48,7 @@ struct AlongRow {
   template <int M>
   static void accumulate(const Tile& tile, Vec (&acc)[M][1]) {
     constexpr int kColumns = (M - 1) * S + W;
-    static_assert(kColumns <= 64, "a bit for each");
+    static_assert(kColumns <= 32, "a bit for each");
     const AlongRows along = *tile.along;
     const float* panel = tile.panel;
     for (int64_t run = 0; run < tile.runs; ++run, panel += W * kNR) {

@@ -147,9 +147,9 @@ class DepthwiseRows {
   }
 
   // The bits of all columns before this one.
-  static uint64_t before(int64_t column) {
-    if (column >= 64) return ~uint64_t{0};
-    return column > 0 ? (uint64_t{1} << column) - 1 : 0;
+  static uint32_t before(int64_t column) {
+    if (column >= 32) return ~uint32_t{0};
+    return column > 0 ? (uint32_t{1} << column) - 1 : 0;
   }
 
   void run_by_pointers(const Panel& strip, int64_t from, int64_t pixel, int64_t m) {

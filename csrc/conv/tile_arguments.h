@@ -19,7 +19,7 @@ struct ImageRow {
 struct AlongRows {
   const ImageRow* rows;
   int64_t step;
-  uint64_t outside;    // bit c: column c is not in the image,
+  uint32_t outside;    // bit c: column c is not in the image,
   const float* zeros;  // and these are read for it
 };
 
