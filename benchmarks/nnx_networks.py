@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from resfuse.kernel import pool
-from resfuse.nnx import conv_bn_act, layers
+from resfuse.nnx import conv_bn_act, conv_bn_acts, layers
 from resfuse.nnx.unfilled import Unfilled, unfilled
 
 _COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
@@ -83,6 +83,7 @@ def _implemented(implementation: str | None) -> Iterator[None]:
     """Inside, the layers of ``resfuse.nnx`` are these: the networks themselves offer no choice."""
     with (
         mock.patch.object(layers, "conv_bn_act", _as(conv_bn_act, implementation)),
+        mock.patch.object(layers, "conv_bn_acts", _as(conv_bn_acts, implementation)),
         mock.patch.object(pool, "max_pool", _as(pool.max_pool, implementation)),
     ):
         yield

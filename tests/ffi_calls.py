@@ -23,6 +23,7 @@ POOL_GRADIENT, NORMALIZE, NORM_SUMS, NORM_GRADIENT = (
     f"resfuse_{name}" for name in ("max_pool_gradient", "normalize", "norm_sums", "norm_gradient")
 )
 LAYER_NORM, GROUP_NORM = "resfuse_layer_norm", "resfuse_group_norm"
+NORMALIZE_AGAIN = "resfuse_normalize_again"
 EMPTY = "resfuse_empty"
 SUM_POOL, SUM_POOL_GRADIENT = "resfuse_sum_pool", "resfuse_sum_pool_gradient"
 X, KERNEL, Y, CHANNELS = (2, 5, 4, 4), (3, 3, 4, 6), (2, 5, 4, 6), (6,)
@@ -70,6 +71,7 @@ CALLS = {
     SUM_POOL: ([X], [X], POOL),
     SUM_POOL_GRADIENT: ([X], [X], POOL),
     NORMALIZE: ([Y, CHANNELS, CHANNELS, CHANNELS], [Y], GATE),
+    NORMALIZE_AGAIN: ([Y, CHANNELS, CHANNELS, CHANNELS, X], [Y], GATE),
     NORM_SUMS: ([Y, Y, CHANNELS], [CHANNELS, CHANNELS], GATE),
     NORM_GRADIENT: ([Y, Y, *[CHANNELS] * 4], [Y], GATE),
     LAYER_NORM: ([Y, CHANNELS, CHANNELS], [Y], {"epsilon": (0,), "centred": True}),
@@ -91,6 +93,7 @@ NAMES = {
     SUM_POOL: ("x", "y"),
     SUM_POOL_GRADIENT: ("d_y", "d_x"),
     NORMALIZE: ("conv mean scale shift [residual]", "y"),
+    NORMALIZE_AGAIN: ("conv mean scale shift after", "y"),
     NORM_SUMS: ("d_y conv mean", "plain weighted"),
     NORM_GRADIENT: ("d_y conv mean a b d", "d_conv [d_residual]"),
     LAYER_NORM: ("x scale shift", "y"),

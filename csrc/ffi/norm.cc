@@ -85,11 +85,15 @@ BoundNorm bind_norm(Call& call, const Operand& d_y, const Operand& conv, const O
   return {d_y, conv, mean, saved, extent, ending};
 }
 
-// (conv, mean, scale, shift[, residual]) -> y
-Bound normalize(Call& call) {
+// (conv, mean, scale, shift[, residual]) -> y, or, in the backward pass, y once more, from
+// (conv, mean, scale, shift, after). `after` is not read: by it XLA neither takes the two for one,
+// and keeps the first, nor computes the second too early.
+Bound bind_normalize(Call& call, bool again) {
   const Operand conv = call.operand("conv"), mean = call.operand("mean");
   const Operand scale = call.operand("scale"), shift = call.operand("shift");
-  const Operand residual = call.optional_operand("residual");
+  call.operand_if(again, "after");
+  const Operand residual =
+      again ? call.operand_if(false, "residual") : call.optional_operand("residual");
   const Result y = call.result("y");
   const Ending ending = bind_ending(call);
   const Extent extent = extent_of(conv, call.check);
@@ -105,6 +109,9 @@ Bound normalize(Call& call) {
     return ffi::Error::Success();
   };
 }
+
+Bound normalize(Call& call) { return bind_normalize(call, false); }
+Bound normalize_again(Call& call) { return bind_normalize(call, true); }
 
 // (d_y, conv, mean[, y | , scale, shift]) -> plain = sum of g, weighted = sum of g * (conv - mean)
 Bound norm_sums(Call& call) {
@@ -203,11 +210,9 @@ Bound group_norm(Call& call) {
 }  // namespace
 
 std::vector<Handler> norm_handlers() {
-  return {{"normalize", execute<normalize>},
-          {"norm_sums", execute<norm_sums>},
-          {"norm_gradient", execute<norm_gradient>},
-          {"layer_norm", execute<layer_norm>},
-          {"group_norm", execute<group_norm>}};
+  return {{"normalize", execute<normalize>},   {"normalize_again", execute<normalize_again>},
+          {"norm_sums", execute<norm_sums>},   {"norm_gradient", execute<norm_gradient>},
+          {"layer_norm", execute<layer_norm>}, {"group_norm", execute<group_norm>}};
 }
 
 }  // namespace resfuse

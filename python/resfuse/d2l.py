@@ -23,7 +23,7 @@ from flax import linen as nn
 from jax import Array
 
 from resfuse.kernel import pool
-from resfuse.linen.fused import conv_alone, conv_bn_relu
+from resfuse.linen.fused import conv_alone, conv_bn_acts, conv_bn_relu
 from resfuse.models.layer import check_channels
 
 __all__ = [
@@ -84,12 +84,12 @@ class Residual(nn.Module):
         Raises:
             ValueError: If the skip is the input and has other than ``num_channels`` channels.
         """
-        fused = functools.partial(conv_bn_relu, implementation=self.implementation)
-        y = fused(self.conv1, self.bn1, x)
+        skip = x
         if self.conv3 is not None:
-            x = conv_alone(self.conv3, x, implementation=self.implementation)
-        check_channels(x, self.num_channels, "set use_1x1conv=True")
-        return fused(self.conv2, self.bn2, y, residual=x)
+            skip = conv_alone(self.conv3, x, implementation=self.implementation)
+        check_channels(skip, self.num_channels, "set use_1x1conv=True")
+        branch = [(self.conv1, self.bn1, nn.relu), (self.conv2, self.bn2, nn.relu)]
+        return conv_bn_acts(branch, x, residual=skip, implementation=self.implementation)
 
 
 class ResNeXtBlock(nn.Module):
@@ -142,13 +142,15 @@ class ResNeXtBlock(nn.Module):
         Raises:
             ValueError: If the skip is the input and has another shape than the output.
         """
-        fused = functools.partial(conv_bn_relu, implementation=self.implementation)
-        y = fused(self.conv1, self.bn1, x)
-        y = fused(self.conv2, self.bn2, y)
-        if self.use_1x1conv:
-            x = fused(self.conv4, self.bn4, x, relu=False)
-        check_channels(x, self.num_channels, "set use_1x1conv=True")
-        return fused(self.conv3, self.bn3, y, residual=x)
+        fused = functools.partial(conv_bn_acts, implementation=self.implementation)
+        skip = fused([(self.conv4, self.bn4, None)], x) if self.use_1x1conv else x
+        check_channels(skip, self.num_channels, "set use_1x1conv=True")
+        branch = [
+            (self.conv1, self.bn1, nn.relu),
+            (self.conv2, self.bn2, nn.relu),
+            (self.conv3, self.bn3, nn.relu),
+        ]
+        return fused(branch, x, residual=skip)
 
 
 class _Stem(nn.Sequential):

@@ -26,6 +26,7 @@ from resfuse.kernel.epilogue import (
     activation_epilogue,
     gate_of,
 )
+from resfuse.kernel.origin import Made, Origin
 from resfuse.kernel.silu import SILU
 from resfuse.kernel.train import train_on_cpu
 from resfuse.purpose import Purpose, by_platform, purpose
@@ -65,11 +66,16 @@ def training(
     implementation: str | None,
     epsilon: float,
     activation: Activation | None,
-) -> tuple[Array, Array, Array]:
-    """:func:`resfuse.conv_bn_act_train` of these arrays."""
+    origin: Origin | None = None,
+    gives_origin: bool = False,
+) -> tuple[Made, Array, Array]:
+    """:func:`resfuse.conv_bn_act_train` of these arrays.
+
+    With ``gives_origin`` the output says what it was made from, where the kernel made it.
+    """
     arrays, native = _checked(arrays, implementation, spec)
     with naming_forward_mode(FORWARD_MODE):
-        return _training(arrays, native, spec, epsilon, activation)
+        return _training(arrays, native, spec, epsilon, activation, gives_origin, origin)
 
 
 def _checked(arrays: Arrays, implementation: str | None, spec: ConvSpec) -> tuple[Arrays, bool]:
@@ -215,34 +221,51 @@ def _scale_and_shift(arrays: Arrays, epsilon: float) -> tuple[Array, Array]:
     return multiplier, shift if arrays["bias"] is None else shift + arrays["bias"]
 
 
-@_jitted
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5), inline=True)
 def _training(
-    arrays: Arrays, native: bool, spec: ConvSpec, epsilon: float, activation: Activation | None
-) -> tuple[Array, Array, Array]:
+    arrays: Arrays,
+    native: bool,
+    spec: ConvSpec,
+    epsilon: float,
+    activation: Activation | None,
+    gives_origin: bool,
+    origin: Origin | None,
+) -> tuple[Made, Array, Array]:
     if _is_unbatched(arrays):
-        y, mean, var = _training(_batched(arrays), native, spec, epsilon, activation)
-        return y[0], mean, var
+        of_one = _batched(arrays), native, spec, epsilon, activation, False, None
+        made, mean, var = _training(*of_one)
+        return Made(made.y[0]), mean, var
     _check_elementwise(activation, arrays, spec)
+    # Of nothing there are no statistics: what derives from them is up to the reference.
+    native = native and 0 not in _output_shape(arrays, spec)
+    ending = _after_norm(activation, arrays["residual"])
+    passed = ending or Gate()
+    gives_origin = gives_origin and native and arrays["residual"] is None and ending is not None
 
-    def on_cpu(arrays: Arrays) -> tuple[Array, Array, Array]:
+    def on_cpu(arrays: Arrays, origin: Origin | None) -> tuple[Made, Array, Array]:
         operands = {name: array for name, array in arrays.items() if name != "conv_bias"}
-        ending = _after_norm(activation, arrays["residual"])
-        passed = ending or Gate()
-        y, mean, var = train_on_cpu(**operands, spec=spec, epsilon=epsilon, ending=passed)
+        made, mean, var = train_on_cpu(
+            **operands, origin=origin, spec=spec, epsilon=epsilon, ending=passed
+        )
+        y = made.y
         if ending is None and activation is not None:
             # Its derivative saves nothing but y: to compute it again costs less than to write and
             # read what is in between, such as the products of hard swish.
             y = jax.checkpoint(activation)(y)
         # The mean takes the convolution's bias away again.
         conv_bias = arrays["conv_bias"]
-        return y, mean if conv_bias is None else mean + conv_bias, var
+        mean = mean if conv_bias is None else mean + conv_bias
+        return made if gives_origin else Made(y), mean, var
 
-    def plain(arrays: Arrays) -> tuple[Array, Array, Array]:
-        return reference.conv_bn_act_train(
+    def plain(arrays: Arrays, origin: Origin | None) -> tuple[Made, Array, Array]:
+        del origin
+        y, mean, var = reference.conv_bn_act_train(
             **arrays, spec=spec, epsilon=epsilon, activation=activation
         )
+        # Of the same types; elsewhere nothing reads it.
+        unread = Origin(y, mean, mean, mean, passed) if gives_origin else None
+        return Made(y, unread), mean, var
 
-    # Of nothing there are no statistics: what derives from them is up to the reference.
-    if not native or 0 in _output_shape(arrays, spec):
-        return plain(arrays)
-    return by_platform(arrays, cpu=on_cpu, default=plain)
+    if not native:
+        return plain(arrays, origin)
+    return by_platform(arrays, origin, cpu=on_cpu, default=plain)

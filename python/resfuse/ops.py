@@ -3,17 +3,31 @@
 Long for its documentation, which stands where it is read; what it does is in ``dispatch``.
 """
 
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from resfuse import dispatch
-from resfuse.arguments import Activation, PrecisionLike, StridesLike, as_activation, as_epsilon
+from resfuse.arguments import (
+    Activation,
+    PrecisionLike,
+    StridesLike,
+    as_activation,
+    as_array,
+    as_epsilon,
+)
+from resfuse.kernel.origin import Made
 from resfuse.spec import PaddingLike, make_spec
 
-__all__ = ["conv_bn_act", "conv_bn_act_train", "conv_bn_relu", "conv_bn_relu_train"]
+__all__ = [
+    "conv_bn_act",
+    "conv_bn_act_train",
+    "conv_bn_relu",
+    "conv_bn_relu_train",
+    "train_layer",
+]
 
 
 class Options(TypedDict, total=False):
@@ -187,13 +201,44 @@ def conv_bn_act_train(
         ... )
         >>> running_mean = 0.99 * jnp.zeros(3) + 0.01 * mean
     """
-    arrays = dispatch.as_arrays(x=x, kernel=kernel, scale=scale, bias=bias,
+    made, mean, var = train_layer(
+        Made(as_array("x", x)), kernel, scale, bias, activation=activation, conv_bias=conv_bias,
+        residual=residual, epsilon=epsilon, implementation=implementation, strides=strides,
+        padding=padding, input_dilation=input_dilation, kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count, precision=precision)  # fmt: skip
+    return made.y, mean, var
+
+
+def train_layer(
+    x: Made,
+    kernel: ArrayLike,
+    scale: ArrayLike | None,
+    bias: ArrayLike | None,
+    *,
+    activation: Activation | None,
+    conv_bias: ArrayLike | None,
+    residual: ArrayLike | None,
+    epsilon: float,
+    implementation: str | None,
+    gives_origin: bool = False,
+    **geometry: Any,
+) -> tuple[Made, Array, Array]:
+    """:func:`conv_bn_act_train` where one layer follows another.
+
+    Images that are given with what they were made from are not kept for the backward pass, which
+    makes them again. With ``gives_origin`` the output says what it was made from, if it can.
+    """
+    arrays = dispatch.as_arrays(x=x.y, kernel=kernel, scale=scale, bias=bias,
                                 conv_bias=conv_bias, residual=residual)  # fmt: skip
-    spec = make_spec(arrays["x"], arrays["kernel"], strides=strides, padding=padding,
-                     input_dilation=input_dilation, kernel_dilation=kernel_dilation,
-                     feature_group_count=feature_group_count, precision=precision)  # fmt: skip
+    spec = make_spec(arrays["x"], arrays["kernel"], **geometry)
     return dispatch.training(
-        arrays, spec, implementation, as_epsilon(epsilon), as_activation(activation)
+        arrays,
+        spec,
+        implementation,
+        as_epsilon(epsilon),
+        as_activation(activation),
+        x.origin,
+        gives_origin,
     )
 
 

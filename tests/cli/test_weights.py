@@ -129,8 +129,8 @@ def test_explain_times_every_layer(file: Path) -> None:
         "3x3x3x8",
         "3x3x8x8",
         "3x3x8x8",
+        "1x1x8x16",  # the skip
         "3x3x8x16",
-        "1x1x8x16",
         "3x3x16x16",
         "",  # the mean
         "16x1000",

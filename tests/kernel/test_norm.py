@@ -53,6 +53,7 @@ PASSES = (
     *("gradient", "gradient, residual", "gradient, relu", "gradient, relu, residual"),
     *("gradient, clip, residual", "gradient, leaky, residual"),
     *("normalize, silu", "sums, silu", "gradient, silu"),
+    *("normalize, again", "normalize, clip, again", "normalize, silu, again"),
 )
 
 
@@ -87,6 +88,8 @@ def passes(conv, d_y, residual, y, mean, a, b, d):
         if "silu" in name:
             return run_silu(name)
         gate, mask = GATES.get(gate_in(name), Gate()), (y,) if gate_in(name) else ()
+        if "again" in name:
+            return batch_norm.normalize_again(gate, conv, mean, a, d, y)
         if "normalize" in name:
             addend = (residual,) if "residual" in name else ()
             return batch_norm.normalize(gate, conv, mean, a, d, *addend)
@@ -95,6 +98,8 @@ def passes(conv, d_y, residual, y, mean, a, b, d):
         return batch_norm.norm_gradient(gate, "residual" in name, d_y, conv, mean, a, b, d, *mask)
 
     def run_silu(name):
+        if "again" in name:
+            return batch_norm.normalize_again(SILU, conv, mean, a, d, y)
         if "normalize" in name:
             return batch_norm.normalize(SILU, conv, mean, a, d)
         if "sums" in name:

@@ -119,13 +119,13 @@ def test_checkpoints_go_in_and_out():
     ("implementation", "average", "calls"),
     [
         (None, True, ["conv_bn_act"] * 2),
-        (None, False, ["conv_bn_act_train"] * 2),
+        (None, False, ["train_layer"] * 2),
         ("xla", True, []),
     ],
 )
 def test_the_op_runs_unless_xla_is_asked_for(monkeypatch, implementation, average, calls):
     block, theirs, x = pair("textbook", implementation)
-    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "conv_bn_act_train")
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "train_layer")
     run(block, average, trained(theirs, x), x)
     assert called == calls
 

@@ -102,7 +102,7 @@ def test_what_the_op_can_express(monkeypatch, conv, bn, average):
     plain = functools.partial(run, PlainLayer(conv, bn), average)
     float64 = PlainLayer(conv.clone(dtype=None), bn.clone(dtype=None))
     exact = agreement.in_float64(functools.partial(run, float64, average), variables, x)
-    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "conv_bn_act_train")
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "train_layer")
     ours = run(Layer(conv, bn), average, variables, x)
     assert len(called) == 1
     agreement.assert_as_accurate(ours, plain(variables, x), exact)

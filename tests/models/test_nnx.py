@@ -145,13 +145,13 @@ def test_no_mode_is_flax_own_error():
     ("implementation", "average", "calls"),
     [
         (None, True, ["conv_bn_act"] * 2),
-        (None, False, ["conv_bn_act_train"] * 2),
+        (None, False, ["train_layer"] * 2),
         ("xla", True, []),
     ],
 )
 def test_the_op_runs_unless_xla_is_asked_for(monkeypatch, implementation, average, calls):
     graph, state = graph_and_state(pair("textbook", implementation)[0])
-    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "conv_bn_act_train")
+    called = agreement.record_calls(monkeypatch, ops, "conv_bn_act", "train_layer")
     run(graph, average, state, images(3, 6, 7, 4))
     assert called == calls
 

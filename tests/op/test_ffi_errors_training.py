@@ -13,6 +13,7 @@ from ffi_calls import (
     NORM_GRADIENT,
     NORM_SUMS,
     NORMALIZE,
+    NORMALIZE_AGAIN,
     POOL_GRADIENT,
     SUM_POOL_GRADIENT,
     X,
@@ -107,6 +108,13 @@ SHAPES = {
         ([Y, *FOUR[:3]], [(240,)], "y has shape"),
         ([Y, *FOUR[:2]], None, "shift is missing"),
         ([Y, *FOUR[:3]], [Y, Y], "got 2 results"),
+    ],
+    NORMALIZE_AGAIN: [
+        ([(6,), *FOUR[:3], X], None, "conv must have rank 3 to 5"),
+        ([Y, (6,), (6,), (), X], None, "shift has shape"),
+        ([Y, *FOUR[:3]], None, "after is missing"),
+        ([Y, *FOUR[:3], X, Y], None, "got 6 operands, expected no more than conv, mean"),
+        ([Y, *FOUR[:3], X], [X], "y has shape"),
     ],
     NORM_SUMS: [
         ([(6,), Y, (6,)], None, "d_y must have rank 3 to 5"),

@@ -49,7 +49,8 @@ class Chain:
 
     ``x`` are the images, which ``geometry`` pads; the ``head`` says what they are computed from.
     ``refused`` are elementwise nodes that are not in the tail, and why. ``prepare.py`` adds what it
-    computed of weights that do not change.
+    computed of weights that do not change, ``origins.py`` where the origins of ``x`` and of the
+    result are.
     """
 
     conv: Node
@@ -67,6 +68,8 @@ class Chain:
     before: tuple[Value, ...] | None = None  # the head's scale and shift, if they are known
     prepared: dict[Operand, Value] = dataclasses.field(default_factory=dict)
     packed: Packed | None = None
+    origin_of_x: Value | None = None
+    origin: Value | None = None
 
     @property
     def spec(self) -> ConvSpec:

@@ -38,7 +38,8 @@ def fuse(fn: F) -> F:
     with numbers, numbers for each channel or each image and channel, and tensors of the result's
     shape, such as activations, residuals and gates. In training, batch norm with the statistics of
     the batch is taken too, however it is written, and mean and variance are there for what else
-    reads them, such as running averages; after it, residual and ReLU. A value that is used
+    reads them, such as running averages; after it, residual and ReLU; and what one such layer gives
+    to another is not kept for the backward pass, but made again. A value that is used
     elsewhere too is kept, and everything else stays as it is, also in the bodies of ``jit``,
     ``custom_jvp``, ``custom_vjp``, ``checkpoint``, ``scan``, ``while_loop`` and ``cond``.
     :func:`explain` shows what was found.

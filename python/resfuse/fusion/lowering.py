@@ -22,9 +22,10 @@ from resfuse.kernel import affine, cascade
 from resfuse.kernel.cascade import Part, PartArrays
 from resfuse.kernel.epilogue import IDENTITY, Epilogue
 from resfuse.kernel.image_norm import GroupNorm, LayerNorm, image_norm
+from resfuse.kernel.origin import Made
 from resfuse.kernel.packed import Packed, Rows
 from resfuse.kernel.prologue import Prologue
-from resfuse.ops import conv_bn_act_train
+from resfuse.ops import train_layer
 from resfuse.purpose import Purpose, purpose
 from resfuse.spec import ConvSpec
 
@@ -42,9 +43,10 @@ def compute(chain: Chain, read: Read, wanted: Container[Value]) -> dict[Value, A
         return _images(chain, (y,))
     operands = [_operand(chain, operand, read) for operand in chain.operands]
     if chain.norm is not None:
-        x = chain.geometry.images_from(read(chain.x))
+        origin = None if chain.origin_of_x is None else read(chain.origin_of_x)
+        x = Made(chain.geometry.images_from(read(chain.x)), origin)
         kernel = chain.geometry.kernel.undo(read(chain.kernel))
-        return _with_statistics(chain, chain.norm, read, wanted, (x, kernel, *operands))
+        return _with_statistics(chain, chain.norm, read, wanted, x, (kernel, *operands))
     prologue = chain.head.prologue if chain.head else None
     static = chain.spec, _epilogue(chain), _in_place(chain), prologue
     packed, *weights = _weights(chain, read)
@@ -141,10 +143,17 @@ def _operand(chain: Chain, operand: Operand, read: Read) -> Array:
 
 
 def _with_statistics(
-    chain: Chain, norm: Norm, read: Read, wanted: Container[Value], arrays: Sequence[Array]
+    chain: Chain,
+    norm: Norm,
+    read: Read,
+    wanted: Container[Value],
+    x: Made,
+    arrays: Sequence[Array],
 ) -> dict[Value, Any]:
-    y, mean, var = _batch_norm(chain, norm, read, *arrays)
-    found = _images(chain, (y,))
+    made, mean, var = _batch_norm(chain, norm, read, x, *arrays)
+    found = _images(chain, (made.y,))
+    if chain.origin is not None:
+        found[chain.origin] = made.origin
     for value, (polynomial, axis) in norm.statistics.items():
         if value in wanted:
             array = polynomial.evaluate({MEAN: mean, VAR: var}.__getitem__)
@@ -154,13 +163,13 @@ def _with_statistics(
 
 
 def _batch_norm(
-    chain: Chain, norm: Norm, read: Read, x: Array, kernel: Array, residual: Array | None = None
-) -> tuple[Array, Array, Array]:
+    chain: Chain, norm: Norm, read: Read, x: Made, kernel: Array, residual: Array | None = None
+) -> tuple[Made, Array, Array]:
     def per_channel(polynomial: Polynomial) -> Array:
         return _per_channel(polynomial, meaning.inputs, chain.channels, read)
 
     meaning = norm.affine
-    return conv_bn_act_train(
+    return train_layer(
         x,
         kernel,
         None if meaning.scale == number(1) else per_channel(meaning.scale),
@@ -175,6 +184,8 @@ def _batch_norm(
         precision=chain.spec.precision,
         epsilon=meaning.deviation.epsilon,
         activation=None if chain.tail is None else chain.tail.epilogue.gate,
+        implementation=None,
+        gives_origin=chain.origin is not None,
     )
 
 

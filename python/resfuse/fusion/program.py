@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from resfuse import jax_compat
-from resfuse.fusion import graph, match, rewrite
+from resfuse.fusion import graph, match, origins, rewrite
 from resfuse.fusion.captured import Captured, as_argument, is_explicit, is_small
 from resfuse.fusion.graph import Graph, Value
 from resfuse.fusion.prepare import Packs, array_of, is_pending, prepare
@@ -57,6 +57,7 @@ class Program:
         self.norms = image_norms.find(self.graph)
         taken = {node for norm in self.norms for node in norm.nodes}
         self.chains = with_statistics(match.chains(self.graph, taken), taken)
+        origins.link(self.chains)
         if shared is not None:
             prepare(self.chains, shared.packs)
         self.plan = rewrite.Plan(self.graph, self.chains, self.norms, sliced)

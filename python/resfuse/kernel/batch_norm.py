@@ -12,7 +12,7 @@ second reads them again and writes ``d_c`` and, where there is one, ``d_residual
 fewer, for no ``d_c`` is known before all of the sums are. (PyTorch's ReLU, residual and batch norm
 are three kernels, which read and write ``g`` once more.) Both compute the gate's argument again,
 from ``c``; only behind a residual, which is as large as ``y``, they read ``y`` in its place. Saved
-from the forward pass are ``c`` and ``y``, which the next layer saves as well: what PyTorch saves.
+from the forward pass is ``c``, and ``y`` where the next layer cannot make it again (``origin.py``).
 SiLU may stand in the gate's place, without a residual.
 """
 
@@ -39,7 +39,9 @@ __all__ = [
     "norm_gradients",
     "norm_sums",
     "normalize",
+    "normalize_again",
     "normalized",
+    "operands_of_norm",
     "pixels",
 ]
 
@@ -80,8 +82,14 @@ def normalized(
 ) -> Array:
     """``ending`` of :func:`resfuse.reference.normalize`, on the kernel."""
     residuals = () if residual is None else (residual,)
-    multiplier = _multiplier(scale, lax.rsqrt(var + epsilon))
-    return normalize(ending, conv, mean, multiplier, _shift(bias, mean), *residuals)
+    return normalize(ending, conv, *operands_of_norm(scale, bias, mean, var, epsilon), *residuals)
+
+
+def operands_of_norm(
+    scale: Array | None, bias: Array | None, mean: Array, var: Array, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """What :func:`normalize` takes behind ``conv``."""
+    return mean, _multiplier(scale, lax.rsqrt(var + epsilon)), _shift(bias, mean)
 
 
 def _multiplier(scale: Array | None, rsigma: Array) -> Array:
@@ -147,6 +155,30 @@ def normalize(
     rule = f"{image}, o, o, o{f', {image}' * len(residual)} -> {image}"
     call = Call("normalize", rule, attributes=ending.attributes)
     return call(conv, mean, scale, shift, *residual)[0]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def normalize_again(
+    ending: Ending, conv: Array, mean: Array, scale: Array, shift: Array, after: Array
+) -> Array:
+    """:func:`normalize` in the backward pass, for a result that the forward pass did not keep.
+
+    Args:
+        ending: as in :func:`normalize`, and so are those that are not named here.
+        conv: see there.
+        mean: see there.
+        scale: see there.
+        shift: see there.
+        after: images that are not read; the result is not computed before they are there. (XLA
+            takes ``lax.optimization_barrier`` out before it looks for what is computed twice.)
+    """
+    image = _axes(conv)
+    call = Call(
+        "normalize_again",
+        f"{image}, o, o, o, {Axes(after.ndim - 2).x} -> {image}",
+        attributes=ending.attributes,
+    )
+    return call(conv, mean, scale, shift, after)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -216,6 +248,13 @@ def _plain_normalize(
     return ending(sum(residual, scale * (conv - mean) + shift))
 
 
+def _plain_again(
+    ending: Ending, conv: Array, mean: Array, scale: Array, shift: Array, after: Array
+) -> Array:
+    del after
+    return _plain_normalize(ending, conv, mean, scale, shift)
+
+
 def _plain_sums(
     ending: Ending, d_y: Array, conv: Array, mean: Array, *kept: Array
 ) -> tuple[Array, Array]:
@@ -259,5 +298,6 @@ def _by_formula(call: Callable[..., Any], formula: Callable[..., Any], static: i
 
 
 _by_formula(normalize, _plain_normalize, 1)
+_by_formula(normalize_again, _plain_again, 1)
 _by_formula(norm_sums, _plain_sums, 1)
 _by_formula(norm_gradient, _plain_gradient, 2)

@@ -11,12 +11,20 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
-from resfuse.kernel.batch_norm import Ending, Saved, norm_gradients, normalized, pixels
+from resfuse.kernel.batch_norm import (
+    Ending,
+    Saved,
+    norm_gradients,
+    normalized,
+    operands_of_norm,
+    pixels,
+)
 from resfuse.kernel.call import Call, Results
 from resfuse.kernel.conv import attributes, axes, gradients, weight_gradient
 from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
 from resfuse.kernel.fold import fold_of
 from resfuse.kernel.gate import Gate
+from resfuse.kernel.origin import Made, Origin
 from resfuse.reference import per_channel
 from resfuse.spec import ConvSpec
 
@@ -31,18 +39,30 @@ def train_on_cpu(
     scale: Array | None,
     bias: Array | None,
     residual: Array | None,
+    origin: Origin | None,
     *,
     spec: ConvSpec,
     epsilon: float,
     ending: Ending,
-) -> Statistics:
-    """As :func:`resfuse.reference.conv_bn_act_train` without ``conv_bias``, on the kernel."""
+) -> tuple[Made, Array, Array]:
+    """As :func:`resfuse.reference.conv_bn_act_train` without ``conv_bias``, on the kernel.
+
+    Where ``x`` has an ``origin``, it is not kept for the backward pass. The output has one, unless
+    a residual was added.
+    """
     operands = refuse_forward_mode((x, kernel, scale, bias, residual))
-    return bare(_train)(spec, epsilon, ending, *operands)
+    y, mean, var, conv = bare(_train)(spec, epsilon, ending, *operands, origin)
+    if residual is not None:
+        return Made(y), mean, var
+    numbers = operands_of_norm(scale, bias, mean, var, epsilon)
+    return Made(y, Origin(conv, *numbers, ending)), mean, var
+
+
+_Outputs = tuple[Array, Array, Array, Array]  # y, mean, variance and the convolution's output
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _train(spec: ConvSpec, epsilon: float, ending: Ending, *operands: Any) -> Statistics:
+def _train(spec: ConvSpec, epsilon: float, ending: Ending, *operands: Any) -> _Outputs:
     return _run(spec, epsilon, ending, *operands)[0]
 
 
@@ -55,11 +75,13 @@ def _run(
     scale: Array | None,
     bias: Array | None,
     residual: Array | None,
-) -> tuple[Statistics, Saved]:
+    origin: Origin | None,
+) -> tuple[_Outputs, Saved]:
+    del origin  # of the backward pass alone
     conv, mean, var = conv_statistics(spec, x, kernel)
     y = normalized(conv, scale, bias, mean, var, residual, epsilon=epsilon, ending=ending)
     value = None if residual is None or ending == Gate() else y
-    return (y, mean, var), Saved(conv, mean, var, scale, bias, value)
+    return (y, mean, var, conv), Saved(conv, mean, var, scale, bias, value)
 
 
 def _forward(spec: ConvSpec, epsilon: float, ending: Ending, *primals: Any) -> tuple[Any, Any]:
@@ -68,32 +90,39 @@ def _forward(spec: ConvSpec, epsilon: float, ending: Ending, *primals: Any) -> t
     # The images of a network's first layer want no cotangent. In a shape, for it is static; JAX may
     # take the structure from another trace.
     images = jnp.zeros(1 if primals[0].perturbed else 0, bool)
-    return outputs, (operands, saved, images)
+    x, *others, origin = operands
+    return outputs, ((x if origin is None else origin, *others), saved, images)
 
 
 def _backward(
     spec: ConvSpec, epsilon: float, ending: Ending, residuals: Any, cotangents: Any
 ) -> tuple[Array | None, ...]:
-    operands, saved, images = residuals
-    x, kernel, *_, residual = operands
+    (x, kernel, *others), saved, images = residuals
     d_y, d_mean, d_var = map(_array, cotangents, (saved.conv, saved.mean, saved.var))
     by_norm = norm_gradients(
         saved,
         (d_y, d_mean, d_var),
         epsilon=epsilon,
         ending=ending,
-        residual=residual is not None,
+        residual=others[-1] is not None,
     )
+    d_conv = _added(by_norm.conv, cotangents[-1])
+    x = x.again(d_conv) if isinstance(x, Origin) else x
     if images.size:
-        d_x, d_kernel = gradients(spec, x, kernel, by_norm.conv)
+        d_x, d_kernel = gradients(spec, x, kernel, d_conv)
     else:
-        d_x, d_kernel = None, weight_gradient(spec, kernel.shape[:-2], x, by_norm.conv)
-    pairs = zip(operands, (d_x, d_kernel, *by_norm[1:]), strict=True)
-    return tuple(None if o is None or c is None else varying_like(c, o) for o, c in pairs)
+        d_x, d_kernel = None, weight_gradient(spec, kernel.shape[:-2], x, d_conv)
+    pairs = zip((x, kernel, *others), (d_x, d_kernel, *by_norm[1:]), strict=True)
+    found = (None if o is None or c is None else varying_like(c, o) for o, c in pairs)
+    return *found, None
 
 
 def _array(cotangent: Any, like: Array) -> Array:
     return jnp.zeros_like(like) if isinstance(cotangent, SymbolicZero) else cotangent
+
+
+def _added(cotangent: Array, other: Any) -> Array:
+    return cotangent if isinstance(other, SymbolicZero) else cotangent + other
 
 
 _train.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -6,7 +6,7 @@ submodules are read and not called: to capture their intermediates, use ``implem
 """
 
 from resfuse.linen import resnet, resnetv2, textbook
-from resfuse.linen.fused import conv_alone, conv_bn_act, conv_bn_relu
+from resfuse.linen.fused import conv_alone, conv_bn_act, conv_bn_acts, conv_bn_relu
 from resfuse.linen.loading import load
 from resfuse.linen.resnet import *  # noqa: F403
 from resfuse.linen.resnetv2 import *  # noqa: F403
@@ -21,6 +21,7 @@ __all__ = [
     "ResNetV2Architecture",
     "conv_alone",
     "conv_bn_act",
+    "conv_bn_acts",
     "conv_bn_relu",
     "load",
 ]

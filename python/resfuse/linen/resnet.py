@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import Array
 
 from resfuse.linen.attention import ATTENTIONS
-from resfuse.linen.fused import conv_alone, conv_bn_relu
+from resfuse.linen.fused import conv_alone, conv_bn_acts
 from resfuse.models.architectures import ARCHITECTURES, Architecture
 from resfuse.models.convention import Convention
 from resfuse.models.pooling import halve
@@ -59,9 +59,9 @@ class _Layers:
         return nn.BatchNorm(**settings, scale_init=scale_init, dtype=self.dtype, name=name)
 
     def fused(self, use_running_average: bool) -> Callable[..., Array]:
-        """``conv_bn_relu`` as the network runs it."""
+        """``conv_bn_acts`` as the network runs it."""
         return functools.partial(
-            conv_bn_relu,
+            conv_bn_acts,
             use_running_average=use_running_average,
             implementation=self.implementation,
         )
@@ -78,8 +78,8 @@ class _Downsample(nn.Module):
     def __call__(self, x: Array, use_running_average: bool) -> Array:
         conv, norm = self.plan.skip_names
         x = halve(x, partial=True) if self.plan.halves else x
-        layer = self.make.conv(self.conv, conv), self.make.norm(norm)
-        return self.make.fused(use_running_average)(*layer, x, relu=False)
+        layer = self.make.conv(self.conv, conv), self.make.norm(norm), None
+        return self.make.fused(use_running_average)([layer], x)
 
 
 class _DeepStem(nn.Module):
@@ -91,11 +91,14 @@ class _DeepStem(nn.Module):
     @nn.compact
     def __call__(self, x: Array, use_running_average: bool) -> Array:
         *plans, last = self.plans
-        for number, plan in enumerate(plans):
-            layer = self.make.conv(plan, f"{3 * number}"), self.make.norm(f"{3 * number + 1}")
-            x = self.make.fused(use_running_average)(*layer, x)
-        conv = self.make.conv(last, f"{3 * len(plans)}")
-        return conv_alone(conv, x, implementation=self.make.implementation)
+        make = self.make
+        layers = [
+            (make.conv(plan, f"{3 * number}"), make.norm(f"{3 * number + 1}"), nn.relu)
+            for number, plan in enumerate(plans)
+        ]
+        x = make.fused(use_running_average)(layers, x)
+        conv = make.conv(last, f"{3 * len(plans)}")
+        return conv_alone(conv, x, implementation=make.implementation)
 
 
 class _Block(nn.Module):
@@ -108,19 +111,21 @@ class _Block(nn.Module):
     def __call__(self, x: Array, use_running_average: bool) -> Array:
         make, fused = self.make, self.make.fused(use_running_average)
         *convs, last = self.plan.convs
-        y = x
-        for number, plan in enumerate(convs, 1):
-            y = fused(make.conv(plan, f"conv{number}"), make.norm(f"bn{number}"), y)
-        if self.plan.downsample is not None:
-            skip = _Downsample(self.plan.downsample, self.plan, make, name="downsample")
-            x = skip(x, use_running_average)
+        branch = [
+            (make.conv(plan, f"conv{number}"), make.norm(f"bn{number}"), nn.relu)
+            for number, plan in enumerate(convs, 1)
+        ]
         number = len(self.plan.convs)
         init = nn.initializers.zeros if make.zero_init_residual else nn.initializers.ones
         layer = make.conv(last, f"conv{number}"), make.norm(f"bn{number}", init)
+        skip = x
+        if self.plan.downsample is not None:
+            downsample = _Downsample(self.plan.downsample, self.plan, make, name="downsample")
+            skip = downsample(x, use_running_average)
         if self.plan.attention is None:
-            return fused(*layer, y, residual=x)
+            return fused([*branch, (*layer, nn.relu)], x, residual=skip)
         attention = ATTENTIONS[self.plan.attention](self.plan, make.dtype, name="se")
-        return nn.relu(attention(fused(*layer, y, relu=False)) + x)
+        return nn.relu(attention(fused([*branch, (*layer, None)], x)) + skip)
 
 
 class _Stage(nn.Module):
@@ -223,7 +228,7 @@ class ResNet(nn.Module):
         if more:
             x = _DeepStem(plans, make, name="conv1")(x, use_running_average)
             return nn.relu(norm(x, use_running_average))
-        return make.fused(use_running_average)(make.conv(first, "conv1"), norm, x)
+        return make.fused(use_running_average)([(make.conv(first, "conv1"), norm, nn.relu)], x)
 
 
 ResNet18 = functools.partial(ResNet, ARCHITECTURES["ResNet18"])

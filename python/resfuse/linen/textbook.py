@@ -8,7 +8,7 @@ from flax import linen as nn
 from flax.typing import PaddingLike
 from jax import Array
 
-from resfuse.linen.fused import conv_bn_relu
+from resfuse.linen.fused import conv_bn_acts, conv_bn_relu
 from resfuse.models import layer
 
 __all__ = ["BasicBlock", "ResNetClassifier", "resnet_basic_forward", "resnet_classifier_forward"]
@@ -53,15 +53,19 @@ class BasicBlock(nn.Module):
         conv = functools.partial(nn.Conv, self.features, use_bias=self.use_bias)
         norm = functools.partial(nn.BatchNorm, momentum=self.momentum, epsilon=self.epsilon)
         fused = functools.partial(
-            conv_bn_relu,
+            conv_bn_acts,
             use_running_average=use_running_average,
             implementation=self.implementation,
         )
-        y = fused(conv((3, 3), strides=self.strides, padding=self.padding), norm(), x)
+        branch = [
+            (conv((3, 3), strides=self.strides, padding=self.padding), norm(), nn.relu),
+            (conv((3, 3), padding=self.padding), norm(), nn.relu),
+        ]
+        skip = x
         if layer.projects(x.shape[-1], self.features, self.strides):
             proj = conv((1, 1), strides=self.strides, name="conv_proj")
-            x = fused(proj, norm(name="norm_proj"), x, relu=False)
-        return fused(conv((3, 3), padding=self.padding), norm(), y, residual=x)
+            skip = fused([(proj, norm(name="norm_proj"), None)], x)
+        return fused(branch, x, residual=skip)
 
 
 class ResNetClassifier(nn.Module):

@@ -84,8 +84,13 @@ def _transposed(conv: Any, kernel: Array) -> tuple[Array, dict[str, Any]]:
     if isinstance(padding, str):
         window = map(dilated, kernel.shape[:-2], kernel_dilation)
         padding = _transposed_pads(padding, tuple(window), strides)
-    geometry = {"input_dilation": strides, "kernel_dilation": kernel_dilation, "padding": padding}
-    return kernel, geometry
+    return kernel, {
+        "strides": 1,
+        "padding": padding,
+        "input_dilation": strides,
+        "kernel_dilation": kernel_dilation,
+        "feature_group_count": 1,
+    }
 
 
 def _transposed_pads(name: str, window: Sequence[int], strides: Sequence[int]) -> Pads:

@@ -1,6 +1,6 @@
-"""One ``conv -> batch norm -> (+ residual) -> activation`` layer: what Linen and NNX share."""
+"""``conv -> batch norm -> (+ residual) -> activation`` layers: what Linen and NNX share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,10 +10,13 @@ from jax import Array
 
 from resfuse import ops
 from resfuse.arguments import Activation
+from resfuse.kernel.origin import Made
 from resfuse.models import geometry
 from resfuse.models.support import Weights, fusible
 
-__all__ = ["check_channels", "finished", "projects", "run"]
+__all__ = ["Layer", "check_channels", "finished", "in_turn", "projects", "run"]
+
+Layer = tuple[Any, Any, Activation | None]  # a convolution, its batch norm or None, what follows
 
 
 def check_channels(x: Array, features: int, advice: str) -> None:
@@ -35,26 +38,27 @@ def run(
     conv: Any,
     bn: Any,
     weights: Weights | None,
-    x: Array,
+    x: Made,
     residual: Array | None,
     *,
     activation: Activation | None,
     training: bool,
     implementation: str | None,
-) -> tuple[Array, Array | None, Array | None] | None:
+    gives_origin: bool,
+) -> tuple[Made, Array | None, Array | None] | None:
     """Runs the layer through the op: the output, and the running mean and variance after it.
 
     ``None`` means that the layer is Flax's: the op cannot express it, ``implementation`` is "xla",
     or ``weights`` is ``None``, where only Flax can make them or say what is wrong with them.
     """
     supported = fusible(
-        conv, bn, weights, x, residual, training=training, implementation=implementation
+        conv, bn, weights, x.y, residual, training=training, implementation=implementation
     )
     if weights is None or not supported:
         return None
     weights, x, residual = jax.tree.map(_float32, (weights, x, residual))
     kernel, conv_bias, scale, bias, mean, var = weights
-    x, kernel, options = geometry.arguments(conv, x, kernel)
+    images, kernel, options = geometry.arguments(conv, x.y, kernel)
     is_module = isinstance(activation, linen.Module | nnx.Module)  # it has variables of its own
     options |= {
         "activation": None if is_module else activation,
@@ -65,14 +69,32 @@ def run(
         "implementation": implementation,
     }
     if training:
-        y, *batch = ops.conv_bn_act_train(x, kernel, scale, bias, **options)
+        # A padding of its own makes other images of them.
+        made = Made(images, x.origin if images is x.y else None)
+        options["gives_origin"] = gives_origin and not is_module
+        y, *batch = ops.train_layer(made, kernel, scale, bias, **options)
         mean, var = (
             bn.momentum * old + (1 - bn.momentum) * new
             for old, new in zip((mean, var), batch, strict=True)
         )
     else:
-        y = ops.conv_bn_act(x, kernel, scale, bias, mean, var, **options)
-    return finished(y, None, activation if is_module else None), mean, var
+        y = Made(ops.conv_bn_act(images, kernel, scale, bias, mean, var, **options))
+    return Made(finished(y.y, None, activation)) if is_module else y, mean, var
+
+
+def in_turn(
+    layer: Callable[..., Made], layers: Sequence[Layer], x: Array, residual: Array | None
+) -> Array:
+    """Runs each on what the one before it gives, the last with the residual.
+
+    ``layer`` runs one of them, and is told whether another one follows.
+    """
+    made = Made(x)
+    for count, (conv, bn, activation) in enumerate(layers, 1):
+        is_last = count == len(layers)
+        added = residual if is_last else None
+        made = layer(conv, bn, made, activation, added, gives_origin=not is_last)
+    return made.y
 
 
 def _float32(array: Any) -> Array:

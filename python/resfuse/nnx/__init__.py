@@ -17,7 +17,7 @@ from resfuse.models.vgg import VGGArchitecture
 from resfuse.nnx import convnext, densenet, mobilenet, regnet, resnet, resnetv2, textbook, vgg
 from resfuse.nnx.convnext import *  # noqa: F403
 from resfuse.nnx.densenet import *  # noqa: F403
-from resfuse.nnx.fused import conv_alone, conv_bn_act, conv_bn_relu
+from resfuse.nnx.fused import conv_alone, conv_bn_act, conv_bn_acts, conv_bn_relu
 from resfuse.nnx.loading import load
 from resfuse.nnx.mobilenet import *  # noqa: F403
 from resfuse.nnx.network import Network
@@ -39,6 +39,7 @@ __all__ = [
     "VGGArchitecture",
     "conv_alone",
     "conv_bn_act",
+    "conv_bn_acts",
     "conv_bn_relu",
     "load",
 ]

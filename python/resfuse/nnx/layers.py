@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,10 +12,10 @@ from jax.nn import initializers
 
 from resfuse.models.convention import ACTIVATIONS, KAIMING, Activation, Convention
 from resfuse.models.resnet_plans import ConvPlan
-from resfuse.nnx.fused import conv_bn_act
+from resfuse.nnx.fused import conv_bn_act, conv_bn_acts
 from resfuse.nnx.unfilled import Unfilled, resized, shape_alone
 
-__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "conv_norm"]
+__all__ = ["ConvNorm", "Layers", "SqueezeExcite", "conv_norm", "conv_norms"]
 
 
 def conv_norm(
@@ -35,6 +35,15 @@ class ConvNorm(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Maps ``(B, H, W, C)`` to ``(B, Ho, Wo, features)``, or the same without a batch."""
         return conv_norm(self.conv, self.bn, x, self.activation)
+
+
+def conv_norms(layers: Sequence[ConvNorm], x: Array) -> Array:
+    """Each on what the one before it gives."""
+    found = [
+        (each.conv, each.bn, None if each.activation is None else ACTIVATIONS[each.activation])
+        for each in layers
+    ]
+    return conv_bn_acts(found, x)
 
 
 class SqueezeExcite(nnx.Module):

@@ -10,7 +10,7 @@ from jax.nn import initializers
 
 from resfuse.models.convention import ACTIVATIONS, uniform_within
 from resfuse.models.mobilenet import MOBILENETS, InvertedResidualPlan, MobileNetArchitecture
-from resfuse.nnx.layers import ConvNorm, Layers
+from resfuse.nnx.layers import ConvNorm, Layers, conv_norms
 from resfuse.nnx.network import Network
 
 __all__ = [
@@ -60,10 +60,11 @@ class _InvertedResidual(nnx.Module):
         self.stochastic_depth = make.stochastic_depth(stochastic_depth) if plan.skips else None
 
     def __call__(self, x: Array) -> Array:
-        y = x if self.expand is None else self.expand(x)
-        y = self.depthwise(y)
-        y = y if self.squeeze_excite is None else self.squeeze_excite(y)
-        y = self.project(y)
+        wide = [self.depthwise] if self.expand is None else [self.expand, self.depthwise]
+        if self.squeeze_excite is None:
+            y = conv_norms([*wide, self.project], x)
+        else:
+            y = self.project(self.squeeze_excite(conv_norms(wide, x)))
         return y if self.stochastic_depth is None else self.stochastic_depth(y) + x
 
 

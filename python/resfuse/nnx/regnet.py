@@ -10,7 +10,7 @@ from jax import Array
 from jax.nn import initializers
 
 from resfuse.models.regnet import REGNETS, RegNetArchitecture, RegNetStage
-from resfuse.nnx.layers import Layers
+from resfuse.nnx.layers import Layers, conv_norms
 from resfuse.nnx.network import Network
 
 __all__ = [
@@ -62,9 +62,11 @@ class _Block(nnx.Module):
         self.proj = make.conv_norm(in_features, features, 1, strides) if projects else None
 
     def __call__(self, x: Array) -> Array:
-        y = self.b(self.a(x))
-        y = y if self.squeeze_excite is None else self.squeeze_excite(y)
-        return jax.nn.relu((x if self.proj is None else self.proj(x)) + self.c(y))
+        if self.squeeze_excite is None:
+            y = conv_norms([self.a, self.b, self.c], x)
+        else:
+            y = self.c(self.squeeze_excite(conv_norms([self.a, self.b], x)))
+        return jax.nn.relu((x if self.proj is None else self.proj(x)) + y)
 
 
 class RegNet(Network):

@@ -10,7 +10,7 @@ from resfuse.arguments import check_implementation
 from resfuse.models.architectures import ARCHITECTURES, Architecture
 from resfuse.models.resnet_plans import ConvPlan, plan_stages, plan_stem
 from resfuse.models.torchvision_layers import linear_settings, max_pool
-from resfuse.nnx.fused import conv_bn_relu
+from resfuse.nnx.fused import conv_bn_acts
 from resfuse.nnx.layers import Layers
 from resfuse.nnx.network import Network
 from resfuse.nnx.resnet_blocks import Block, conv_and_norm
@@ -142,14 +142,12 @@ class ResNet(Network):
 
     def features(self, x: Array, use_running_average: bool | None = None) -> list[Array]:
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to the output of each stage."""
-        for conv, bn in self._stem_layers():
-            x = conv_bn_relu(
-                conv,
-                bn,
-                x,
-                use_running_average=use_running_average,
-                implementation=self.implementation,
-            )
+        x = conv_bn_acts(
+            [(*layer, nnx.relu) for layer in self._stem_layers()],
+            x,
+            use_running_average=use_running_average,
+            implementation=self.implementation,
+        )
         x = x if self.cifar_stem else max_pool(x, self.implementation)
         maps = []
         for number in range(1, self.stages + 1):

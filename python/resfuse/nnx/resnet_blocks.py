@@ -9,7 +9,7 @@ from jax import Array
 from resfuse.models.pooling import halve
 from resfuse.models.resnet_plans import BlockPlan, ConvPlan
 from resfuse.models.torchvision_layers import conv_settings
-from resfuse.nnx.fused import conv_bn_relu
+from resfuse.nnx.fused import Layer, conv_bn_acts
 from resfuse.nnx.layers import Layers
 
 __all__ = ["Block", "conv_and_norm"]
@@ -84,18 +84,18 @@ class Block(nnx.Module):
     def __call__(self, x: Array, use_running_average: bool | None) -> Array:
         """Maps images ``(..., H, W, C)`` to those of the block."""
         fused = functools.partial(
-            conv_bn_relu,
+            conv_bn_acts,
             use_running_average=use_running_average,
             implementation=self.implementation,
         )
         numbers = range(1, self.depth + 1)
         *layers, last = [(getattr(self, f"conv{n}"), getattr(self, f"bn{n}")) for n in numbers]
-        y = x
-        for conv, bn in layers:
-            y = fused(conv, bn, y)
+        branch: list[Layer] = [(*layer, nnx.relu) for layer in layers]
+        skip = x
         if self.downsample is not None:
             *_, conv, bn = self.downsample
-            x = fused(conv, bn, halve(x, partial=True) if self.halves else x, relu=False)
+            skip = halve(x, partial=True) if self.halves else x
+            skip = fused([(conv, bn, None)], skip)
         if self.se is None:
-            return fused(*last, y, residual=x)
-        return nnx.relu(self.se(fused(*last, y, relu=False)) + x)
+            return fused([*branch, (*last, nnx.relu)], x, residual=skip)
+        return nnx.relu(self.se(fused([*branch, (*last, None)], x)) + skip)

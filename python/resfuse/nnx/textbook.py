@@ -9,7 +9,7 @@ from jax import Array
 
 from resfuse.arguments import check_implementation
 from resfuse.models import layer
-from resfuse.nnx.fused import conv_bn_relu
+from resfuse.nnx.fused import conv_bn_acts, conv_bn_relu
 
 __all__ = ["BasicBlock", "ResNetClassifier", "resnet_basic_forward", "resnet_classifier_forward"]
 
@@ -73,14 +73,15 @@ class BasicBlock(nnx.Module):
     def __call__(self, x: Array, use_running_average: bool | None = None) -> Array:
         """Maps ``(B, H, W, Cin)``, or one ``(H, W, Cin)``, to as many ``(Ho, Wo, features)``."""
         fused = functools.partial(
-            conv_bn_relu,
+            conv_bn_acts,
             use_running_average=use_running_average,
             implementation=self.implementation,
         )
-        y = fused(self.conv1, self.bn1, x)
+        skip = x
         if self.conv_proj is not None and self.bn_proj is not None:
-            x = fused(self.conv_proj, self.bn_proj, x, relu=False)
-        return fused(self.conv2, self.bn2, y, residual=x)
+            skip = fused([(self.conv_proj, self.bn_proj, None)], x)
+        branch = [(self.conv1, self.bn1, nnx.relu), (self.conv2, self.bn2, nnx.relu)]
+        return fused(branch, x, residual=skip)
 
 
 class ResNetClassifier(nnx.Module):

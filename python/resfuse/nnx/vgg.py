@@ -11,7 +11,7 @@ from jax.nn import initializers
 from resfuse.kernel import pool
 from resfuse.models.pooling import adaptive_average
 from resfuse.models.vgg import VGGS, VGGArchitecture
-from resfuse.nnx.layers import Layers
+from resfuse.nnx.layers import Layers, conv_norms
 from resfuse.nnx.network import Network
 
 __all__ = ["VGG", "VGG11", "VGG13", "VGG16", "VGG19"]
@@ -78,8 +78,7 @@ class VGG(Network):
         """Maps ``(B, H, W, C)``, or one ``(H, W, C)``, to each stage's last map, and their pool."""
         maps = []
         for stage in self.stages:
-            for layer in stage:
-                x = layer(x)
+            x = conv_norms(stage, x)
             maps.append(x)
             x = pool.max_pool(x, (2, 2), (2, 2), "VALID")
         return [*maps, x]
