@@ -41,6 +41,9 @@ inline Vec expm1_reduced(Vec r) {
   return r + r * r * polynomial(r, kTerms);
 }
 
+// The first 12 bits of numbers, whose products are exact.
+inline Vec first_bits(Vec x) { return (Vec)((Lanes)x & static_cast<int32_t>(0xfffff000)); }
+
 // Below -104 the result is zero, and above 89 infinite.
 inline Vec exp(Vec x) {
   const Reduced x_is = reduce(clamp(x, -104.0f, 89.0f));
@@ -101,21 +104,23 @@ inline Vec log1p(Vec x) {
   return absolute(x) < 1e-8f ? x : result;
 }
 
-// 1 / (1 + 2^n e^-r), the exponential of degree 5 and off by 2^-23, relatively. Where the result is
-// not normal, below -87.3, it is less than 2^-126, as it should be, and no more is said: XLA's
-// threads take such numbers for zero.
-inline Vec logistic(Vec x) {
-  // Of e^-r: the signs alternate, which saves to negate x.
+// e^-(x + rest) for x up to 88.4 and a rest that is little, or none, of degree 5; off by 2^-23,
+// relatively. From 87.7 on it is zero.
+template <typename... Rest>
+inline Vec exp_of_minus(Vec x, Rest... rest) {
+  // The signs alternate, which saves to negate x.
   constexpr float kTerms[] = {1.0000001f,   -0.9999997f,  0.49998891f,
                               -0.16667576f, 0.041915625f, -0.008297529f};
   // The last bits of a sum with this are those of a whole number, 127 + n: the exponent of 2^n.
   constexpr float kRoundToExponent = kRound + 127.0f;
-  const Vec inside = clamp(x, -88.3f, 87.0f);
-  const Vec rounded = inside * -kLog2E + kRoundToExponent, n = rounded - kRoundToExponent;
-  const Vec r = inside + n * kLn2High + n * kLn2Low;
-  const Vec power = (Vec)((Bits)rounded << 23);
-  return reciprocal(1.0f + polynomial(r, kTerms) * power);
+  const Vec rounded = x * -kLog2E + kRoundToExponent, n = rounded - kRoundToExponent;
+  const Vec r = ((x + n * kLn2High + n * kLn2Low) + ... + rest);
+  return polynomial(r, kTerms) * (Vec)((Bits)rounded << 23);
 }
+
+// 1 / (1 + e^-x). Where the result is not normal, below -87.3, it is less than 2^-126, as it should
+// be, and no more is said: XLA's threads take such numbers for zero.
+inline Vec logistic(Vec x) { return reciprocal(1.0f + exp_of_minus(clamp(x, -88.3f, 87.0f))); }
 
 inline Vec silu(Vec x) { return x * logistic(x); }
 
@@ -141,25 +146,42 @@ inline Vec erf(Vec x) {
   return a > 0.927734375f ? with_sign(large, x) : small;
 }
 
-// For a = |x|, as M. M. Shepherd and J. G. Laframboise have it (Mathematics of Computation 36,
-// 1981, with another q):
+// For a = |x|, much as M. M. Shepherd and J. G. Laframboise have it (Mathematics of Computation 36,
+// 1981), who divide by 1 + 2a:
 //
-//   erfc(a) = e^(-a^2) P(q) / (1 + 2a),    q = (a - 2) / (a + 2)
+//   erfc(a) = e^(-a^2) P(q) / (a + 2),    q = (a - 2) / (a + 2)
 //
 // a^2 counts in more bits than a float has: with h, the first 12 bits of a, h^2 is exact, and the
 // rest is (a - h) (a + h).
 inline Vec erfc(Vec x) {
-  constexpr float kP[] = {1.2769784f,     -0.092763983f, -0.16603141f, 0.16405532f,
-                          -0.054204464f,  -0.008059767f, 0.00863232f,  0.001313607f,
-                          -0.0012307081f, -0.0004010339f};
+  constexpr float kP[] = {1.02158272f,    -0.687160909f,    0.279469997f,
+                          -0.0364358909f, -0.0214853641f,   0.00643940037f,
+                          0.00298252236f, -0.000756557914f, -0.000463927834f};
   const Vec a = lower(splat(10.06f), absolute(x));
-  const Vec high = (Vec)((Lanes)a & static_cast<int32_t>(0xfffff000));
+  const Vec high = first_bits(a);
   const Reduced square_is = reduce(-high * high);
   const Vec r = square_is.r - (a - high) * (a + high);
   const Vec power = 1.0f + expm1_reduced(r);
-  const Vec q = (a - 2.0f) * reciprocal(a + 2.0f);
-  const Vec result = scaled(power * polynomial(q, kP) * reciprocal(1.0f + 2.0f * a), square_is.n);
+  const Vec over = reciprocal(a + 2.0f);
+  const Vec result = scaled(power * polynomial((a - 2.0f) * over, kP) * over, square_is.n);
   return x < 0.0f ? 2.0f - result : result;
+}
+
+// x erfc(-x / sqrt(2)) / 2, in the same way: with q = (a - 3) / (a + 3)
+//
+//   erfc(a / sqrt(2)) / 2 = e^(-a^2 / 2) P(q) / (a + 3)
+//
+// which is zero where it is not normal, beyond 13.2.
+inline Vec gelu(Vec x) {
+  constexpr float kP[] = {0.729083657f,   -0.50933218f,     0.230019361f,
+                          -0.0472568274f, -0.0104798311f,   0.00692519872f,
+                          0.00107588735f, -0.000903567299f, -0.000266369054f};
+  const Vec a = lower(splat(13.27f), absolute(x));
+  const Vec high = first_bits(a), half = 0.5f * high;
+  const Vec over = reciprocal(a + 3.0f);
+  const Vec tail = polynomial((a - 3.0f) * over, kP) * over *
+                   exp_of_minus(half * high, (a - high) * (half + 0.5f * a));
+  return x * (x < 0.0f ? tail : 1.0f - tail);
 }
 
 }  // namespace

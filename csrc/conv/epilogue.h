@@ -26,7 +26,7 @@ struct Output {
   int64_t channel, columns;  // the panel's, or a strip's
   int64_t vectors;           // a tile's
   int64_t image_floats, out_c;
-  Activation activation;  // the program, if it is one of those that are compiled
+  Activation activation = {};  // the program, if it is one of those that are compiled
 
   Output(const Job& job, const Panel& panel, int64_t vectors, Registers& registers)
       : out(job.operands.out + panel.channel),
@@ -60,7 +60,7 @@ struct Output {
       if (operand.per == Per::kChannel)
         for (int64_t row = 0; row < kMR * kVectors / vectors; ++row) gather(operand, row, channel);
     }
-    activation = activation_of(*program);
+    activation = program->activation;
   }
 
   bool is_whole() const { return columns % kLanes == 0; }

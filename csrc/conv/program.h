@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "base/bounds.h"
+
 namespace resfuse {
 
 // As resfuse/kernel/program.py has them.
@@ -52,6 +54,14 @@ struct ProgramOutput {
   Value value;
 };
 
+// Of a program that is compiled (activations.h), by which it ends in place of its code.
+struct Activation {
+  enum Kind { kNone, kHardSwish, kSilu, kGelu };
+  Kind kind;
+  float offset, factor;  // of hard swish
+  Bounds bounds;
+};
+
 struct Program {
   int operands, constants, instructions, outputs;
   ProgramOperand operand[kMaxOperands];
@@ -59,6 +69,7 @@ struct Program {
   Instruction code[kMaxInstructions];
   bool ends_in_output;  // whether the last instruction's result is the first output, and no more
   ProgramOutput output[kMaxOutputs];
+  Activation activation;
 };
 
 struct OperationInfo {

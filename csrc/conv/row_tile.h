@@ -21,11 +21,12 @@ namespace {
 // Room for one input made compilers spill: with AVX2, 12 neighbours of a 3x3 window took longer
 // than 11 by a third. With 32 registers 14, for images are often 7 times a power of two wide: rows
 // of 14 in tiles of 7 took longer by a sixth. Where more than 12 gained nothing the code is spared,
-// and of windows of one column or two, which are rare, that of tiles of more than 7.
+// and of windows that are rare, of one column or two or of 7 with strides, that of more than 7.
 constexpr int highest_along_row(int64_t columns, int64_t stride) {
   constexpr int kHighest = kRegisters == 32 ? 14 : kMaxMR;
   static_assert(kHighest <= kVectors * kMR, "a tile's sums have room in memory");
-  const int worth = columns < 3 ? 7 : columns > 3 && stride > 1 ? kMaxMR : kHighest;
+  const bool is_wide = columns > 3 && stride > 1, is_rare = columns < 3 || (columns > 5 && is_wide);
+  const int worth = is_rare ? 7 : is_wide ? kMaxMR : kHighest;
   const int left = kRegisters - 2 - static_cast<int>(columns);
   const int fitting = left < kHighest ? left : kHighest;
   return worth < fitting ? worth : fitting;

@@ -57,7 +57,7 @@ class DepthwiseRows {
 
   static bool has_compiled_epilogue(const Job& job) {
     const Program* const program = program_of(job);
-    return !program || activation_of(*program).kind != Activation::kNone;
+    return !program || program->activation.kind != Activation::kNone;
   }
 
   // As the plan has it, unless something is kept for each channel for which there is less room:

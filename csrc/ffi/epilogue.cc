@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ffi/activation.h"
 #include "ffi/code.h"
 
 namespace resfuse {
@@ -184,6 +185,7 @@ BoundEpilogue bind_epilogue(Call& call, const Conv& conv, const Weights& weights
   recognise(code, bound);
   absorb_lines(code);
   Slots(code, program).assign(program);
+  program.activation = activation_of(program);
   return bound;
 }
 
