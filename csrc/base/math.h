@@ -124,6 +124,11 @@ inline Vec logistic(Vec x) { return reciprocal(1.0f + exp_of_minus(clamp(x, -88.
 
 inline Vec silu(Vec x) { return x * logistic(x); }
 
+// x (1 + tanh(u)) / 2 = x logistic(2 u)  for  u = sqrt(2 / pi) (x + 0.044715 x^3).
+inline Vec gelu_by_tanh(Vec x) {
+  return x * logistic(x * (1.595769122f + 0.0713548163f * (x * x)));
+}
+
 // e / (2 - e) for e = 1 - e^(-2 |x|), which is 1 from |x| = 9 on.
 inline Vec tanh(Vec x) {
   const Reduced twice = reduce(upper(splat(-20.0f), absolute(x) * -2.0f));

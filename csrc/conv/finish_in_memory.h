@@ -58,6 +58,8 @@ __attribute__((noinline)) inline void finish_plain(const Tile& tile, int height,
     return each([](Vec value, int64_t, int64_t) { return silu(value); });
   if (activation.kind == Activation::kGelu)
     return each([](Vec value, int64_t, int64_t) { return gelu(value); });
+  if (activation.kind == Activation::kGeluByTanh)
+    return each([](Vec value, int64_t, int64_t) { return gelu_by_tanh(value); });
   if (activation.kind == Activation::kHardSwish)
     return each([&](Vec value, int64_t, int64_t) { return hard_swish(activation, value); });
   const Bounds bounds = output.bounds;

@@ -56,7 +56,7 @@ struct ProgramOutput {
 
 // Of a program that is compiled (activations.h), by which it ends in place of its code.
 struct Activation {
-  enum Kind { kNone, kHardSwish, kSilu, kGelu };
+  enum Kind { kNone, kHardSwish, kSilu, kGelu, kGeluByTanh };
   Kind kind;
   float offset, factor;  // of hard swish
   Bounds bounds;
