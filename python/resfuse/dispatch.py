@@ -262,9 +262,11 @@ def _training(
         y, mean, var = reference.conv_bn_act_train(
             **arrays, spec=spec, epsilon=epsilon, activation=activation
         )
+        if not gives_origin:
+            return Made(y), mean, var
         # Of the same types; elsewhere nothing reads it.
-        unread = Origin(y, mean, mean, mean, passed) if gives_origin else None
-        return Made(y, unread), mean, var
+        of_norm = y, arrays["scale"], arrays["bias"], mean, var
+        return Made(y, Origin.of(*of_norm, epsilon=epsilon, ending=passed)), mean, var
 
     if not native:
         return plain(arrays, origin)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from agreement import assert_as_accurate, assert_near, images, in_float64, on_device
@@ -123,9 +123,10 @@ def test_unbatched():
     assert_near(gradients(jax.nn.relu)(x, weights()), exact)
 
 
-def test_sharded():
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_sharded(kind):
     x = images(4, 6, 5, 4)
-    devices = mesh()
+    devices = mesh(kind)
     with jax.set_mesh(devices):
         split = jax.device_put(x, NamedSharding(devices, P("batch")))
         whole = jax.device_put(weights(), NamedSharding(devices, P()))
@@ -133,6 +134,21 @@ def test_sharded():
         got = jax.tree.map(np.asarray, compiled(split, whole))
     assert_near(got, in_float64(gradients(jax.nn.relu, "xla"), x, weights()))
     assert "all-gather" not in compiled.as_text()
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shard_map(check_vma):
+    """Each device normalises its part of the batch; the weights' gradient is the sum."""
+    x, total = images(4, 6, 5, 4), lambda x, w: jax.lax.psum(loss(jax.nn.relu)(x, w), "batch")
+    parts = jax.shard_map(
+        total, mesh=mesh(), in_specs=(P("batch"), P()), out_specs=P(), check_vma=check_vma
+    )
+
+    def in_halves(x, weights):
+        return sum(loss(jax.nn.relu, "xla")(half, weights) for half in (x[:2], x[2:]))
+
+    got = jax.jit(jax.grad(parts, (0, 1)))(x, weights())
+    assert_near(got, in_float64(jax.jit(jax.grad(in_halves, (0, 1))), x, weights()))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 from jax import Array
 
-from resfuse.kernel.batch_norm import Ending, normalize_again
+from resfuse.kernel.batch_norm import Ending, normalize_again, operands_of_norm
 
 __all__ = ["Made", "Origin"]
 
@@ -32,6 +32,21 @@ class Origin:
     scale: Array
     shift: Array
     ending: Ending
+
+    @classmethod
+    def of(
+        cls,
+        conv: Array,
+        scale: Array | None,
+        bias: Array | None,
+        mean: Array,
+        var: Array,
+        *,
+        epsilon: float,
+        ending: Ending,
+    ) -> "Origin":
+        """What :func:`resfuse.kernel.batch_norm.normalized` makes images from."""
+        return cls(conv, *operands_of_norm(scale, bias, mean, var, epsilon), ending)
 
     def again(self, after: Array) -> Array:
         """The images once more, when ``after`` is there."""

@@ -11,14 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
-from resfuse.kernel.batch_norm import (
-    Ending,
-    Saved,
-    norm_gradients,
-    normalized,
-    operands_of_norm,
-    pixels,
-)
+from resfuse.kernel.batch_norm import Ending, Saved, norm_gradients, normalized, pixels
 from resfuse.kernel.call import Call, Results
 from resfuse.kernel.conv import attributes, axes, gradients, weight_gradient
 from resfuse.kernel.derivatives import bare, refuse_forward_mode, varying_like
@@ -54,8 +47,8 @@ def train_on_cpu(
     y, mean, var, conv = bare(_train)(spec, epsilon, ending, *operands, origin)
     if residual is not None:
         return Made(y), mean, var
-    numbers = operands_of_norm(scale, bias, mean, var, epsilon)
-    return Made(y, Origin(conv, *numbers, ending)), mean, var
+    origin = Origin.of(conv, scale, bias, mean, var, epsilon=epsilon, ending=ending)
+    return Made(y, origin), mean, var
 
 
 _Outputs = tuple[Array, Array, Array, Array]  # y, mean, variance and the convolution's output
