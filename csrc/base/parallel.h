@@ -173,7 +173,7 @@ inline void work_in_stages(const std::vector<int64_t>& units, int64_t max_thread
   const int64_t most = units.empty() ? 0 : *std::max_element(units.begin(), units.end());
   if (most <= 0) return;
   const int64_t threads = std::clamp<int64_t>(max_threads, 1, most);
-  const auto stages = std::make_shared<Stages>(units, threads);
+  const std::shared_ptr<Stages> stages(new Stages(units, threads));  // CMakeLists.txt says why
   const auto take_part = [&work](Stages& in, Share& own) {
     Units mine(in, own);
     if (mine.next()) work(mine);

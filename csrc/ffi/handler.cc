@@ -25,7 +25,7 @@ ffi::Error bind_and_run(Bind bind, State& state, ffi::ThreadPool threads,
   std::shared_ptr<const Bound> bound = state.find(settings);
   if (!bound) {
     Call call(settings, operands, results, attributes);
-    bound = std::make_shared<const Bound>(on_portion(call, bind(call)));
+    bound = std::shared_ptr<const Bound>(new Bound(on_portion(call, bind(call))));
     if (!*bound) return call.invalid();
     state.keep(settings, bound);
   }
