@@ -68,16 +68,13 @@ def conv_bn_act(
         >>> y.shape
         (1, 64, 64, 64)
     """
-    made = _run(
-        conv,
-        bn,
-        Made(x),
-        activation,
-        residual,
+    return conv_bn_acts(
+        [(conv, bn, activation)],
+        x,
+        residual=residual,
         use_running_average=use_running_average,
         implementation=implementation,
     )
-    return made.y
 
 
 def conv_bn_acts(
@@ -138,7 +135,7 @@ def _run(
     *,
     use_running_average: bool | None,
     implementation: str | None,
-    gives_origin: bool = False,
+    gives_origin: bool,
 ) -> Made:
     """One layer, on the op where it can express it."""
     average = bn is None or nn.merge_param(

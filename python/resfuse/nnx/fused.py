@@ -62,16 +62,13 @@ def conv_bn_act(
         >>> conv_bn_act(conv, bn, x, activation=nnx.silu).shape
         (1, 64, 64, 64)
     """
-    made = _run(
-        conv,
-        bn,
-        Made(x),
-        activation,
-        residual,
+    return conv_bn_acts(
+        [(conv, bn, activation)],
+        x,
+        residual=residual,
         use_running_average=use_running_average,
         implementation=implementation,
     )
-    return made.y
 
 
 def conv_bn_acts(
@@ -128,7 +125,7 @@ def _run(
     *,
     use_running_average: bool | None,
     implementation: str | None,
-    gives_origin: bool = False,
+    gives_origin: bool,
 ) -> Made:
     """One layer, on the op where it can express it."""
     average: bool | None = True

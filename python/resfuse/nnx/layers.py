@@ -22,8 +22,11 @@ def conv_norm(
     conv: nnx.Conv, norm: nnx.BatchNorm, x: Array, activation: Activation | None = None
 ) -> Array:
     """``activation(norm(conv(x)))``: what the kernel computes as one."""
-    function = None if activation is None else ACTIVATIONS[activation]
-    return conv_bn_act(conv, norm, x, activation=function)
+    return conv_bn_act(conv, norm, x, activation=_function(activation))
+
+
+def _function(activation: Activation | None) -> Callable[[Array], Array] | None:
+    return None if activation is None else ACTIVATIONS[activation]
 
 
 class ConvNorm(nnx.Module):
@@ -39,11 +42,7 @@ class ConvNorm(nnx.Module):
 
 def conv_norms(layers: Sequence[ConvNorm], x: Array) -> Array:
     """Each on what the one before it gives."""
-    found = [
-        (each.conv, each.bn, None if each.activation is None else ACTIVATIONS[each.activation])
-        for each in layers
-    ]
-    return conv_bn_acts(found, x)
+    return conv_bn_acts([(each.conv, each.bn, _function(each.activation)) for each in layers], x)
 
 
 class SqueezeExcite(nnx.Module):
