@@ -24,15 +24,17 @@ struct AlongRows {
 };
 
 // What a tile brings into L2 for those after it while it computes: a line for each k, `step` bytes
-// apart; if it has a single row, as many as the k's weights have. There is always a line to ask
-// for, if one that is there: a branch would cost more.
+// apart; if it has few rows, and so may be the only one, as many as the k's weights have. There is
+// always a line to ask for, if one that is there: a branch would cost more.
 struct Ahead {
+  static constexpr int kFew = 8;  // as dense layers have of images that come eight at a time
+
   const char* at;
   int64_t step;
 
   template <int M = kMR>
   void bring() {
-    constexpr int64_t kLine = 64, kLines = M == 1 ? ceil_div(kNR * sizeof(float), kLine) : 1;
+    constexpr int64_t kLine = 64, kLines = M > kFew ? 1 : ceil_div(kNR * sizeof(float), kLine);
 #pragma GCC unroll 2
     for (int64_t i = 0; i < kLines; ++i) __builtin_prefetch(at + i * kLine, 0, 2);
     at += step;
