@@ -103,17 +103,24 @@ class Planner {
 
   size_t band_at(size_t part, const Conv& conv) {
     const auto is_same = [&](const Band& band) {
-      const Side &h = band.conv.h, &other = conv.h;
+      const Side &h = band.job.conv.h, &other = conv.h;
       return band.part == part && h.in == other.in && h.out == other.out && h.pad == other.pad;
     };
     auto& bands = plan_.bands;
     const auto found = std::find_if(bands.begin(), bands.end(), is_same);
     const auto index = static_cast<size_t>(found - bands.begin());
-    if (found == bands.end())
-      bands.push_back({part, conv,
-                       make_plan(conv, tap_classes(conv, false).front(), tile_, machine_,
-                                 {Choice::kDirect, true, false, 1})});
+    if (found == bands.end()) bands.push_back({part, job_of(conv)});
     return index;
+  }
+
+  Job job_of(const Conv& conv) const {
+    const Phase phase = phases(conv, false).front();
+    const Request request{Choice::kDirect, true, false, 1};
+    return {phase.conv,
+            phase.taps,
+            phase.scatter,
+            make_plan(phase.conv, phase.taps, tile_, machine_, request),
+            {}};
   }
 
   const std::vector<Conv>& parts_;
@@ -158,7 +165,7 @@ CascadePlan cut_cascade(const std::vector<Conv>& parts, TileShape tile, const Ma
 // The multiply-adds of a unit, of which its neighbours compute some as well.
 double work_of(const CascadePlan& plan, const std::vector<Step>& unit) {
   double work = 0.0;
-  for (const Step& step : unit) work += multiply_adds(plan.bands[step.band].conv);
+  for (const Step& step : unit) work += multiply_adds(plan.bands[step.band].job.conv);
   return work;
 }
 

@@ -30,11 +30,10 @@ struct Rows {
   int64_t count() const { return last - first; }
 };
 
-// A convolution that one or more steps are.
+// A convolution that one or more steps are, without its operands.
 struct Band {
   size_t part;
-  Conv conv;
-  Plan plan;
+  Job job;
 };
 
 // All rows are those of whole images.

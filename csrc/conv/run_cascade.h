@@ -55,7 +55,8 @@ class ShiftedEpilogue {
 class CascadeMemory {
  public:
   CascadeMemory(const Isa& isa, const CascadePlan& plan) {
-    for (const Band& band : plan.bands) scratch_ = std::max(scratch_, isa.scratch_bytes(band.plan));
+    for (const Band& band : plan.bands)
+      scratch_ = std::max(scratch_, isa.scratch_bytes(band.job.plan));
     size_t end = scratch_;
     for (const int64_t floats : plan.buffer_floats) {
       begins_.push_back(end);
@@ -89,18 +90,17 @@ class CascadeUnit {
   void run(const Step& step) {
     float* const out = output_of(step);
     const Conv& whole = cascade_.parts[step.part];
-    const Band& band = cascade_.plan.bands[step.band];
     const int64_t row = whole.w.out * whole.out_c;
     const ShiftedEpilogue epilogue(*cascade_.operands[step.part].epilogue, first_image_,
                                    (first_image_ * whole.h.out + step.made.first) * row,
                                    whole.out_c, out);
-    const Phase phase = phases(band.conv, false).front();
-    Job job{phase.conv, phase.taps, phase.scatter, band.plan, cascade_.operands[step.part]};
+    Job job = cascade_.plan.bands[step.band].job;
+    job.operands = cascade_.operands[step.part];
     job.operands.in = input_of(step);
     job.operands.out = out;
     job.operands.epilogue = epilogue.get();
     Memory memory{bytes_};
-    for (int64_t unit = 0; unit < band.plan.units(); ++unit) isa_.run_unit(job, memory, unit);
+    for (int64_t unit = 0; unit < job.plan.units(); ++unit) isa_.run_unit(job, memory, unit);
     if (job.operands.row_sums) sum_rows(step);
   }
 
