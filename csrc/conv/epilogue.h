@@ -63,6 +63,16 @@ struct Output {
     activation = program->activation;
   }
 
+  // Lets tiles read scale and shift in whole vectors: from copies, if they end within one.
+  void pad(float* scale_copy, float* shift_copy) {
+    if (!scale || is_whole()) return;
+    for (int64_t n = 0; n < columns; n += kLanes) {
+      store(scale_copy + n, load_some(scale + n, columns - n));
+      store(shift_copy + n, load_some(shift + n, columns - n));
+    }
+    scale = scale_copy, shift = shift_copy;
+  }
+
   bool is_whole() const { return columns % kLanes == 0; }
   // The columns of the last of so many vectors, the first of which begins with a channel.
   int64_t last_columns(int64_t from, int64_t count) const {
@@ -90,15 +100,16 @@ inline Vec scale_and_shift(const Output& to, int64_t channel, Vec acc) {
   return acc * scale + shift;
 }
 
-// The same for M pixels of N vectors each, the first of which is the output's from `channel` on.
+// The same for M pixels of N vectors each, the first of which is the output's from `channel` on,
+// where scale and shift are padded.
 template <int M, int N>
 __attribute__((always_inline)) inline void scale_tile(const Output& to, int64_t channel,
                                                       Vec (&acc)[M][N]) {
   if (!to.scale) return;
 #pragma GCC unroll 2
   for (int n = 0; n < N; ++n) {
-    const int64_t at = channel + n * kLanes, count = to.columns - at;
-    const Vec scale = load_some(to.scale + at, count), shift = load_some(to.shift + at, count);
+    const int64_t at = channel + n * kLanes;
+    const Vec scale = load(to.scale + at), shift = load(to.shift + at);
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) acc[m][n] = acc[m][n] * scale + shift;
   }
