@@ -69,7 +69,9 @@ class Lingering {
   }
 
  private:
-  // As long as waking takes, and what a network has between two calls.
+  // As long as waking takes, and what a network has between two calls. In 300 us a helper is still
+  // there when a network runs again, for a hundredth of its time on one image; but in training
+  // XLA's operations want the thread: ResNet-18 on CIFAR's images took 1.03 times as long.
   static constexpr std::chrono::microseconds kWait{100};
   static constexpr std::chrono::milliseconds kStay{10};
   static constexpr size_t kSlots = 64;

@@ -1,6 +1,6 @@
 // Depthwise convolution along the rows of outputs, of a unit's panels on a block of pixels:
 //
-//   for each strip of channels                 the rows that a window meets stay in L1
+//   for each strip of channels                 all, or the rows that a window meets stay in L1
 //     for each row of outputs
 //       for each tile of it                    as many neighbours as there are registers for
 //         for each vector of the strip         (AlongRow: M accumulators in registers)

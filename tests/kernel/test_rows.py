@@ -65,6 +65,13 @@ def test_phases_and_depth():
     )
 
 
+@pytest.mark.parametrize("channels", [1024, 1027, 1045])
+def test_more_channels_than_a_strip_has(channels):
+    """A strip has 1024 channels; fewer than a vector join it."""
+    sizes, pads = (channels, channels), ((1, 1), (1, 1))
+    assert_exact(Case(1, (3, 5), sizes, (3, 3), None, pads, channels))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_padding_has_the_bits_of_zeros_in_the_image(stride):
     cases = []
