@@ -41,7 +41,7 @@ TOLERANCES = {"silu": (5 * EPSILON, TINY), "gelu": (256 * EPSILON, 16 * TINY),
 
 def cases():
     same = ((1, 1), (1, 1))
-    for channels, batch in itertools.product(CHANNELS, (1, 2)):
+    for channels, batch in zip(CHANNELS, itertools.cycle((1, 2))):
         yield Case(batch, SIZE, (6, channels), (1, 1))
         yield Case(batch, SIZE, (channels, channels), (3, 3), None, same, channels)
 
