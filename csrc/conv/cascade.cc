@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "conv/phases.h"
+#include "conv/jobs.h"
 
 namespace resfuse {
 namespace {
@@ -109,18 +109,10 @@ class Planner {
     auto& bands = plan_.bands;
     const auto found = std::find_if(bands.begin(), bands.end(), is_same);
     const auto index = static_cast<size_t>(found - bands.begin());
-    if (found == bands.end()) bands.push_back({part, job_of(conv)});
+    if (found == bands.end())
+      bands.push_back({part, make_job(phases(conv, false).front(), tile_, machine_,
+                                      {Choice::kDirect, true, false, 1})});
     return index;
-  }
-
-  Job job_of(const Conv& conv) const {
-    const Phase phase = phases(conv, false).front();
-    const Request request{Choice::kDirect, true, false, 1};
-    return {phase.conv,
-            phase.taps,
-            phase.scatter,
-            make_plan(phase.conv, phase.taps, tile_, machine_, request),
-            {}};
   }
 
   const std::vector<Conv>& parts_;

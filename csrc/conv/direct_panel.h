@@ -37,9 +37,7 @@ class DirectPanel {
         row_runs_(conv_.row_runs()),
         sum_(plan_.layout.grouped ? sum_function(conv_.group_in()) : nullptr),
         ahead_(ahead_of(packed, 0)),
-        output_(job, panel_, vectors_, scratch.registers) {
-    output_.pad(scale_, shift_);
-  }
+        output_(job, panel_, vectors_, scratch.registers, numbers_) {}
 
   // Compiled once, for all that call it.
   __attribute__((noinline)) void run(int64_t begin, int64_t end) {
@@ -283,10 +281,10 @@ class DirectPanel {
   const Panel panel_;
   const int64_t vectors_;
   const int64_t first_input_, row_runs_;
-  const SumFunction sum_;  // null but with narrow groups
-  Ahead ahead_;            // of the next tile
-  Output output_;
-  float scale_[kNR], shift_[kNR];  // padded
+  const SumFunction sum_;   // null but with narrow groups
+  Ahead ahead_;             // of the next tile
+  float numbers_[2 * kNR];  // copies of the output's
+  const Output output_;
 };
 
 }  // namespace

@@ -103,10 +103,11 @@ int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& ma
   constexpr int64_t kFewRows = 3, kWidePanel = 32;
   const int64_t all = layout.panels * layout.nr, rows = conv.d.kernel * conv.h.kernel;
   if (rows <= kFewRows || layout.nr >= kWidePanel || comes_from_memory(conv, layout, machine))
-    return all;
+    return std::min(all, kMaxStrip);
   const double pixels = static_cast<double>(rows) * static_cast<double>(conv.w.in);
   const auto fitting = static_cast<double>(machine.l1d) / sizeof(float) / std::max(pixels, 1.0);
-  return std::max<int64_t>(1, static_cast<int64_t>(fitting) / layout.nr) * layout.nr;
+  const int64_t panels = static_cast<int64_t>(fitting) / layout.nr;
+  return std::clamp<int64_t>(panels, 1, kMaxStrip / layout.nr) * layout.nr;
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ namespace {
 // Of a panel's tiles.
 inline int64_t vectors_of(const Panel& panel) { return panel.columns <= kLanes ? 1 : kVectors; }
 
-// The operands as a panel sees them, each at its first channel. Without an epilogue scale is null
-// and the accumulator itself is stored.
+// The operands as a panel sees them, each at its first channel; scale and shift may be read in
+// whole vectors. Without an epilogue scale is null and the accumulator itself is stored.
 struct Output {
   float* out;
   const float *residual, *scale, *shift;
@@ -28,7 +28,8 @@ struct Output {
   int64_t image_floats, out_c;
   Activation activation = {};  // the program, if it is one of those that are compiled
 
-  Output(const Job& job, const Panel& panel, int64_t vectors, Registers& registers)
+  // `copies` has room for whole vectors of scales and as many shifts.
+  Output(const Job& job, const Panel& panel, int64_t vectors, Registers& registers, float* copies)
       : out(job.operands.out + panel.channel),
         residual(nullptr),
         scale(nullptr),
@@ -44,8 +45,9 @@ struct Output {
     const Epilogue* epilogue = job.operands.epilogue;
     if (!epilogue) return;
     residual = epilogue->residual ? epilogue->residual + channel : nullptr;
-    scale = epilogue->scale + channel;
-    shift = epilogue->shift + channel;
+    scale = in_whole_vectors(epilogue->scale + channel, copies);
+    shift =
+        in_whole_vectors(epilogue->shift + channel, copies + ceil_div(columns, kLanes) * kLanes);
     bounds = epilogue->bounds;
     program = epilogue->program;
     if (program) prepare();
@@ -63,14 +65,12 @@ struct Output {
     activation = program->activation;
   }
 
-  // Lets tiles read scale and shift in whole vectors: from copies, if they end within one.
-  void pad(float* scale_copy, float* shift_copy) {
-    if (!scale || is_whole()) return;
-    for (int64_t n = 0; n < columns; n += kLanes) {
-      store(scale_copy + n, load_some(scale + n, columns - n));
-      store(shift_copy + n, load_some(shift + n, columns - n));
-    }
-    scale = scale_copy, shift = shift_copy;
+  // The same numbers, one for each channel; copied if they end within a vector.
+  const float* in_whole_vectors(const float* numbers, float* copy) const {
+    if (is_whole()) return numbers;
+    for (int64_t n = 0; n < columns; n += kLanes)
+      store(copy + n, load_some(numbers + n, columns - n));
+    return copy;
   }
 
   bool is_whole() const { return columns % kLanes == 0; }
@@ -94,14 +94,11 @@ struct Output {
 // fuses no product with a sum beyond a branch.
 inline Vec scale_and_shift(const Output& to, int64_t channel, Vec acc) {
   if (!to.scale) return acc;
-  const int64_t count = to.columns - channel;
-  const Vec scale = load_some(to.scale + channel, count);
-  const Vec shift = load_some(to.shift + channel, count);
+  const Vec scale = load(to.scale + channel), shift = load(to.shift + channel);
   return acc * scale + shift;
 }
 
-// The same for M pixels of N vectors each, the first of which is the output's from `channel` on,
-// where scale and shift are padded.
+// The same for M pixels of N vectors each, the first of which is the output's from `channel` on.
 template <int M, int N>
 __attribute__((always_inline)) inline void scale_tile(const Output& to, int64_t channel,
                                                       Vec (&acc)[M][N]) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "conv/phases.h"
 #include "conv/winograd_choice.h"
 
 namespace resfuse {
@@ -48,6 +47,11 @@ std::vector<Job> Jobs::with(const Operands& operands, const float* packed) const
   return of_call;
 }
 
+Job make_job(const Phase& phase, TileShape tile, const Machine& machine, const Request& request) {
+  const Plan plan = make_plan(phase.conv, phase.taps, tile, machine, request);
+  return {phase.conv, phase.taps, phase.scatter, plan, {}};
+}
+
 Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& machine,
                const Request& request) {
   Jobs all{conv, mirrored, make_layout(conv, tile.nr), {}, {}, 1};
@@ -57,9 +61,8 @@ Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& m
   Request of_phase = request;
   of_phase.max_threads = useful_threads(work, request.max_threads);
   for (const Phase& phase : parts) {
-    const Plan plan = make_plan(phase.conv, phase.taps, tile, machine, of_phase);
-    all.jobs.push_back({phase.conv, phase.taps, phase.scatter, plan, {}});
-    all.ends.push_back(all.units() + plan.units());
+    all.jobs.push_back(make_job(phase, tile, machine, of_phase));
+    all.ends.push_back(all.units() + all.jobs.back().plan.units());
   }
   all.threads = std::clamp<int64_t>(all.units(), 1, of_phase.max_threads);
   return all;

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "conv/phases.h"
 #include "conv/plan.h"
 
 namespace resfuse {
@@ -30,6 +31,8 @@ struct Jobs {
   std::vector<Job> with(const Operands& operands, const float* packed) const;
 };
 
+// That of one phase, without operands.
+Job make_job(const Phase& phase, TileShape tile, const Machine& machine, const Request& request);
 Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& machine,
                const Request& request);
 

@@ -174,6 +174,10 @@ int64_t block_floats(const Machine& machine);
 // From one copy of a window to the next: an odd number of cache lines keeps copies apart in L1.
 int64_t padded_row(int64_t floats);
 
+// Channels of a strip, for whose scales and shifts a thread has room: pixels of more are a page
+// apart as well.
+constexpr int64_t kMaxStrip = 1024;
+
 // These decide the order of sums, so they are the same on every machine. A pass takes at most so
 // many floats of a window: copies of windows that hang over the image's edge, 12 pixels of them,
 // fit into half of a 1 MiB L2.

@@ -42,9 +42,6 @@ class DepthwiseRows {
   }
 
  private:
-  // As many channels as a page has room for: pixels of more are no farther apart for that.
-  static constexpr int64_t kMaxStrip = 1024;
-
   // Vectors of channels, of which the last may be a part if no program ends it; or else whole ones,
   // or what is left of one. Tiles of the same strip differ in little.
   struct Strip {
@@ -69,7 +66,7 @@ class DepthwiseRows {
     const Program* const program = program_of(job);
     for (int i = 0; program && i < program->operands; ++i)
       if (program->operand[i].per != Per::kOutput) return kLanes;
-    const int64_t strip = smaller(job.plan.direct.strip, kMaxStrip);
+    const int64_t strip = job.plan.direct.strip;
     return job.operands.sums ? smaller(strip, kMaxSums * kLanes) : strip;
   }
 
@@ -82,8 +79,10 @@ class DepthwiseRows {
   }
 
   void run_strip(const Panel& panel, int64_t begin, int64_t end) {
-    Strip strip{
-        panel, Output(job_, panel, 1, scratch_.registers), {rows_, conv_.in_c, 0, kZeros}, {}};
+    Strip strip{panel,
+                Output(job_, panel, 1, scratch_.registers, numbers_),
+                {rows_, conv_.in_c, 0, kZeros},
+                {}};
     prepare(strip);
     for_each_row(conv_, begin, end, [&](int64_t pixel, int64_t count) {
       point_at_rows(pixel / conv_.w.out);
@@ -99,7 +98,6 @@ class DepthwiseRows {
   // What all tiles of a strip have in common.
   void prepare(Strip& strip) {
     Tile& tile = strip.tile;
-    strip.output.pad(scale_, shift_);
     tile.runs = conv_.d.kernel * conv_.h.kernel;
     tile.acc = scratch_.registers.slots[0];
     tile.output = &strip.output;
@@ -193,8 +191,9 @@ class DepthwiseRows {
   const bool joins_part_;
   const int64_t panel_stride_;
   ImageRow rows_[kMaxPassRuns];
-  const float* last_row_;                                        // of those in the image, or null
-  float scale_[kMaxStrip + kLanes], shift_[kMaxStrip + kLanes];  // of a strip, padded
+  const float* last_row_;  // of those in the image, or null
+  float
+      numbers_[2 * (kMaxStrip + kLanes)];  // copies of a strip's, which a part of a vector may join
 };
 
 }  // namespace

@@ -88,7 +88,8 @@ class Winograd {
 
   void finish_panel(int64_t panel, int64_t block, int64_t tiles) {
     const Panel span = panel_at(conv_, plan_.layout, panel);
-    const Output output(job_, span, vectors_of(span), scratch_.registers);
+    float numbers[2 * kNR];
+    const Output output(job_, span, vectors_of(span), scratch_.registers, numbers);
     if (operands_.sums) clear_sums(span, scratch_.sums);
     for (int64_t z = 0; z < tiling_.d.size; ++z)
       for (int64_t t = 0; t < tiles; ++t) {

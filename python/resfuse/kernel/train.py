@@ -47,8 +47,8 @@ def train_on_cpu(
     y, mean, var, conv = bare(_train)(spec, epsilon, ending, *operands, origin)
     if residual is not None:
         return Made(y), mean, var
-    origin = Origin.of(conv, scale, bias, mean, var, epsilon=epsilon, ending=ending)
-    return Made(y, origin), mean, var
+    of_norm = conv, scale, bias, mean, var
+    return Made(y, Origin.of(*of_norm, epsilon=epsilon, ending=ending)), mean, var
 
 
 _Outputs = tuple[Array, Array, Array, Array]  # y, mean, variance and the convolution's output
