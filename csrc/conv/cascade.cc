@@ -103,15 +103,15 @@ class Planner {
 
   size_t band_at(size_t part, const Conv& conv) {
     const auto is_same = [&](const Band& band) {
-      const Side &h = band.job.conv.h, &other = conv.h;
+      const Side &h = band.phase.conv.h, &other = conv.h;
       return band.part == part && h.in == other.in && h.out == other.out && h.pad == other.pad;
     };
     auto& bands = plan_.bands;
     const auto found = std::find_if(bands.begin(), bands.end(), is_same);
     const auto index = static_cast<size_t>(found - bands.begin());
     if (found == bands.end())
-      bands.push_back({part, make_job(phases(conv, false).front(), tile_, machine_,
-                                      {Choice::kDirect, true, false, 1})});
+      bands.push_back({part, plan_phase(phases(conv, false).front(), tile_, machine_,
+                                        {Choice::kDirect, true, false, 1})});
     return index;
   }
 
@@ -157,7 +157,7 @@ CascadePlan cut_cascade(const std::vector<Conv>& parts, TileShape tile, const Ma
 // The multiply-adds of a unit, of which its neighbours compute some as well.
 double work_of(const CascadePlan& plan, const std::vector<Step>& unit) {
   double work = 0.0;
-  for (const Step& step : unit) work += multiply_adds(plan.bands[step.band].job.conv);
+  for (const Step& step : unit) work += multiply_adds(plan.bands[step.band].phase.conv);
   return work;
 }
 

@@ -30,10 +30,10 @@ struct Rows {
   int64_t count() const { return last - first; }
 };
 
-// A convolution that one or more steps are, without its operands.
+// A convolution that one or more steps are.
 struct Band {
   size_t part;
-  Job job;
+  PlannedPhase phase;
 };
 
 // All rows are those of whole images.

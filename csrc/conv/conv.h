@@ -16,6 +16,7 @@
 
 #include "base/bounds.h"
 #include "base/side.h"
+#include "conv/program.h"
 
 namespace resfuse {
 
@@ -40,16 +41,16 @@ struct Conv {
   }
 };
 
-struct Program;  // program.h
-
 // What follows the accumulator: scale * acc + shift + residual within bounds, of which ReLU has
 // one, or a program of it.
 struct Epilogue {
-  const float* scale;      // (out_c,)
-  const float* shift;      // (out_c,)
-  const float* residual;   // the shape of the output, or null
-  Bounds bounds;           // NaN stays NaN, as in max(NaN, 0)
-  const Program* program;  // or null; neither residual nor bounds come with one
+  const float* scale;                       // (out_c,)
+  const float* shift;                       // (out_c,)
+  const float* residual;                    // the shape of the output, or null
+  Bounds bounds;                            // NaN stays NaN, as in max(NaN, 0)
+  const Program* program;                   // or null; neither residual nor bounds come with one
+  const float* operand[kMaxOperands] = {};  // of the program
+  float* output[kMaxOutputs] = {};          // and its results, of which the first is Operands::out
 };
 
 // Images that lie side by side along the channels: each has some of them, and all pixels.

@@ -21,7 +21,8 @@ struct Output {
   float* out;
   const float *residual, *scale, *shift;
   Bounds bounds;
-  const Program* program;  // or null; then what follows means nothing
+  const Epilogue* epilogue;  // or null
+  const Program* program;    // or null; then what follows means nothing
   Registers& registers;
   int64_t channel, columns;  // the panel's, or a strip's
   int64_t vectors;           // a tile's
@@ -35,6 +36,7 @@ struct Output {
         scale(nullptr),
         shift(nullptr),
         bounds(kNoBounds),
+        epilogue(job.operands.epilogue),
         program(nullptr),
         registers(registers),
         channel(panel.channel),
@@ -42,7 +44,6 @@ struct Output {
         vectors(vectors),
         image_floats(job.scatter.image),
         out_c(job.conv.out_c) {
-    const Epilogue* epilogue = job.operands.epilogue;
     if (!epilogue) return;
     residual = epilogue->residual ? epilogue->residual + channel : nullptr;
     scale = in_whole_vectors(epilogue->scale + channel, copies);
@@ -57,11 +58,9 @@ struct Output {
   void prepare() {
     for (int i = 0; i < program->constants; ++i)
       store(registers.constants[i], splat(program->constant[i]));
-    for (int i = 0; i < program->operands; ++i) {
-      const ProgramOperand& operand = program->operand[i];
-      if (operand.per == Per::kChannel)
-        for (int64_t row = 0; row < kMR * kVectors / vectors; ++row) gather(operand, row, channel);
-    }
+    for (int i = 0; i < program->operands; ++i)
+      if (program->operand[i] == Per::kChannel)
+        for (int64_t row = 0; row < kMR * kVectors / vectors; ++row) gather(i, row, channel);
     activation = program->activation;
   }
 
@@ -83,10 +82,11 @@ struct Output {
   bool ends_in_registers() const { return !program || activation.kind == Activation::kHardSwish; }
 
   // Copies a row of an operand, whose numbers for the panel begin at `at`.
-  void gather(const ProgramOperand& operand, int64_t row, int64_t at) const {
-    float* const to = registers.slots[operand.slot] + row * vectors * kLanes;
+  void gather(int operand, int64_t row, int64_t at) const {
+    const float* const from = epilogue->operand[operand] + at;
+    float* const to = registers.slots[1 + operand] + row * vectors * kLanes;
     for (int64_t n = 0; n < vectors; ++n)
-      store(to + n * kLanes, load_some(operand.data + at + n * kLanes, columns - n * kLanes));
+      store(to + n * kLanes, load_some(from + n * kLanes, columns - n * kLanes));
   }
 };
 
@@ -113,9 +113,9 @@ __attribute__((always_inline)) inline void scale_tile(const Output& to, int64_t 
 }
 
 // Stores `count` vectors of a result of the program.
-inline void write_output(const Output& to, const ProgramOutput& output, int64_t count) {
-  const Source from = to.registers.source(output.value);
-  float* const out = output.data + to.channel;
+inline void write_output(const Output& to, int output, int64_t count) {
+  const Source from = to.registers.source(to.program->output[output]);
+  float* const out = output == 0 ? to.out : to.epilogue->output[output] + to.channel;
   for (int64_t i = 0; i < count;)
     for (int64_t n = 0; n < to.vectors; ++n, ++i)
       store_some(out + to.registers.places[i], from[i], to.columns - n * kLanes);
@@ -127,19 +127,17 @@ __attribute__((noinline)) inline void finish_by_program(const Output& to, int64_
   const Program& program = *to.program;
   const int64_t* const places = to.registers.places;
   for (int i = 0; i < program.operands; ++i) {
-    const ProgramOperand& operand = program.operand[i];
-    if (operand.per == Per::kChannel) continue;
+    if (program.operand[i] == Per::kChannel) continue;
     for (int64_t row = 0; row * to.vectors < count; ++row) {
       const int64_t pixel = places[row * to.vectors];
-      const bool is_output = operand.per == Per::kOutput;
-      to.gather(operand, row,
-                to.channel + (is_output ? pixel : pixel / to.image_floats * to.out_c));
+      const bool is_output = program.operand[i] == Per::kOutput;
+      to.gather(i, row, to.channel + (is_output ? pixel : pixel / to.image_floats * to.out_c));
     }
   }
   const bool is_direct = program.ends_in_output && to.is_whole();
   const Target last{to.out, places};
   run_code(program, to.registers, count, is_direct ? &last : nullptr);
-  for (int i = is_direct; i < program.outputs; ++i) write_output(to, program.output[i], count);
+  for (int i = is_direct; i < program.outputs; ++i) write_output(to, i, count);
 }
 
 // Finishes `count` channels of a vector, scaled and shifted, which begins at `at` in the output.

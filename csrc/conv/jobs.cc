@@ -17,26 +17,28 @@ Parts choose_parts(const Conv& conv, TileShape tile, Choice choice) {
 
 int64_t Jobs::blocks() const {
   int64_t blocks = 0;
-  for (const Job& job : jobs) blocks += job.plan.blocks.count;
+  for (const PlannedPhase& phase : phases) blocks += phase.plan.blocks.count;
   return blocks;
 }
 
 bool Jobs::packs() const {
-  return std::any_of(jobs.begin(), jobs.end(),
-                     [](const Job& job) { return job.plan.packing == Packing::kCall; });
+  return std::any_of(phases.begin(), phases.end(), [](const PlannedPhase& phase) {
+    return phase.plan.packing == Packing::kCall;
+  });
 }
 
 bool Jobs::have_whole_rows() const {
-  const Plan& plan = jobs.front().plan;
-  const bool direct = jobs.size() == 1 && plan.algorithm != Algorithm::kWinograd;
+  const Plan& plan = phases.front().plan;
+  const bool direct = phases.size() == 1 && plan.algorithm != Algorithm::kWinograd;
   return direct && (plan.blocks.count == 1 || plan.blocks.size % conv.w.out == 0);
 }
 
 std::vector<Job> Jobs::with(const Operands& operands, const float* packed) const {
-  std::vector<Job> of_call = jobs;
+  std::vector<Job> of_call;
+  of_call.reserve(phases.size());
   double* sums = operands.sums;
-  for (Job& job : of_call) {
-    job.operands = operands;
+  for (const PlannedPhase& phase : phases) {
+    Job& job = of_call.emplace_back(phase, operands);
     if (job.plan.packing == Packing::kCall) job.operands.kernel = packed;
     if (job.plan.packing != Packing::kUnit)
       job.operands.kernel += job.taps.before * layout.tap_floats();
@@ -47,9 +49,10 @@ std::vector<Job> Jobs::with(const Operands& operands, const float* packed) const
   return of_call;
 }
 
-Job make_job(const Phase& phase, TileShape tile, const Machine& machine, const Request& request) {
-  const Plan plan = make_plan(phase.conv, phase.taps, tile, machine, request);
-  return {phase.conv, phase.taps, phase.scatter, plan, {}};
+PlannedPhase plan_phase(const Phase& phase, TileShape tile, const Machine& machine,
+                        const Request& request) {
+  return {phase.conv, phase.taps, phase.scatter,
+          make_plan(phase.conv, phase.taps, tile, machine, request)};
 }
 
 Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& machine,
@@ -61,8 +64,8 @@ Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& m
   Request of_phase = request;
   of_phase.max_threads = useful_threads(work, request.max_threads);
   for (const Phase& phase : parts) {
-    all.jobs.push_back(make_job(phase, tile, machine, of_phase));
-    all.ends.push_back(all.units() + all.jobs.back().plan.units());
+    all.phases.push_back(plan_phase(phase, tile, machine, of_phase));
+    all.ends.push_back(all.units() + all.phases.back().plan.units());
   }
   all.threads = std::clamp<int64_t>(all.units(), 1, of_phase.max_threads);
   return all;

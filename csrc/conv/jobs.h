@@ -1,6 +1,5 @@
-// A convolution as jobs, one for each of its phases (phases.h), whose units are one queue. All of
-// it follows from the problem, so it is made once and serves any number of calls, each with arrays
-// of its own.
+// A convolution as its phases (phases.h), whose units are one queue. All of it follows from the
+// problem, so it is made once and serves any number of calls, each with jobs of its own.
 
 #pragma once
 
@@ -12,11 +11,11 @@
 namespace resfuse {
 
 struct Jobs {
-  Conv conv;                  // as a whole
-  bool mirrored;              // its kernel is an input gradient's
-  Layout layout;              // of all its weights
-  std::vector<Job> jobs;      // without operands
-  std::vector<int64_t> ends;  // of each job's units in the queue
+  Conv conv;      // as a whole
+  bool mirrored;  // its kernel is an input gradient's
+  Layout layout;  // of all its weights
+  std::vector<PlannedPhase> phases;
+  std::vector<int64_t> ends;  // of each phase's units in the queue
   int64_t threads;            // as many as are worth waking
 
   int64_t units() const { return ends.empty() ? 0 : ends.back(); }
@@ -31,8 +30,8 @@ struct Jobs {
   std::vector<Job> with(const Operands& operands, const float* packed) const;
 };
 
-// That of one phase, without operands.
-Job make_job(const Phase& phase, TileShape tile, const Machine& machine, const Request& request);
+PlannedPhase plan_phase(const Phase& phase, TileShape tile, const Machine& machine,
+                        const Request& request);
 Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& machine,
                const Request& request);
 

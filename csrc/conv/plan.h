@@ -135,12 +135,27 @@ struct Unit {
 
 Unit unit_at(const Plan& plan, int64_t index);
 
-// A phase of a convolution (phases.h), which is all of it where the image is not dilated.
-struct Job {
+// A phase of a convolution (phases.h) as it is planned: all of it where the image is not dilated.
+struct PlannedPhase {
   Conv conv;  // without image dilation
   Taps taps;
   Scatter scatter;
   Plan plan;
+};
+
+// A call of it, with arrays of its own.
+struct Job {
+  Job(const PlannedPhase& phase, const Operands& of_call)
+      : conv(phase.conv),
+        taps(phase.taps),
+        scatter(phase.scatter),
+        plan(phase.plan),
+        operands(of_call) {}
+
+  const Conv& conv;
+  const Taps& taps;
+  const Scatter& scatter;
+  const Plan& plan;
   Operands operands;
 };
 

@@ -43,17 +43,6 @@ struct Instruction {
   int to;  // a slot
 };
 
-struct ProgramOperand {
-  const float* data;
-  Per per;
-  int slot;
-};
-
-struct ProgramOutput {
-  float* data;
-  Value value;
-};
-
 // Of a program that is compiled (activations.h), by which it ends in place of its code.
 struct Activation {
   enum Kind { kNone, kHardSwish, kSilu, kGelu, kGeluByTanh };
@@ -64,11 +53,11 @@ struct Activation {
 
 struct Program {
   int operands, constants, instructions, outputs;
-  ProgramOperand operand[kMaxOperands];
+  Per operand[kMaxOperands];  // the first is in slot 1, and so on
   float constant[kMaxConstants];
   Instruction code[kMaxInstructions];
   bool ends_in_output;  // whether the last instruction's result is the first output, and no more
-  ProgramOutput output[kMaxOutputs];
+  Value output[kMaxOutputs];
   Activation activation;
 };
 

@@ -65,7 +65,7 @@ class DepthwiseRows {
   static int64_t channels_of_strip(const Job& job) {
     const Program* const program = program_of(job);
     for (int i = 0; program && i < program->operands; ++i)
-      if (program->operand[i].per != Per::kOutput) return kLanes;
+      if (program->operand[i] != Per::kOutput) return kLanes;
     const int64_t strip = job.plan.direct.strip;
     return job.operands.sums ? smaller(strip, kMaxSums * kLanes) : strip;
   }

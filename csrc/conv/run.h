@@ -59,6 +59,7 @@ inline bool run_stages(const std::vector<Stage>& stages, int64_t threads, size_t
     }
   };
   std::vector<int64_t> units;
+  units.reserve(stages.size());
   for (const Stage& stage : stages) units.push_back(stage.units);
   parallel_stages(units, threads, schedule,
                   [&] { return Worker{stages, out_of_memory, Lease::scratch(scratch_bytes)}; });
@@ -101,8 +102,8 @@ inline Stage stage_of(const Isa& isa, const Windows& windows, const float* in, f
 inline void add_stages(const Isa& isa, const Jobs& all, const Operands& operands,
                        const float* packed, std::vector<Stage>& stages) {
   const bool sums_rows = operands.row_sums && all.have_whole_rows();
-  const auto run_unit = [&isa, &all, jobs = all.with(operands, packed), sums_rows](Memory& memory,
-                                                                                   int64_t unit) {
+  auto run_unit = [&isa, &all, jobs = all.with(operands, packed), sums_rows](Memory& memory,
+                                                                             int64_t unit) {
     const auto end = std::upper_bound(all.ends.begin(), all.ends.end(), unit);
     const auto index = static_cast<size_t>(end - all.ends.begin());
     if (memory.job != index) memory = {memory.bytes, index};
@@ -110,7 +111,7 @@ inline void add_stages(const Isa& isa, const Jobs& all, const Operands& operands
     isa.run_unit(jobs[index], memory, of_job);
     if (sums_rows) sum_rows(isa, jobs[index], of_job);
   };
-  stages.push_back({all.units(), run_unit});
+  stages.push_back({all.units(), std::move(run_unit)});
   if (operands.row_sums && !sums_rows)
     stages.push_back(
         stage_of(isa, cut_windows(pool_of_rows(all.conv)), operands.out, operands.row_sums));
@@ -118,7 +119,8 @@ inline void add_stages(const Isa& isa, const Jobs& all, const Operands& operands
 
 inline size_t scratch_bytes(const Isa& isa, const Jobs& all) {
   size_t scratch = 0;
-  for (const Job& job : all.jobs) scratch = std::max(scratch, isa.scratch_bytes(job.plan));
+  for (const PlannedPhase& phase : all.phases)
+    scratch = std::max(scratch, isa.scratch_bytes(phase.plan));
   return scratch;
 }
 
@@ -132,6 +134,7 @@ inline bool run(const Isa& isa, const Jobs& all, const Operands& operands,
   if (packs)
     pack_all(all.conv, all.layout, all.mirrored, operands.kernel, packed, all.threads, schedule);
   std::vector<Stage> stages;
+  stages.reserve(2);
   add_stages(isa, all, operands, packed, stages);
   return run_stages(stages, all.threads, scratch_bytes(isa, all), schedule);
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstring>
-#include <deque>
 #include <vector>
 
 #include "conv/cascade.h"
@@ -22,41 +21,25 @@ struct Cascade {
   int64_t max_threads;
 };
 
-// An epilogue for the outputs from `first` on, in floats, which are those of images from `image`
+// The epilogue of the outputs from `first` on, in floats, which are those of images from `image`
 // on.
-class ShiftedEpilogue {
- public:
-  ShiftedEpilogue(const Epilogue& whole, int64_t image, int64_t first, int64_t out_c, float* out)
-      : epilogue_(whole) {
-    if (whole.residual) epilogue_.residual += first;
-    if (!whole.program) return;
-    program_ = *whole.program;
-    epilogue_.program = &program_;
-    for (int i = 0; i < program_.operands; ++i) {
-      ProgramOperand& operand = program_.operand[i];
-      if (operand.per == Per::kImage) operand.data += image * out_c;
-      if (operand.per == Per::kOutput) operand.data += first;
-    }
-    program_.output[0].data = out;
-    for (int i = 1; i < program_.outputs; ++i) program_.output[i].data += first;
+inline Epilogue shifted(Epilogue epilogue, int64_t image, int64_t first, int64_t out_c) {
+  if (epilogue.residual) epilogue.residual += first;
+  const Program* const program = epilogue.program;
+  for (int i = 0; program && i < program->operands; ++i) {
+    if (program->operand[i] == Per::kImage) epilogue.operand[i] += image * out_c;
+    if (program->operand[i] == Per::kOutput) epilogue.operand[i] += first;
   }
-
-  ShiftedEpilogue(const ShiftedEpilogue&) = delete;
-  ShiftedEpilogue& operator=(const ShiftedEpilogue&) = delete;
-
-  const Epilogue* get() const { return &epilogue_; }
-
- private:
-  Epilogue epilogue_;
-  Program program_;
-};
+  for (int i = 1; program && i < program->outputs; ++i) epilogue.output[i] += first;
+  return epilogue;
+}
 
 // One thread's memory for a cascade: the algorithms' scratch, then the buffers between the parts.
 class CascadeMemory {
  public:
   CascadeMemory(const Isa& isa, const CascadePlan& plan) {
     for (const Band& band : plan.bands)
-      scratch_ = std::max(scratch_, isa.scratch_bytes(band.job.plan));
+      scratch_ = std::max(scratch_, isa.scratch_bytes(band.phase.plan));
     size_t end = scratch_;
     for (const int64_t floats : plan.buffer_floats) {
       begins_.push_back(end);
@@ -88,17 +71,16 @@ class CascadeUnit {
         held_(cascade.parts.size(), 0) {}
 
   void run(const Step& step) {
-    float* const out = output_of(step);
     const Conv& whole = cascade_.parts[step.part];
     const int64_t row = whole.w.out * whole.out_c;
-    const ShiftedEpilogue epilogue(*cascade_.operands[step.part].epilogue, first_image_,
-                                   (first_image_ * whole.h.out + step.made.first) * row,
-                                   whole.out_c, out);
-    Job job = cascade_.plan.bands[step.band].job;
-    job.operands = cascade_.operands[step.part];
+    const Operands& operands = cascade_.operands[step.part];
+    const Epilogue epilogue =
+        shifted(*operands.epilogue, first_image_,
+                (first_image_ * whole.h.out + step.made.first) * row, whole.out_c);
+    Job job(cascade_.plan.bands[step.band].phase, operands);
     job.operands.in = input_of(step);
-    job.operands.out = out;
-    job.operands.epilogue = epilogue.get();
+    job.operands.out = output_of(step);
+    job.operands.epilogue = &epilogue;
     Memory memory{bytes_};
     for (int64_t unit = 0; unit < job.plan.units(); ++unit) isa_.run_unit(job, memory, unit);
     if (job.operands.row_sums) sum_rows(step);
@@ -165,6 +147,7 @@ inline bool run_together(const Isa& isa, const Cascade& cascade, const Schedule&
 class Between {
  public:
   explicit Between(const Cascade& cascade) {
+    ends_.reserve(cascade.parts.size() + 2);
     if (cascade.squeeze) add(cascade.squeeze->between_floats), add(cascade.parts[0].in_floats());
     for (size_t part = 0; part + 1 < cascade.parts.size(); ++part)
       add(cascade.parts[part].pixels() * cascade.parts[part].out_c);
@@ -199,7 +182,7 @@ inline bool run_apart(const Isa& isa, const Cascade& cascade, const Schedule& sc
   char* const bytes = lease.data();
   if (!bytes && between.bytes() > 0) return false;
   std::vector<Stage> stages;
-  std::deque<ShiftedEpilogue> epilogues;
+  stages.reserve(cascade.parts.size() + 3);
   int64_t threads = 1;
   size_t scratch = 0, index = 0;
   const float* in = cascade.operands.front().in;
@@ -213,8 +196,6 @@ inline bool run_apart(const Isa& isa, const Cascade& cascade, const Schedule& sc
     operands.in = in;
     if (part + 1 < cascade.parts.size()) operands.out = between.at(bytes, index++);
     in = operands.out;
-    epilogues.emplace_back(*operands.epilogue, 0, 0, 0, operands.out);
-    operands.epilogue = epilogues.back().get();
     add_stages(isa, cascade.apart[part], operands, nullptr, stages);
     threads = std::max(threads, cascade.apart[part].threads);
     scratch = std::max(scratch, scratch_bytes(isa, cascade.apart[part]));

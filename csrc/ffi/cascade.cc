@@ -67,13 +67,13 @@ Pool pool_of_images(const Shape& x, Check& check) {
 }
 
 ffi::Error run_cascade(Execution& now, const BoundCascade& bound) {
-  Program programs[kMaxParts];
   Epilogue epilogues[kMaxParts];
   Cascade cascade{bound.parts, bound.squeeze ? &*bound.squeeze : nullptr,
                   bound.plan,  bound.apart,
                   {},          now.max_threads()};
+  cascade.operands.reserve(bound.parts.size());
   for (size_t part = 0; part < bound.parts.size(); ++part) {
-    epilogues[part] = bound.epilogues[part].at(now, programs[part]);
+    epilogues[part] = bound.epilogues[part].at(now);
     cascade.operands.push_back(
         {now.data(bound.x), now.data(bound.kernels[part]), now.data(bound.y), &epilogues[part]});
   }

@@ -55,8 +55,7 @@ Bound conv_affine(Call& call) {
   const bool joins = !images.are_read_apart(jobs, isa.tile);
   const int64_t joined_floats = joins ? conv.in_floats() : 0;
   return [=, &isa](Execution& now) {
-    Program program;
-    const Epilogue epilogue = ending.at(now, program);
+    const Epilogue epilogue = ending.at(now);
     const Prologue prologue = images.at(now);
     const Joined joined(prologue, joined_floats, conv.in_c, now);
     if (joined_floats > 0 && !joined.data()) return success_if(false, "the images side by side");

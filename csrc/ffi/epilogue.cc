@@ -37,8 +37,7 @@ void bind_operands(Call& call, const Conv& conv, const Shape& output, int64_t mo
                          : per == Per::kImage ? Shape{conv.batch, conv.out_c}
                                               : output);
     bound.operands.push_back(operand);
-    program.operand[program.operands] = {nullptr, per, 1 + program.operands};
-    ++program.operands;
+    program.operand[program.operands++] = per;
   }
 }
 
@@ -52,7 +51,7 @@ void bind_outputs(Call& call, const Shape& output, const Code& code, const Resul
     const Result result = number == 0 ? y : call.result(kOutputNames[number]);
     call.expect(result, output);
     bound.outputs.push_back(result);
-    program.output[program.outputs++] = {nullptr, {false, index}};
+    program.output[program.outputs++] = {false, index};
   }
 }
 
@@ -66,7 +65,7 @@ class Slots {
     for (const int index : code.outputs) needed_[index] = lines();
     // What is the same for all pixels is written once.
     for (int i = 0; i < program.operands; ++i)
-      if (program.operand[i].per == Per::kChannel) needed_[1 + i] = lines();
+      if (program.operand[i] == Per::kChannel) needed_[1 + i] = lines();
     for (int index = 0; index < code.first_result(); ++index)
       values_.push_back(code.is_constant(index) ? Value{true, index - code.operands - 1}
                                                 : Value{false, index});
@@ -80,8 +79,7 @@ class Slots {
     const auto& outputs = code_.outputs;
     program.ends_in_output = lines() > 0 && outputs[0] == code_.registers() - 1 &&
                              std::count(outputs.begin(), outputs.end(), outputs[0]) == 1;
-    for (int i = 0; i < program.outputs; ++i)
-      program.output[i].value = values_[program.output[i].value.index];
+    for (int i = 0; i < program.outputs; ++i) program.output[i] = values_[program.output[i].index];
   }
 
  private:
@@ -146,7 +144,7 @@ void recognise(const Code& code, BoundEpilogue& bound) {
   int last = 0;
   const auto advance = [&] { last = code.first_result() + static_cast<int>(line++); };
   const auto is_left = [&] { return line < code.lines.size(); };
-  const bool adds = code.operands == 1 && program.operand[0].per == Per::kOutput && is_left() &&
+  const bool adds = code.operands == 1 && program.operand[0] == Per::kOutput && is_left() &&
                     is(code.lines[line], "add", last, 1);
   if (adds) advance();
   bound.bounds = is_left() ? bounds_by(code, program, code.lines[line], last) : kNoBounds;
@@ -157,16 +155,15 @@ void recognise(const Code& code, BoundEpilogue& bound) {
 
 }  // namespace
 
-Epilogue BoundEpilogue::at(const Execution& now, Program& memory) const {
+Epilogue BoundEpilogue::at(const Execution& now) const {
   Epilogue epilogue{now.data(scale), now.data(shift), nullptr, bounds, nullptr};
   if (is_compiled) {
     epilogue.residual = operands.empty() ? nullptr : now.data(operands[0]);
     return epilogue;
   }
-  memory = program;
-  for (size_t i = 0; i < operands.size(); ++i) memory.operand[i].data = now.data(operands[i]);
-  for (size_t i = 0; i < outputs.size(); ++i) memory.output[i].data = now.data(outputs[i]);
-  epilogue.program = &memory;
+  epilogue.program = &program;
+  for (size_t i = 0; i < operands.size(); ++i) epilogue.operand[i] = now.data(operands[i]);
+  for (size_t i = 0; i < outputs.size(); ++i) epilogue.output[i] = now.data(outputs[i]);
   return epilogue;
 }
 

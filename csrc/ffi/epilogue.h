@@ -15,10 +15,10 @@ struct BoundEpilogue {
   std::vector<Result> outputs;
   Bounds bounds;
   bool is_compiled;  // of operands it has a residual at most
-  Program program;   // without data
+  Program program;
 
-  // The epilogue of an execution; `memory`, to which it points, is for the program.
-  Epilogue at(const Execution& now, Program& memory) const;
+  // The epilogue of an execution, which points to the program here.
+  Epilogue at(const Execution& now) const;
 };
 
 // Takes `most` operands behind scale and shift, all of them by default, all results after `y`, and

@@ -61,8 +61,8 @@ nb::tuple plan(const Shape& x, const Shape& kernel, const Shape& strides, const 
   const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
   const Jobs all = jobs_of(conv, machine_in_use(), {choice_in_use(winograd), true, false, 1});
   Algorithm algorithm = all.layout.grouped ? Algorithm::kGrouped : Algorithm::kDirect;
-  for (const Job& job : all.jobs)
-    if (job.plan.algorithm == Algorithm::kWinograd) algorithm = Algorithm::kWinograd;
+  for (const PlannedPhase& phase : all.phases)
+    if (phase.plan.algorithm == Algorithm::kWinograd) algorithm = Algorithm::kWinograd;
   return nb::make_tuple(name_of(algorithm), packed_shape(all.layout));
 }
 
@@ -85,15 +85,15 @@ nb::dict describe(const WinogradPlan& winograd) {
   return result;
 }
 
-nb::dict describe(const Job& job) {
-  const Plan& plan = job.plan;
+nb::dict describe(const PlannedPhase& phase) {
+  const Plan& plan = phase.plan;
   nb::dict result =
       plan.algorithm == Algorithm::kWinograd ? describe(plan.winograd) : describe(plan.direct);
   result["algorithm"] = name_of(plan.algorithm);
   result["packing"] = name_of(plan.packing);
   result["tile"] = nb::make_tuple(isa_in_use().tile.mr, isa_in_use().tile.nr);
-  result["pixels"] = job.conv.pixels();
-  result["taps"] = job.conv.taps();
+  result["pixels"] = phase.conv.pixels();
+  result["taps"] = phase.conv.taps();
   result["panels"] = plan.layout.panels;
   result["blocks"] = to_tuple(plan.blocks);
   result["threads"] = plan.threads;
@@ -116,7 +116,7 @@ nb::list plans_in_full(const Shape& x, const Shape& kernel, const Shape& strides
   const Conv conv = checked(x, kernel, {strides, padding, image_dilation, window_dilation, groups});
   const Jobs all = jobs_of(conv, with_l2(l2), {choice_in_use(winograd), packed, training, threads});
   nb::list result;
-  for (const Job& job : all.jobs) result.append(describe(job));
+  for (const PlannedPhase& phase : all.phases) result.append(describe(phase));
   return result;
 }
 

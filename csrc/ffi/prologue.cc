@@ -74,8 +74,9 @@ bool BoundImages::are_read_apart(const Jobs& jobs, TileShape tile) const {
   const bool vectors = std::all_of(parts.begin(), parts.end(), [&](const Operand& part) {
     return part.shape.back() % (tile.nr / 2) == 0;
   });
-  return vectors && std::all_of(jobs.jobs.begin(), jobs.jobs.end(), [](const Job& job) {
-           return job.plan.algorithm == Algorithm::kWinograd;
+  return vectors &&
+         std::all_of(jobs.phases.begin(), jobs.phases.end(), [](const PlannedPhase& phase) {
+           return phase.plan.algorithm == Algorithm::kWinograd;
          });
 }
 

@@ -113,9 +113,9 @@ void test_convolutions(const Isa& isa, Report& report) {
     check(isa, of, report);
     const Jobs jobs =
         make_jobs(of.conv, false, isa.tile, machine_in_use(), {of.choice, false, false, 1});
-    const bool winograd = std::any_of(jobs.jobs.begin(), jobs.jobs.end(), [](const Job& job) {
-      return job.plan.algorithm == Algorithm::kWinograd;
-    });
+    const bool winograd = std::any_of(
+        jobs.phases.begin(), jobs.phases.end(),
+        [](const PlannedPhase& phase) { return phase.plan.algorithm == Algorithm::kWinograd; });
     report.that(winograd == (of.choice == Choice::kWinograd), of.name + std::string(": algorithm"));
   }
 }

@@ -70,10 +70,11 @@ Floats apply(const Isa& isa, int operation, const Floats& numbers) {
   Floats out(numbers.size());
   Program program{};
   program.operands = program.instructions = program.outputs = 1;
-  program.operand[0] = {numbers.data(), Per::kOutput, 1};
+  program.operand[0] = Per::kOutput;
   program.code[0] = {operation, {{false, 1}}, 0, {}, 2};
-  program.output[0] = {out.data(), {false, 2}};
-  const Epilogue epilogue{zeros.data(), zeros.data(), nullptr, kNoBounds, &program};
+  program.output[0] = {false, 2};
+  const Epilogue epilogue{zeros.data(), zeros.data(), nullptr,
+                          kNoBounds,    &program,     {numbers.data()}};
   const Jobs jobs =
       make_jobs(conv, false, isa.tile, machine_in_use(), {Choice::kDirect, false, false, 1});
   Threads workers;
