@@ -117,6 +117,8 @@ DEEP = {
     Case(2, (5, 12, 12), (48, 32), (1, 3, 3), (2, 1, 1), pad(0, 1, 1)): 4,
     Case(1, (5, 3, 40), (32, 33), (3, 1, 3), padding=pad(1, 0, 1)): 5,
     Case(1, (3, 5, 40), (32, 33), (2, 1, 3), padding=((1, -1), (0, 0), (1, 1))): 5,
+    # Slices that meet padding alone.
+    Case(1, (1, 12, 13), (64, 33), (2, 3, 3), padding=((2, 1), (1, 1), (1, 1))): 4,
 }
 # Windows of two: planes, lines and with a depth, dilated, whole tiles and cut ones, several passes.
 PAIRS = {

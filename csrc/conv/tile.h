@@ -49,7 +49,9 @@ struct Dense {
 };
 
 // The same where each run's rows are those of a matrix, of which rows[run] points at the first:
-// pointers to every third reach all of them, so that none comes from memory.
+// pointers to every third reach all of them, so that none comes from memory. Mostly there is one
+// run. Where GCC expected more of them, what it had no registers for was stored and loaded in each
+// tile: 1x1 layers of 16 to 32 channels took 1.06 times as long with AVX2.
 struct Matrix {
   static constexpr bool kIsFollowed = true;
   static constexpr int kHighestOfOne = kMaxMR;
@@ -58,8 +60,10 @@ struct Matrix {
   static void accumulate(const Tile& tile, Vec (&acc)[M][N]) {
     const float* panel = tile.panel;
     Ahead ahead = tile.ahead;
-    for (int64_t run = 0; run < tile.runs; ++run)
+    int64_t run = 0;
+    do
       add_run(tile.rows[run] + tile.offset, tile.row_stride, tile.length, panel, ahead, acc);
+    while (__builtin_expect(++run < tile.runs, 0));
   }
 
   template <int M, int N>

@@ -65,7 +65,7 @@ struct Tile {
   const float* const* rows;
   int64_t row_stride;
   int64_t offset;  // floats from there to the panel's inputs
-  int64_t runs, length;
+  int64_t runs, length;  // one run at least
   const float* panel;  // packed, kNR floats for each k
   Ahead ahead;
   int64_t count = 1;  // tiles, which follow each other,

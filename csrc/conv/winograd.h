@@ -170,13 +170,15 @@ class Winograd {
   void multiply(int64_t panel, int64_t pass, int64_t tiles) {
     Tile tile{};
     tile.rows = scratch_.rows;
-    tile.length = tile.row_stride = channels(pass);
+    tile.row_stride = channels(pass);
     tile.first = pass == 0;
     for (int64_t point = 0; point < points_; ++point) {
       tile.ahead = next_weights(panel, pass, point, tiles);
       for (int64_t s = 0; s < winograd_.stretch_count; ++s) {
         const Stretch& stretch = winograd_.stretches[s];
-        tile.runs = stretch.taps;
+        // Without taps it is an empty run.
+        tile.runs = stretch.taps > 0 ? stretch.taps : 1;
+        tile.length = stretch.taps > 0 ? tile.row_stride : 0;
         tile.panel = weights(panel, pass) + kernel_point(point) * weights_point_ +
                      stretch.tap * tile.length * kNR;
         tile.acc = products_ + point * products_point_ + stretch.z * tiles * kNR;
@@ -208,13 +210,13 @@ class Winograd {
   void multiply_slices(const Stretch& stretch, int64_t z, int64_t slices, int64_t tiles,
                        const float* in, Tile tile) {
     float* const products = tile.acc + z * tiles * kNR;
-    for (int64_t k = 0; k < stretch.taps; ++k) {
+    for (int64_t k = 0; k < tile.runs; ++k) {
       const int64_t slice =
           (stretch.z + z) * conv_.d.stride + (stretch.tap + k) * conv_.d.window_dilation;
-      scratch_.rows[k] = in + slice * tiles * tile.length;
+      scratch_.rows[k] = in + slice * tiles * tile.row_stride;
     }
     for_each_tile(slices * tiles, [&](int64_t first, int64_t m) {
-      tile.offset = first * tile.length;
+      tile.offset = first * tile.row_stride;
       tile.acc = products + first * kNR;
       tiles_of<Matrix>(kVectors).of_height(m)(tile);
       tile.ahead.skip(tile.runs * tile.length);
