@@ -6,7 +6,9 @@
 //         for each vector of the strip         (AlongRow: M accumulators in registers)
 //
 // The vectors of a strip follow each other within a tile because pixels of many channels are a page
-// apart: one vector at a time would look up the page of each load and store anew.
+// apart: one vector at a time would look up the page of each load and store anew. Rows go through
+// whole, for processors foresee what follows: tiles one below the other, whose windows share rows
+// that are in L1, took 0.93 to 1.16 times as long, and in strips for which L1 has room 0.96 to 1.4.
 
 #pragma once
 

@@ -61,9 +61,9 @@ struct Matrix {
     const float* panel = tile.panel;
     Ahead ahead = tile.ahead;
     int64_t run = 0;
-    do
+    do {
       add_run(tile.rows[run] + tile.offset, tile.row_stride, tile.length, panel, ahead, acc);
-    while (__builtin_expect(++run < tile.runs, 0));
+    } while (__builtin_expect(++run < tile.runs, 0));
   }
 
   template <int M, int N>

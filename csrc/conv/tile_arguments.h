@@ -64,9 +64,9 @@ struct Tile {
   // `row_stride` floats apart.
   const float* const* rows;
   int64_t row_stride;
-  int64_t offset;  // floats from there to the panel's inputs
+  int64_t offset;        // floats from there to the panel's inputs
   int64_t runs, length;  // one run at least
-  const float* panel;  // packed, kNR floats for each k
+  const float* panel;    // packed, kNR floats for each k
   Ahead ahead;
   int64_t count = 1;  // tiles, which follow each other,
   int64_t in_memory;  // of which so many, the last ones, are finished in memory
