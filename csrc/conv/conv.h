@@ -25,7 +25,6 @@ struct Conv {
   Side d, h, w;  // depth, height and width
 
   int64_t pixels() const { return batch * d.out * h.out * w.out; }
-  int64_t image_floats() const { return d.out * h.out * w.out * out_c; }  // of an output
   int64_t taps() const { return d.kernel * h.kernel * w.kernel; }
   int64_t group_in() const { return in_c / groups; }
   int64_t group_out() const { return out_c / groups; }
@@ -90,7 +89,7 @@ struct Operands {
   float* out;
   const Epilogue* epilogue = nullptr;  // in inference
   double* sums = nullptr;              // (blocks, 3, out_c), in training
-  const Prologue* prologue = nullptr;  // if Request::prologue says so
+  const Prologue* prologue = nullptr;  // if Request::images says so
   float* row_sums = nullptr;  // (batch, h.out, out_c): of the pixels of each row, if wanted
 };
 
