@@ -15,6 +15,11 @@ namespace {
 // Of a panel's tiles.
 inline int64_t vectors_of(const Panel& panel) { return panel.columns <= kLanes ? 1 : kVectors; }
 
+// Whether an epilogue with this program, or with none, is one that is compiled.
+inline bool is_compiled(const Program* program) {
+  return !program || program->activation.kind != Activation::kNone;
+}
+
 // The operands as a panel sees them, each at its first channel; scale and shift may be read in
 // whole vectors. Without an epilogue scale is null and the accumulator itself is stored.
 struct Output {
@@ -47,8 +52,7 @@ struct Output {
     if (!epilogue) return;
     residual = epilogue->residual ? epilogue->residual + channel : nullptr;
     scale = in_whole_vectors(epilogue->scale + channel, copies);
-    shift =
-        in_whole_vectors(epilogue->shift + channel, copies + ceil_div(columns, kLanes) * kLanes);
+    shift = in_whole_vectors(epilogue->shift + channel, copies + round_up(columns, kLanes));
     bounds = epilogue->bounds;
     program = epilogue->program;
     if (program) prepare();
@@ -77,8 +81,7 @@ struct Output {
   int64_t last_columns(int64_t from, int64_t count) const {
     return smaller(columns - from, count * kLanes) - (count - 1) * kLanes;
   }
-  // Whether the epilogue is one that is compiled, and for registers.
-  bool is_compiled() const { return !program || activation.kind != Activation::kNone; }
+  // Whether the epilogue is one that is compiled for registers.
   bool ends_in_registers() const { return !program || activation.kind == Activation::kHardSwish; }
 
   // Copies a row of an operand, whose numbers for the panel begin at `at`.

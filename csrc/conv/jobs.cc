@@ -51,8 +51,7 @@ std::vector<Job> Jobs::with(const Operands& operands, const float* packed) const
 
 PlannedPhase plan_phase(const Phase& phase, TileShape tile, const Machine& machine,
                         const Request& request) {
-  return {phase.conv, phase.taps, phase.scatter,
-          make_plan(phase.conv, phase.taps, tile, machine, request)};
+  return {phase, make_plan(phase.conv, phase.taps, tile, machine, request)};
 }
 
 Jobs make_jobs(const Conv& conv, bool mirrored, TileShape tile, const Machine& machine,

@@ -36,7 +36,7 @@
 namespace resfuse {
 
 struct Phase {
-  Conv conv;
+  Conv conv;  // without image dilation
   Taps taps;
   Scatter scatter;
 };

@@ -15,6 +15,7 @@
 #include "base/machine.h"
 #include "conv/conv.h"
 #include "conv/pack.h"
+#include "conv/phases.h"
 
 namespace resfuse {
 
@@ -135,11 +136,8 @@ struct Unit {
 
 Unit unit_at(const Plan& plan, int64_t index);
 
-// A phase of a convolution (phases.h) as it is planned: all of it where the image is not dilated.
-struct PlannedPhase {
-  Conv conv;  // without image dilation
-  Taps taps;
-  Scatter scatter;
+// A phase of a convolution as it is planned: all of it where the image is not dilated.
+struct PlannedPhase : Phase {
   Plan plan;
 };
 

@@ -30,7 +30,7 @@ class DepthwiseRows {
         first_(unit.first_panel * kNR),
         last_(smaller(unit.last_panel * kNR, job.conv.out_c)),
         strip_(channels_of_strip(job)),
-        joins_part_(!job.operands.sums && has_compiled_epilogue(job)),
+        joins_part_(!job.operands.sums && is_compiled(program_of(job))),
         panel_stride_(job.plan.layout.panel_stride()) {}
 
   void run(int64_t block, int64_t begin, int64_t end) {
@@ -55,11 +55,6 @@ class DepthwiseRows {
 
   static const Program* program_of(const Job& job) {
     return job.operands.epilogue ? job.operands.epilogue->program : nullptr;
-  }
-
-  static bool has_compiled_epilogue(const Job& job) {
-    const Program* const program = program_of(job);
-    return !program || program->activation.kind != Activation::kNone;
   }
 
   // As the plan has it, unless something is kept for each channel for which there is less room:
@@ -193,9 +188,8 @@ class DepthwiseRows {
   const bool joins_part_;
   const int64_t panel_stride_;
   ImageRow rows_[kMaxPassRuns];
-  const float* last_row_;  // of those in the image, or null
-  float
-      numbers_[2 * (kMaxStrip + kLanes)];  // copies of a strip's, which a part of a vector may join
+  const float* last_row_;                    // of those in the image, or null
+  float numbers_[2 * (kMaxStrip + kLanes)];  // copies of a strip's, with a part that joins it
 };
 
 }  // namespace

@@ -83,7 +83,7 @@ struct Tile {
   int64_t channel;  // of the first sum, among the output's
 
   // Whether what ends it is compiled, and its rows are a stride apart.
-  bool is_plain() const { return !sums && !pixels && output->is_compiled(); }
+  bool is_plain() const { return !sums && !pixels && is_compiled(output->program); }
   // Says which are finished in memory, of tiles of which so many end with a part of a vector.
   static constexpr int64_t kAll = INT64_MAX;
   void set_in_memory(int64_t parts) {
