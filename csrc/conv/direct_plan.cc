@@ -94,14 +94,27 @@ bool comes_from_memory(const Conv& conv, const Layout& layout, const Machine& ma
 // layer took 1.5 times as long.
 bool is_picture(const Conv& conv) { return conv.d.kernel == 1 && conv.in_c <= 4; }
 
+constexpr int64_t kFewRows = 3, kWidePanel = 32;
+
+int64_t window_rows(const Conv& conv) { return conv.d.kernel * conv.h.kernel; }
+
+// Whether it pays to bring a block of such images into L2 before it is computed. Not where wide
+// vectors go along the rows of windows of more than three: they do so much with a row that
+// processors have time to foresee the next one, if none is left out. 8x56x56x96 with windows of 7
+// and 8x56x56x144 with windows of 5 took 0.83 to 0.95 of the time without; those of 3, or with
+// strides, 1.2 to 1.5, and with AVX2 0.88 to 1.1. Asking for the next row within the register tile
+// took 0.7 of the time of windows of 3, or 1.3 when others used the memory too.
+bool bringing_pays(const Conv& conv, const Layout& layout) {
+  return window_rows(conv) <= kFewRows || conv.h.stride > 1 || layout.nr < kWidePanel;
+}
+
 // All channels: processors foresee what lies side by side, and rows that L1 has no room for are in
 // L2. In strips of 16 channels, of which L1 had room for three rows, 112x112x32 took 1.7 times as
 // long with AVX2, and 56x56x144 1.2. Where L2 would be asked for more rows than that, and narrow
 // tiles for many columns, whole panels whose rows fill L1: 28x28x240 with windows of 5 took 0.9 of
 // the time (a Zen 4).
 int64_t strip_channels(const Conv& conv, const Layout& layout, const Machine& machine) {
-  constexpr int64_t kFewRows = 3, kWidePanel = 32;
-  const int64_t all = layout.panels * layout.nr, rows = conv.d.kernel * conv.h.kernel;
+  const int64_t all = layout.panels * layout.nr, rows = window_rows(conv);
   if (rows <= kFewRows || layout.nr >= kWidePanel || comes_from_memory(conv, layout, machine))
     return std::min(all, kMaxStrip);
   const double pixels = static_cast<double>(rows) * static_cast<double>(conv.w.in);
@@ -128,7 +141,12 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, TileShape tile,
   const bool from_memory = comes_from_memory(conv, layout, machine);
   const int64_t copies = passes.pass_runs * passes.pass_length * tile.mr;
   if (in_one && goes_along_rows(conv, layout, passes))
-    return {Inputs::kRows, passes, 0, copies, strip_channels(conv, layout, machine), from_memory};
+    return {Inputs::kRows,
+            passes,
+            0,
+            copies,
+            strip_channels(conv, layout, machine),
+            from_memory && bringing_pays(conv, layout)};
   if (can_share(conv, layout, passes))
     return {Inputs::kShared, passes, passes.runs * kPointerFloats, copies, 0, from_memory};
   return {Inputs::kWindows, passes, 0, copies, 0, false};

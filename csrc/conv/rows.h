@@ -9,6 +9,9 @@
 // apart: one vector at a time would look up the page of each load and store anew. Rows go through
 // whole, for processors foresee what follows: tiles one below the other, whose windows share rows
 // that are in L1, took 0.93 to 1.16 times as long, and in strips for which L1 has room 0.96 to 1.4.
+// Register tiles of two rows of outputs, 7 neighbours each with 32 registers, took 0.94 to 1.09 of
+// the time. Images whose panels lie apart, as an expanding convolution before could write them,
+// took 0.9 where they are 28 wide or more and up to 1.2 below: MobileNets 1.00. (A Zen 4.)
 
 #pragma once
 
