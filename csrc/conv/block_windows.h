@@ -22,7 +22,7 @@ class BlockWindows {
 
   // Copies the windows of pixels [begin, end), points at them, or brings them into L2.
   void prepare(int64_t begin, int64_t end) {
-    if (plan_.direct.from_memory) bring(begin, end);
+    if (plan_.direct.brings_block) bring(begin, end);
     if (plan_.direct.inputs == Inputs::kGathered) gather(begin, end);
     if (plan_.direct.inputs == Inputs::kShared) point(begin, end);
   }

@@ -98,12 +98,12 @@ constexpr int64_t kFewRows = 3, kWidePanel = 32;
 
 int64_t window_rows(const Conv& conv) { return conv.d.kernel * conv.h.kernel; }
 
-// Whether it pays to bring a block of such images into L2 before it is computed. Not where wide
-// vectors go along the rows of windows of more than three: they do so much with a row that
+// Whether it pays to bring a block of images from memory into L2 before rows go through it. Not
+// where wide vectors have windows of more than three rows: they do so much with a row that
 // processors have time to foresee the next one, if none is left out. 8x56x56x96 with windows of 7
-// and 8x56x56x144 with windows of 5 took 0.83 to 0.95 of the time without; those of 3, or with
-// strides, 1.2 to 1.5, and with AVX2 0.88 to 1.1. Asking for the next row within the register tile
-// took 0.7 of the time of windows of 3, or 1.3 when others used the memory too.
+// and 8x56x56x144 with windows of 5 took 0.83 to 0.95 of the time without; those of 3 1.2 to 1.5,
+// with strides 1.03 to 1.5, and with AVX2 0.88 to 1.1. Asking for the next row within the register
+// tile took 0.8 of the time of windows of 3, or 1.3 when others used the memory too.
 bool bringing_pays(const Conv& conv, const Layout& layout) {
   return window_rows(conv) <= kFewRows || conv.h.stride > 1 || layout.nr < kWidePanel;
 }
@@ -140,13 +140,10 @@ DirectPlan plan_direct(const Conv& conv, const Layout& layout, TileShape tile,
   if (conv.is_pointwise()) return {Inputs::kPointwise, passes, 0, 0, 0, false};
   const bool from_memory = comes_from_memory(conv, layout, machine);
   const int64_t copies = passes.pass_runs * passes.pass_length * tile.mr;
-  if (in_one && goes_along_rows(conv, layout, passes))
-    return {Inputs::kRows,
-            passes,
-            0,
-            copies,
-            strip_channels(conv, layout, machine),
-            from_memory && bringing_pays(conv, layout)};
+  if (in_one && goes_along_rows(conv, layout, passes)) {
+    const bool brings = from_memory && bringing_pays(conv, layout);
+    return {Inputs::kRows, passes, 0, copies, strip_channels(conv, layout, machine), brings};
+  }
   if (can_share(conv, layout, passes))
     return {Inputs::kShared, passes, passes.runs * kPointerFloats, copies, 0, from_memory};
   return {Inputs::kWindows, passes, 0, copies, 0, false};

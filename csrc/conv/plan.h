@@ -59,7 +59,7 @@ struct DirectPlan {
   int64_t pixel_floats;  // what a pixel of a block takes in the work space: its copy or pointers
   int64_t copy_floats;   // what copies of a tile's runs that hang over an edge take
   int64_t strip;         // of kRows: channels that go through the rows of outputs together
-  bool from_memory;      // a block's inputs are brought into L2 before its first panel
+  bool brings_block;     // its inputs, into L2, before its first panel
 };
 
 // Winograd's tiles along one side of an image, `outputs` each. A dilated window meets pixels
