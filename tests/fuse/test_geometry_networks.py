@@ -32,17 +32,13 @@ def exact(name):
     return agreement.in_float64(both(apply, *gradients), weights, x)
 
 
-def assert_all_are_taken(rows, summary):
-    assert summary.startswith(f"{len(rows)} of {len(rows)} convolutions on the kernel")
-
-
 @pytest.mark.parametrize("name", some(2, CONVOLUTIONS))
 def test_values(name, capsys):
     apply, weights, x = network(name)
     fast = resfuse.fuse(functools.partial(apply, weights))
-    _, rows, summary = table(capsys, fast, x)
-    assert len(rows) == CONVOLUTIONS[name]
-    assert_all_are_taken(rows, summary)
+    _, _, summary = table(capsys, fast, x)
+    count = CONVOLUTIONS[name]  # dense layers, which are counted apart, may be taken too
+    assert summary.startswith(f"{count} of {count} convolutions ")
     agreement.assert_near(fast(x), exact(name)[0])
 
 
@@ -53,7 +49,7 @@ def test_gradients(name, capsys):
     whole = resfuse.fuse(gradient(apply))
     _, rows, summary = table(capsys, whole, weights, x)
     assert len(rows) >= 3 * CONVOLUTIONS[name] - 1  # the last one's value may not be needed
-    assert_all_are_taken(rows, summary)
+    assert summary.startswith(f"{len(rows)} of {len(rows)} convolutions on the kernel")
     ours = both(gradient(resfuse.fuse(apply)), whole)(weights, x)
     for each in ours:
         agreement.assert_near(each, exact(name)[1])
