@@ -9,7 +9,8 @@ import numpy as np
 
 EPSILON = float(np.finfo(np.float32).eps)
 # No register tile is higher, on any instruction set.
-TILE = 12
+TILE = 14
+GROUP = 32  # pixels whose sums are in float32, of whole tiles
 
 
 def convolve(x, kernel, strides, padding, groups=1, dilation=None, image_dilation=None):
@@ -117,17 +118,19 @@ def statistics(y):
 def statistics_tolerance(y, tile=TILE):
     """How far from :func:`statistics` the kernel may be, whatever the data.
 
-    In float32 are, for each ``tile`` of M pixels, the deviations from its first pixel, whose mean
-    size is at most ``1 + sqrt(M)`` standard deviations; their sum, off by ``M * EPSILON / 2`` of
-    their sizes; and the sum of their squares, at most M times the variance's, off by
-    ``(M + 3) * EPSILON / 2``. The first error moves the tiles' means as well, and the variance by
-    twice as much. The rest is in doubles, where means of blocks have a few roundings ``e``; those
-    change the variance by ``2 e`` standard deviations at most (Cauchy-Schwarz), and by ``e^2``. The
-    results are rounded once more, to float32.
+    In float32 are, for each group of fewer than ``M = GROUP + tile`` pixels, the deviations from
+    its first pixel, whose mean size is at most ``1 + sqrt(M)`` standard deviations; their sum,
+    which goes through ``D`` additions, within a tile of m pixels and over ``GROUP / m`` tiles, so
+    that it is off by ``D * EPSILON / 2`` of their sizes; and the sum of their squares, at most M
+    times the variance's, off by ``(D + 3) * EPSILON / 2``. The first error moves the groups' means
+    as well, and the variance by twice as much. The rest is in doubles, where means of blocks have a
+    few roundings ``e``; those change the variance by ``2 e`` standard deviations at most
+    (Cauchy-Schwarz), and by ``e^2``. The results are rounded once more, to float32.
     """
     mean, variance = statistics(y)
-    mean_error = tile * (1 + tile**0.5) / 2 * EPSILON
-    variance_error = 2 * mean_error + tile * (tile + 3) / 2 * EPSILON
+    pixels, additions = GROUP + tile, GROUP + 1  # the most of m + GROUP / m
+    mean_error = additions * (1 + pixels**0.5) / 2 * EPSILON
+    variance_error = 2 * mean_error + pixels * (additions + 3) / 2 * EPSILON
     deviation = np.sqrt(variance)
     e = 8 * np.finfo(np.float64).eps * np.abs(y.astype(np.float64)).max(tuple(range(y.ndim - 1)))
     return (

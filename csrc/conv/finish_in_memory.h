@@ -72,13 +72,9 @@ __attribute__((noinline)) inline void finish_plain(const Tile& tile, int height,
     each([&](Vec value, int64_t, int64_t) { return bounded(bounds, value); });
 }
 
-// Finishes any other tile: what a program ends, what lies scattered, and all in training.
+// Finishes any other tile: what a program ends, and what lies scattered.
 __attribute__((noinline)) inline void finish_other(Tile& tile, int height, int vectors) {
   const Output& output = *tile.output;
-  if (tile.sums) {
-    add_tile_to_sums(tile, height, vectors);
-    if (!tile.pixels && output.is_whole()) return store_tile(tile, height, vectors);
-  }
   const int64_t waiting = (tile.acc - output.registers.slots[0]) / kLanes;
   int64_t* const places = output.registers.places + waiting;
   const int count = height * vectors;
@@ -95,6 +91,10 @@ __attribute__((noinline)) inline void finish_other(Tile& tile, int height, int v
 // Finishes a tile that is in memory, scaled and shifted, in slot 0 or behind what waits there. One
 // function, which all tiles call.
 __attribute__((noinline)) inline void finish_some(Tile& tile, int height, int vectors) {
+  if (tile.sums) {
+    add_tile_to_sums(tile, height, vectors);
+    if (tile.is_plain() && tile.output->is_whole()) return store_tile(tile, height, vectors);
+  }
   tile.is_plain() ? finish_plain(tile, height, vectors) : finish_other(tile, height, vectors);
 }
 

@@ -32,9 +32,16 @@ constexpr int highest_along_row(int64_t columns, int64_t stride) {
   return worth < fitting ? worth : fitting;
 }
 
+// Whether tiles of windows of so many columns are added to sums from registers: from memory, behind
+// stores to the output that wait for their lines, that takes as long as the products. With larger
+// windows it does not, or registers are short; and code costs more than it gains where vectors are
+// of any instruction set.
+constexpr bool has_sums_in_registers(int64_t columns) { return kLanes > 4 && columns == 3; }
+
 template <int W, int S>
 struct AlongRow {
   static constexpr int kHighest = highest_along_row(W, S);
+  static constexpr bool kHasSums = has_sums_in_registers(W);
 
   // Moves on to the next vector of channels.
   static void advance(Tile& tile) {
@@ -73,6 +80,15 @@ struct AlongRow {
   }
 };
 
+// Adds a tile, which is in the output already, to its vector's sums.
+template <int M>
+__attribute__((always_inline)) inline void add_to_sums(const Tile& tile, const Vec (&acc)[M][1]) {
+  add_to_sums(
+      M, [&](int m) { return acc[m][0]; },
+      [&] { return Column{tile.output->out + tile.pixel, tile.pixel_stride}; },
+      tile.sums[tile.channel / kLanes]);
+}
+
 // Computes a tile, and those of the vectors that follow it.
 template <typename Kind, int M>
 void compute_along_row(Tile& tile) {
@@ -82,6 +98,8 @@ void compute_along_row(Tile& tile) {
     scale_tile(*tile.output, tile.channel, acc);
     if (tile.count > tile.in_memory) {
       finish_tile(*tile.output, tile.channel, tile.pixel, tile.pixel_stride, acc);
+      if constexpr (Kind::kHasSums)
+        if (tile.sums) add_to_sums(tile, acc);
     } else {
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) store(tile.acc + m * kLanes, acc[m][0]);

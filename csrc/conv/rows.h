@@ -105,7 +105,7 @@ class DepthwiseRows {
     tile.sums = job_.operands.sums ? scratch_.sums : nullptr;
     tile.along = &strip.along;
     tile.panel_stride = panel_stride_;
-    tile.set_in_memory(1);
+    tile.set_in_memory(1, has_sums_in_registers(conv_.w.kernel));
   }
 
   static Panel vector_of(const Panel& strip, int64_t n) {

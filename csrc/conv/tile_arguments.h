@@ -83,11 +83,13 @@ struct Tile {
   int64_t channel;  // of the first sum, among the output's
 
   // Whether what ends it is compiled, and its rows are a stride apart.
-  bool is_plain() const { return !sums && !pixels && is_compiled(output->program); }
-  // Says which are finished in memory, of tiles of which so many end with a part of a vector.
+  bool is_plain() const { return !pixels && is_compiled(output->program); }
+  // Says which are finished in memory, of tiles of which so many end with a part of a vector. Sums
+  // are of whole vectors, and `has_sums` says whether the tiles' kind has them in registers.
   static constexpr int64_t kAll = INT64_MAX;
-  void set_in_memory(int64_t parts) {
-    const bool fits = is_plain() && output->ends_in_registers();
+  void set_in_memory(int64_t parts, bool has_sums = false) {
+    const bool sums_fit = !sums || (has_sums && output->is_whole());
+    const bool fits = is_plain() && output->ends_in_registers() && sums_fit;
     in_memory = !fits ? kAll : kHasMasks || output->is_whole() ? 0 : parts;
   }
 };
