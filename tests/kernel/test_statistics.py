@@ -34,14 +34,17 @@ def hard_channels(size, random):
     return np.stack(channels, -1)[None].astype(np.float32)
 
 
-def through_the_kernel(x, groups=1):
+def through_the_kernel(x, groups=1, width=1):
     """``{isa: (mean, var)}`` of the channels of ``x``, which a convolution with 1 leaves alone."""
     channels = x.shape[-1]
-    case = Case(1, x.shape[1:3], (channels, channels), (1, 1), groups=groups, residual=False)
+    pads = ((0, 0), (width // 2,) * 2)
+    case = Case(
+        1, x.shape[1:3], (channels,) * 2, (1, width), padding=pads, groups=groups, residual=False
+    )
     one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    kernel = np.ones((1, channels)) if groups > 1 else np.eye(channels)
-    operands = [x, kernel.astype(np.float32)[None, None], one, zero]
-    results = on_every_isa(compiled(case, operands))
+    kernel = np.zeros((1, width, channels // groups, channels), np.float32)
+    kernel[0, width // 2] = 1 if groups > 1 else np.eye(channels)
+    results = on_every_isa(compiled(case, [x, kernel, one, zero]))
     for _, conv, *_ in results.values():
         np.testing.assert_array_equal(conv, x)
     return {isa: statistics for isa, (_, _, *statistics) in results.items()}
@@ -51,12 +54,22 @@ def errors(got, truth):
     return [np.abs(ours.astype(np.float64) - exact) for ours, exact in zip(got, truth, strict=True)]
 
 
+def depthwise(x):
+    """Images for which depthwise tiles gather statistics, of whole vectors, in registers."""
+    x = x[..., np.arange(32) % x.shape[-1]]
+    return {"x": x, "groups": 32, "width": 3}
+
+
+BOTH = pytest.mark.parametrize("layer", [lambda x: {"x": x}, depthwise], ids=["1x1", "depthwise"])
+
+
+@BOTH
 @pytest.mark.parametrize("size", SIZES)
-def test_hard_channels(size):
-    """Within the bound on the roundings of a tile; the variance never negative."""
-    x = hard_channels(size, np.random.default_rng(0))
-    truth, tolerances = oracle.statistics(x), oracle.statistics_tolerance(x)
-    for isa, statistics in through_the_kernel(x).items():
+def test_hard_channels(size, layer):
+    """Within the bound on the roundings of a group; the variance never negative."""
+    layer = layer(hard_channels(size, np.random.default_rng(0)))
+    truth, tolerances = oracle.statistics(layer["x"]), oracle.statistics_tolerance(layer["x"])
+    for isa, statistics in through_the_kernel(**layer).items():
         for error, tolerance in zip(errors(statistics, truth), tolerances, strict=True):
             np.testing.assert_array_less(error, np.nextafter(tolerance, np.inf), err_msg=isa)
         assert (statistics[1] >= 0).all(), isa
@@ -82,19 +95,20 @@ def test_constants_have_no_variance():
         np.testing.assert_array_equal(var, 0, isa)
 
 
+@BOTH
 @pytest.mark.parametrize("size", [(1, 2), (3, 4), (33, 47)])
-def test_sums_beyond_float32(size):
+def test_sums_beyond_float32(size, layer):
     """Where sums and squares overflow, and the statistics themselves do or do not."""
     random = np.random.default_rng(2)
     normal = np.clip(random.normal(size=size), -3, 3)
     signs = np.resize([1, -1], size)
     channels = [scale * normal for scale in (1e18, 1e19, 1e20, 1e30, 1e38)]
     channels += [3e38 * signs, 3e38 + 1e32 * signs, np.full(size, 3e38) * (normal == normal[0, 0])]
-    x = np.stack(channels, -1)[None].astype(np.float32)
-    truth, tolerances = oracle.statistics(x), oracle.statistics_tolerance(x)
+    layer = layer(np.stack(channels, -1)[None].astype(np.float32))
+    truth, tolerances = oracle.statistics(layer["x"]), oracle.statistics_tolerance(layer["x"])
     with np.errstate(over="ignore"):
         infinite = [np.isinf(exact.astype(np.float32)) for exact in truth]
-    for isa, statistics in through_the_kernel(x).items():
+    for isa, statistics in through_the_kernel(**layer).items():
         for got, exact, bound, inf in zip(statistics, truth, tolerances, infinite, strict=True):
             np.testing.assert_array_equal(got[inf], np.inf, isa)
             assert (np.abs(got - exact)[~inf] <= bound[~inf]).all(), isa
