@@ -183,6 +183,7 @@ CONVOLUTIONS = {
     "U-Net": 9, "DeepLab head": 7, "Whisper stem": 2, "WaveNet": 10, "3-D ResNet": 4,
     "DCGAN generator": 3, "padding layers": 3,
 }  # fmt: skip
+DENSE_LAYERS = {"DCGAN generator": 1}  # of those that have any
 
 
 @functools.cache

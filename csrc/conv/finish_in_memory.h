@@ -91,11 +91,10 @@ __attribute__((noinline)) inline void finish_other(Tile& tile, int height, int v
 // Finishes a tile that is in memory, scaled and shifted, in slot 0 or behind what waits there. One
 // function, which all tiles call.
 __attribute__((noinline)) inline void finish_some(Tile& tile, int height, int vectors) {
-  if (tile.sums) {
-    add_tile_to_sums(tile, height, vectors);
-    if (tile.is_plain() && tile.output->is_whole()) return store_tile(tile, height, vectors);
-  }
-  tile.is_plain() ? finish_plain(tile, height, vectors) : finish_other(tile, height, vectors);
+  if (tile.sums) add_tile_to_sums(tile, height, vectors);
+  if (!tile.is_plain()) return finish_other(tile, height, vectors);
+  const bool is_bare = tile.sums && tile.output->is_whole();
+  is_bare ? store_tile(tile, height, vectors) : finish_plain(tile, height, vectors);
 }
 
 }  // namespace

@@ -33,9 +33,9 @@ constexpr int highest_along_row(int64_t columns, int64_t stride) {
 }
 
 // Whether tiles of windows of so many columns are added to sums from registers: from memory, behind
-// stores to the output that wait for their lines, that takes as long as the products. With larger
-// windows it does not, or registers are short; and code costs more than it gains where vectors are
-// of any instruction set.
+// stores to the output that wait for their lines, that takes as long as the products. Larger
+// windows compute more for each output; and four lanes, as of the generic instruction set, gain
+// less than the code of it costs.
 constexpr bool has_sums_in_registers(int64_t columns) { return kLanes > 4 && columns == 3; }
 
 template <int W, int S>

@@ -85,10 +85,10 @@ struct Tile {
   // Whether what ends it is compiled, and its rows are a stride apart.
   bool is_plain() const { return !pixels && is_compiled(output->program); }
   // Says which are finished in memory, of tiles of which so many end with a part of a vector. Sums
-  // are of whole vectors, and `has_sums` says whether the tiles' kind has them in registers.
+  // in registers are of whole vectors, where the tiles' kind has them.
   static constexpr int64_t kAll = INT64_MAX;
-  void set_in_memory(int64_t parts, bool has_sums = false) {
-    const bool sums_fit = !sums || (has_sums && output->is_whole());
+  void set_in_memory(int64_t parts, bool has_sums_in_registers = false) {
+    const bool sums_fit = !sums || (has_sums_in_registers && output->is_whole());
     const bool fits = is_plain() && output->ends_in_registers() && sums_fit;
     in_memory = !fits ? kAll : kHasMasks || output->is_whole() ? 0 : parts;
   }

@@ -8,7 +8,7 @@ import pytest
 import agreement
 import resfuse
 from fuse_chains import loss, table
-from geometry_networks import CONVOLUTIONS, network
+from geometry_networks import CONVOLUTIONS, DENSE_LAYERS, network
 from sampling import some
 
 TRAINED = ("U-Net", "WaveNet", "3-D ResNet")
@@ -32,13 +32,20 @@ def exact(name):
     return agreement.in_float64(both(apply, *gradients), weights, x)
 
 
+def assert_all_are_taken(summary, convolutions, dense=0):
+    layers = f" and {dense} dense layers" if dense else ""
+    taken = f"{convolutions} of {convolutions} convolutions{layers} on the kernel"
+    assert summary.startswith(taken)
+
+
 @pytest.mark.parametrize("name", some(2, CONVOLUTIONS))
 def test_values(name, capsys):
     apply, weights, x = network(name)
     fast = resfuse.fuse(functools.partial(apply, weights))
-    _, _, summary = table(capsys, fast, x)
-    count = CONVOLUTIONS[name]  # dense layers, which are counted apart, may be taken too
-    assert summary.startswith(f"{count} of {count} convolutions ")
+    _, rows, summary = table(capsys, fast, x)
+    dense = DENSE_LAYERS.get(name, 0)
+    assert len(rows) == CONVOLUTIONS[name] + dense
+    assert_all_are_taken(summary, CONVOLUTIONS[name], dense)
     agreement.assert_near(fast(x), exact(name)[0])
 
 
@@ -49,7 +56,7 @@ def test_gradients(name, capsys):
     whole = resfuse.fuse(gradient(apply))
     _, rows, summary = table(capsys, whole, weights, x)
     assert len(rows) >= 3 * CONVOLUTIONS[name] - 1  # the last one's value may not be needed
-    assert summary.startswith(f"{len(rows)} of {len(rows)} convolutions on the kernel")
+    assert_all_are_taken(summary, len(rows))
     ours = both(gradient(resfuse.fuse(apply)), whole)(weights, x)
     for each in ours:
         agreement.assert_near(each, exact(name)[1])
